@@ -1,0 +1,27 @@
+"""Equivariant networks for dark-matter substructure in gravitational lenses."""
+
+from lensequiv.models import create_model, list_models, register_model
+from lensequiv.prediction import Prediction, predict
+from lensequiv.pretrained import (
+    WeightsError,
+    from_pretrained,
+    list_pretrained,
+    pretrained_info,
+    save_pretrained,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Prediction",
+    "WeightsError",
+    "__version__",
+    "create_model",
+    "from_pretrained",
+    "list_models",
+    "list_pretrained",
+    "predict",
+    "pretrained_info",
+    "register_model",
+    "save_pretrained",
+]

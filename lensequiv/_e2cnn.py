@@ -1,0 +1,308 @@
+"""The only module that imports e2cnn: its traps (release 0.2.3) are mended here.
+
+What is mended, and how:
+
+* NumPy 2 (D_N groups do not build): `numpy.array(..., copy=False)` and
+  `ndarray.tostring()` are replaced where e2cnn uses them, nowhere else.
+* Slow import: sympy (differential operators) and scipy.stats (one initialisation)
+  are loaded when something asks for them.
+* Slow construction: `R2Conv` here initialises with a vectorised form of e2cnn's
+  `generalized_he_init`, or not at all.
+* State dict that depends on the mode: filters and bases, which follow from the
+  weights and the architecture, are not saved.
+* Bases shared between models: every `R2Conv` owns its basis tensors, so casting or
+  moving one model leaves others alone.
+* `eval()` that keeps the autograd graph: filters are expanded without gradients.
+* A noisy `uint8` warning, filtered by its text.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import math
+import sys
+import types
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = [
+    "FieldType",
+    "GSpace",
+    "GeometricTensor",
+    "GroupPooling",
+    "InnerBatchNorm",
+    "MaskModule",
+    "PointwiseAvgPoolAntialiased",
+    "R2Conv",
+    "ReLU",
+    "SequentialModule",
+    "he_init_std",
+    "parse_group",
+]
+
+
+@contextmanager
+def _deferred_imports() -> Iterator[None]:
+    """Postpones scipy.stats and sympy, which cost more than e2cnn itself.
+
+    scipy.stats becomes a module that loads on first use. sympy is hidden while e2cnn
+    looks for it; `_mend_diffops` gives it back.
+    """
+    hide_sympy = "sympy" not in sys.modules
+    if "scipy.stats" not in sys.modules:
+        spec = importlib.util.find_spec("scipy.stats")
+        if spec is not None and spec.loader is not None:
+            spec.loader = importlib.util.LazyLoader(spec.loader)
+            module = importlib.util.module_from_spec(spec)
+            sys.modules["scipy.stats"] = module
+            spec.loader.exec_module(module)
+    if hide_sympy:
+        sys.modules["sympy"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if hide_sympy:
+            del sys.modules["sympy"]
+
+
+with _deferred_imports():
+    import e2cnn.diffops.utils
+    import e2cnn.gspaces
+    import e2cnn.kernels.irreps_basis
+    import e2cnn.kernels.utils
+    import e2cnn.nn
+    from e2cnn.nn import (
+        FieldType,
+        GeometricTensor,
+        GroupPooling,
+        ReLU,
+        SequentialModule,
+    )
+
+GSpace: TypeAlias = Any
+"""An e2cnn `GeneralOnR2`; e2cnn has no types."""
+
+
+def _mend_diffops() -> None:
+    utils = e2cnn.diffops.utils
+    if utils._SYMPY_AVAILABLE:
+        return
+
+    def finite_diff_weights(*args: Any, **kwargs: Any) -> Any:
+        from sympy.calculus.finite_diff import finite_diff_weights as weights
+
+        return weights(*args, **kwargs)
+
+    utils.finite_diff_weights = finite_diff_weights
+    utils._SYMPY_AVAILABLE = True
+
+
+def _mend_numpy2() -> None:
+    class Numpy(types.ModuleType):
+        """NumPy as `e2cnn.kernels.utils` expects it: copy=False may copy."""
+
+        @staticmethod
+        def array(value: Any, copy: bool = True) -> np.ndarray[Any, Any]:
+            return np.array(value) if copy else np.asarray(value)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(np, name)
+
+    e2cnn.kernels.utils.np = Numpy("numpy")
+
+    def basis_hash(self: Any) -> int:
+        total = hash(self.in_irrep) + hash(self.out_irrep)
+        for part in (self.mu, self.gamma):
+            total += hash(part.tobytes() if isinstance(part, np.ndarray) else part)
+        return total
+
+    bases = e2cnn.kernels.irreps_basis
+    for cls in (
+        bases.R2FlipsSolution,
+        bases.R2DiscreteRotationsSolution,
+        bases.R2ContinuousRotationsSolution,
+        bases.R2FlipsDiscreteRotationsSolution,
+        bases.R2FlipsContinuousRotationsSolution,
+    ):
+        source_names = cls.__hash__.__code__.co_names
+        if "tostring" in source_names:
+            cls.__hash__ = basis_hash
+
+
+_mend_diffops()
+_mend_numpy2()
+
+
+def parse_group(name: str) -> GSpace:
+    """The symmetry of the plane that a group name stands for.
+
+    Args:
+        name: `"c8"`: rotations by multiples of 360/8 degrees; `"d8"`: these and
+            reflections. Any order from 1 (`c1`) on.
+
+    Returns:
+        e2cnn's `Rot2dOnR2` or `FlipRot2dOnR2`; for order 1 `TrivialOnR2` or
+        `Flip2dOnR2`.
+
+    Raises:
+        ValueError: The name is not of this form.
+    """
+    kind, order = name[:1].lower(), name[1:]
+    if kind not in ("c", "d") or not order.isdecimal() or int(order) < 1:
+        raise ValueError(
+            f"group {name!r}: expected 'c' (rotations) or 'd' (rotations and "
+            "reflections) and an order, for instance 'c8' or 'd4'"
+        )
+    n = int(order)
+    if n == 1:
+        spaces = e2cnn.gspaces
+        return spaces.TrivialOnR2() if kind == "c" else spaces.Flip2dOnR2()
+    if kind == "c":
+        return e2cnn.gspaces.Rot2dOnR2(n)
+    return e2cnn.gspaces.FlipRot2dOnR2(n)
+
+
+class R2Conv(e2cnn.nn.R2Conv):  # type: ignore[misc]
+    """e2cnn's steerable convolution with the traps of this module's docstring mended.
+
+    Its state dict holds `weights` (and `bias`) alone, in either mode; loading one in
+    evaluation mode renews the expanded filter. Construction takes e2cnn's arguments;
+    `initialize=False` leaves the weights zero, for loading.
+    """
+
+    def __init__(
+        self,
+        in_type: FieldType,
+        out_type: FieldType,
+        kernel_size: int,
+        *,
+        initialize: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="indexing with dtype torch.uint8")
+            super().__init__(in_type, out_type, kernel_size, initialize=False, **kwargs)
+        self._own_basis()
+        self._forget_buffers()
+        if initialize:
+            with torch.no_grad():
+                std = he_init_std(self.basisexpansion)
+                self.weights.copy_(std * torch.randn_like(self.weights))
+
+    def _own_basis(self) -> None:
+        """Replaces the basis tensors that e2cnn shares between all models."""
+        expansion = self._basisexpansion
+        for name, shared in list(expansion._modules.items()):
+            own = copy.copy(shared)
+            own._buffers = {
+                key: value.to(torch.get_default_dtype(), copy=True)
+                for key, value in shared._buffers.items()
+            }
+            own._non_persistent_buffers_set = set(own._buffers)
+            expansion._modules[name] = own
+
+    def _forget_buffers(self) -> None:
+        """Keeps what can be recomputed out of the state dict."""
+        for module in (self, self._basisexpansion):
+            module._non_persistent_buffers_set = set(module._buffers)
+
+    def filters(self) -> tuple[Tensor, Tensor | None]:
+        """The expanded filter (C_out, C_in, k, k) and bias (C_out,) or None.
+
+        In training mode they carry gradients to the weights; in evaluation mode they
+        are the ones stored when `eval()` was called.
+        """
+        if self.training:
+            filter_, bias = self.expand_parameters()
+            return filter_, bias
+        return self.filter, self.expanded_bias
+
+    def train(self, mode: bool = True) -> R2Conv:
+        """Like e2cnn's, without leaving an autograd graph in the stored filter."""
+        with torch.no_grad():
+            super().train(mode)
+        self._forget_buffers()
+        return self
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        if not self.training:  # the stored filter belongs to the old weights
+            self.train()
+            self.eval()
+
+
+class InnerBatchNorm(e2cnn.nn.InnerBatchNorm):  # type: ignore[misc]
+    """e2cnn's, without its channel indices in the state dict."""
+
+    def __init__(self, in_type: FieldType, **kwargs: Any) -> None:
+        super().__init__(in_type, **kwargs)
+        self._non_persistent_buffers_set = set(self._buffers)
+
+
+class PointwiseAvgPoolAntialiased(
+    e2cnn.nn.PointwiseAvgPoolAntialiased  # type: ignore[misc]
+):
+    """e2cnn's, without its fixed filter in the state dict."""
+
+    def __init__(self, in_type: FieldType, sigma: float, **kwargs: Any) -> None:
+        super().__init__(in_type, sigma, **kwargs)
+        self._non_persistent_buffers_set = set(self._buffers)
+
+
+class MaskModule(e2cnn.nn.MaskModule):  # type: ignore[misc]
+    """e2cnn's, its mask a buffer outside the state dict instead of a parameter."""
+
+    def __init__(self, in_type: FieldType, size: int, margin: float) -> None:
+        super().__init__(in_type, size, margin=margin)
+        mask = self._parameters.pop("mask")
+        self.register_buffer("mask", mask.data, persistent=False)
+
+
+def he_init_std(expansion: Any) -> Tensor:
+    """Standard deviations of e2cnn's generalised He initialisation, vectorised.
+
+    e2cnn's own form walks over every weight in Python (40 s for the 2021 D8 network).
+    Here the sums run over pairs of representations: all fields of one representation
+    share their values.
+
+    Args:
+        expansion: The `basisexpansion` of an `R2Conv`.
+
+    Returns:
+        (weights,) float tensor, in the order of the weights.
+    """
+    inputs: dict[str, int] = defaultdict(int)
+    for representation in expansion._in_type.representations:
+        inputs[representation.name] += 1
+    outputs: dict[str, int] = defaultdict(int)
+    for representation in expansion._out_type.representations:
+        outputs[representation.name] += 1
+
+    # Per output irrep: elements that feed it, by the input irrep they come from.
+    counts: dict[tuple[str, int], dict[str, int]] = defaultdict(
+        lambda: defaultdict(int)
+    )
+    blocks = {}
+    for pair in expansion._representations_pairs:
+        attributes = list(getattr(expansion, f"block_expansion_{pair}").attributes)
+        blocks[pair] = attributes
+        for a in attributes:
+            key = (pair[1], a["out_irrep_idx"])
+            counts[key][a["in_irrep"]] += inputs[pair[0]]
+
+    parts = []
+    for pair, attributes in blocks.items():
+        one = []
+        for a in attributes:
+            feeding = counts[(pair[1], a["out_irrep_idx"])]
+            one.append(1 / math.sqrt(len(feeding) * feeding[a["in_irrep"]]))
+        parts.append(torch.tensor(one).repeat(inputs[pair[0]] * outputs[pair[1]]))
+    return torch.cat(parts)

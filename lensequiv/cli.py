@@ -1,0 +1,232 @@
+"""The `lensequiv` command."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lensequiv import __version__
+
+__all__ = ["main"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lensequiv", description="Dark-matter substructure in lensing images."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    listing = commands.add_parser("list", help="models and trained weights")
+    listing.add_argument("pattern", nargs="?", default="*", help="for instance 'c8*'")
+    listing.set_defaults(run=_list)
+
+    info = commands.add_parser("info", help="what is known about a trained weight")
+    info.add_argument("name")
+    info.add_argument("--json", action="store_true", help="the whole config")
+    info.set_defaults(run=_info)
+
+    predict = commands.add_parser("predict", help="classify images")
+    predict.add_argument("paths", nargs="*", metavar="PATH", help="images or folders")
+    predict.add_argument(
+        "--weights", default="c8-modelF", help="name or folder (default: %(default)s)"
+    )
+    predict.add_argument("--output", choices=("table", "csv", "json"), default="table")
+    predict.add_argument("--plot", type=Path, metavar="FILE.png", help="draw them, too")
+    predict.add_argument("--batch-size", type=int, default=64)
+    predict.add_argument("--hdu", help="number or name of the FITS extension")
+    predict.add_argument(
+        "--demo",
+        action="store_true",
+        help="classify the bundled simulated samples with all bundled weights",
+    )
+    predict.set_defaults(run=_predict)
+
+    simulate = commands.add_parser("simulate", help="make a data set (extra: sim)")
+    simulate.add_argument("recipe", help="modelF or modelJ")
+    simulate.add_argument("out", type=Path, metavar="OUT", help="folder to make")
+    simulate.add_argument("--images", type=int, required=True, metavar="N")
+    simulate.add_argument("--seed", type=int, required=True, metavar="S")
+    simulate.add_argument("--workers", type=int, help="threads (default: all)")
+    simulate.set_defaults(run=_simulate)
+    return parser
+
+
+def _list(args: argparse.Namespace) -> None:
+    from lensequiv import list_models, list_pretrained, pretrained_info
+
+    print("models (lensequiv.create_model):")
+    for name in list_models(args.pattern):
+        print(f"  {name}")
+    print("trained weights (lensequiv.from_pretrained):")
+    for name in list_pretrained(args.pattern):
+        test = pretrained_info(name)["info"]["metrics"]["test"]
+        print(
+            f"  {name}  test AUC {test['auc_micro']:.4f}, "
+            f"accuracy {100 * test['accuracy']:.1f} %"
+        )
+
+
+def _info(args: argparse.Namespace) -> None:
+    from lensequiv import pretrained_info
+    from lensequiv.pretrained import model_card
+
+    config = pretrained_info(args.name)
+    print(json.dumps(config, indent=2) if args.json else model_card(config))
+
+
+def _predict(args: argparse.Namespace) -> None:
+    if args.demo == bool(args.paths):
+        raise ValueError("give either paths of images or --demo")
+    if args.demo:
+        _demo(args)
+        return
+    hdu = int(args.hdu) if args.hdu and args.hdu.isdecimal() else args.hdu
+    rows, pictures = _classify(args.weights, args.paths, args.batch_size, hdu)
+    _print_rows(rows, args.output)
+    if args.plot:
+        _plot(pictures, args.plot)
+
+
+def _demo(args: argparse.Namespace) -> None:
+    from lensequiv import list_pretrained
+    from lensequiv.data import sample_paths
+
+    rows: list[dict[str, Any]] = []
+    pictures: list[Any] = []
+    for weights in list_pretrained():
+        samples = [str(p) for p in sample_paths(weights.split("-")[-1])]
+        new_rows, new_pictures = _classify(weights, samples, args.batch_size, None)
+        rows += [{"weights": weights, **row} for row in new_rows]
+        pictures += new_pictures
+    for row in rows:
+        row["path"] = Path(row["path"]).name
+    _print_rows(rows, args.output)
+    if args.output == "table":
+        right = sum(f"-{row['label']}-" in row["path"] for row in rows)
+        print(
+            f"\n{right} of {len(rows)} simulated samples (class in the file's name) "
+            "were recognised."
+        )
+    if args.plot:
+        _plot(pictures, args.plot)
+
+
+def _classify(
+    weights: str, paths: list[str], batch_size: int, hdu: int | str | None
+) -> tuple[list[dict[str, Any]], list[Any]]:
+    """Rows for printing, and a (paths, prediction) pair for drawing."""
+    from lensequiv import from_pretrained
+
+    model = from_pretrained(weights)
+    prediction = model.predict(paths, batch_size, hdu=hdu, progress=len(paths) > 500)
+    rows = [
+        {
+            "path": path,
+            "label": label,
+            **{
+                name: round(float(value), 4)
+                for name, value in zip(prediction.classes, values, strict=True)
+            },
+            "notes": "; ".join(notes),
+        }
+        for path, label, values, notes in zip(
+            prediction.paths or [],
+            prediction.labels,
+            prediction.probabilities,
+            prediction.notes,
+            strict=True,
+        )
+    ]
+    return rows, [(hdu, prediction)]
+
+
+def _plot(pictures: list[Any], path: Path) -> None:
+    from dataclasses import replace
+
+    import torch
+
+    from lensequiv.data import read_image
+    from lensequiv.plots import plot_predictions
+
+    images, parts = [], [prediction for _, prediction in pictures]
+    for hdu, prediction in pictures:
+        images += [read_image(p, hdu=hdu) for p in prediction.paths]
+    joined = replace(
+        parts[0],
+        probabilities=torch.cat([p.probabilities for p in parts]),
+        logits=torch.cat([p.logits for p in parts]),
+        labels=[label for p in parts for label in p.labels],
+        paths=[path for p in parts for path in p.paths],
+        notes=[note for p in parts for note in p.notes],
+    )
+    plot_predictions(images, joined, path=path)
+    print(f"drawn to {path}", file=sys.stderr)
+
+
+def _print_rows(rows: list[dict[str, Any]], form: str) -> None:
+    if form == "json":
+        print(json.dumps(rows, indent=2))
+        return
+    columns = list(rows[0])
+    if form == "csv":
+        writer = csv.DictWriter(sys.stdout, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+        return
+    columns.remove("notes")  # the table's reader sees them as a warning
+    cells = [columns, *([_cell(row[c]) for c in columns] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    for line in cells:
+        padded = (text.ljust(w) for text, w in zip(line, widths, strict=True))
+        print("  ".join(padded).rstrip())
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _simulate(args: argparse.Namespace) -> None:
+    from lensequiv.simulation import write_class_folders
+
+    out = write_class_folders(
+        args.recipe, args.images, args.out, seed=args.seed, workers=args.workers
+    )
+    print(f"{args.images} images in {out}")
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        argv: Arguments; those of the process if None.
+
+    Returns:
+        0, or 1 after printing what was wrong with the input.
+    """
+    args = _parser().parse_args(argv)
+    with warnings.catch_warnings():
+        from lensequiv.domain import OutOfDomainWarning
+
+        warnings.simplefilter("always", OutOfDomainWarning)
+        warnings.showwarning = _show_warning
+        try:
+            args.run(args)
+        except (OSError, ValueError, ImportError) as error:
+            print(f"lensequiv {args.command}: {error}", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

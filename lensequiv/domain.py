@@ -1,0 +1,84 @@
+"""Whether an image is anything like the training images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+__all__ = ["OutOfDomainWarning", "image_statistics", "statistics_ranges", "unlike"]
+
+
+class OutOfDomainWarning(UserWarning):
+    """An image differs from the training images in a respect that can be measured."""
+
+
+def image_statistics(images: Tensor) -> dict[str, Tensor]:
+    """Simple statistics of preprocessed images (sky 0, peak 1).
+
+    * `centre`: mean brightness within a tenth of the image's half side from its
+      centre. The simulated lenses emit no light of their own; real ones do.
+    * `edge`: mean brightness of the outermost pixels. Neighbours, or an arc that
+      leaves the frame, raise it.
+    * `maximum`: of the pixels; stars and hot pixels raise it.
+    * `noise`: typical difference of neighbouring pixels (median absolute difference
+      over 0.954, the factor for independent Gaussian noise), relative to the peak.
+    * `extent`: share of pixels brighter than a tenth of the peak.
+
+    Args:
+        images: (N, C, H, W).
+
+    Returns:
+        (N,) float32 by name; the largest over the channels.
+    """
+    height, width = images.shape[-2:]
+    y = torch.linspace(-1, 1, height, device=images.device)[:, None]
+    x = torch.linspace(-1, 1, width, device=images.device)[None, :]
+    centre = (x**2 + y**2) < 0.1**2
+    edge = torch.maximum(x.abs(), y.abs()) == 1
+    pixels = images.flatten(2)
+    steps = (images[..., 1:] - images[..., :-1]).abs().flatten(2)
+    values = {
+        "centre": images[..., centre].mean(2),
+        "edge": images[..., edge].mean(2),
+        "maximum": pixels.amax(2),
+        "noise": steps.median(2).values / 0.954,
+        "extent": (pixels > 0.1).float().mean(2),
+    }
+    return {name: value.amax(1) for name, value in values.items()}
+
+
+def statistics_ranges(images: Tensor) -> dict[str, list[float]]:
+    """The range of each statistic over many images, a tenth of it added on each side.
+
+    Args:
+        images: (N, C, H, W), preprocessed.
+
+    Returns:
+        [low, high] by name.
+    """
+    ranges = {}
+    for name, value in image_statistics(images).items():
+        low, high = float(value.min()), float(value.max())
+        margin = 0.1 * (high - low)
+        ranges[name] = [round(low - margin, 5), round(high + margin, 5)]
+    return ranges
+
+
+def unlike(image: Tensor, ranges: Mapping[str, list[float]]) -> list[str]:
+    """In what respects an image lies outside the training images' ranges.
+
+    Args:
+        image: (C, H, W), preprocessed.
+        ranges: As `statistics_ranges` returns; empty if nothing is known.
+
+    Returns:
+        One sentence part for each statistic that is out of range.
+    """
+    found = image_statistics(image[None])
+    return [
+        f"{name} {float(found[name]):.3g} (training {low:.3g} to {high:.3g})"
+        for name, (low, high) in ranges.items()
+        if not low <= float(found[name]) <= high
+    ]

@@ -1,0 +1,241 @@
+"""What every lensequiv model can do, whatever its architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from lensequiv.transforms import CropAndScale, Preprocessing
+
+if TYPE_CHECKING:
+    from lensequiv.prediction import Images, Prediction
+
+__all__ = ["InputSizes", "LensModel"]
+
+
+@dataclass(frozen=True)
+class InputSizes:
+    """The square input sizes a network accepts: minimum, minimum + step, ..., maximum.
+
+    Attributes:
+        minimum: Smallest side in pixels.
+        step: Distance between valid sides in pixels.
+        maximum: Largest side in pixels.
+    """
+
+    minimum: int
+    step: int
+    maximum: int
+
+    def __contains__(self, size: object) -> bool:
+        """Whether a side of `size` pixels is valid."""
+        return isinstance(size, int) and size in self.range
+
+    def __str__(self) -> str:
+        """For messages: '33, 49, ..., 513' or '129'."""
+        sides = self.range
+        if len(sides) <= 3:
+            return ", ".join(map(str, sides))
+        return f"{sides[0]}, {sides[1]}, ..., {sides[-1]}"
+
+    @property
+    def range(self) -> range:
+        """All valid sides."""
+        return range(self.minimum, self.maximum + 1, self.step)
+
+    def nearest(self, size: int) -> list[int]:
+        """The valid sides next to `size`, below and above where both exist."""
+        below = [s for s in self.range if s <= size][-1:]
+        above = [s for s in self.range if s >= size][:1]
+        return sorted(set(below + above))
+
+
+class LensModel(nn.Module):
+    """Base of all models: sizes, features, embedding, head, freezing, prediction.
+
+    A subclass sets `head` (the layers that `num_classes` decides) and implements
+    `_features` and `_pool`.
+
+    Attributes:
+        name: Name under which the registry builds it.
+        config: Keyword arguments that rebuild it, JSON-able.
+        input_sizes: Valid sides of the square input.
+        input_size: The side it was made or trained for.
+        classes: Class names in the order of the logits.
+        preprocess: Turns images in any flux unit into the network's input.
+        weights_info: What is known about loaded weights (data, metrics, versions);
+            empty for an untrained model.
+        head: From the embedding to the logits.
+    """
+
+    name: str
+    config: dict[str, Any]
+    input_size: int = 129
+    head: nn.Module
+
+    def __init__(
+        self, in_channels: int, num_classes: int, input_sizes: InputSizes
+    ) -> None:
+        """Checks the counts that all architectures share.
+
+        Raises:
+            ValueError: A count is not a positive integer.
+        """
+        super().__init__()
+        for key, count in (("in_channels", in_channels), ("num_classes", num_classes)):
+            if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+                raise ValueError(f"{key}={count!r}: expected a positive integer")
+        self.in_channels = in_channels
+        self.num_classes = num_classes
+        self.input_sizes = input_sizes
+        self.classes = default_classes(num_classes)
+        # Smaller valid sizes are taken as they are down to three quarters.
+        keep = [s for s in input_sizes.range if 0.75 <= s / self.input_size < 1]
+        self.preprocess: Preprocessing = CropAndScale(self.input_size, tuple(keep))
+        self.weights_info: Mapping[str, Any] = {}
+        self._frozen = False
+
+    def _features(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _pool(self, features: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _check(self, x: Tensor) -> None:
+        if x.ndim != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(
+                f"{self.name}: input of shape {tuple(x.shape)}; expected "
+                f"(N, {self.in_channels}, H, W)"
+            )
+        height, width = x.shape[-2:]
+        if height != width or height not in self.input_sizes:
+            near = " or ".join(str(s) for s in self.input_sizes.nearest(height))
+            raise ValueError(
+                f"{self.name}: input of {height} x {width} pixels; expected a square "
+                f"with a side of {self.input_sizes}; nearest to {height}: {near}"
+            )
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """The last feature map.
+
+        Args:
+            x: (N, in_channels, H, W), preprocessed.
+
+        Returns:
+            (N, C, h, w).
+
+        Raises:
+            ValueError: The size or channel count is not one of this model's.
+        """
+        self._check(x)
+        return self._features(x)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """The vector the head classifies; invariant where the model is.
+
+        Args:
+            x: (N, in_channels, H, W), preprocessed.
+
+        Returns:
+            (N, D).
+
+        Raises:
+            ValueError: As `forward_features`.
+        """
+        return self._pool(self.forward_features(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits.
+
+        Args:
+            x: (N, in_channels, H, W), preprocessed.
+
+        Returns:
+            (N, num_classes).
+
+        Raises:
+            ValueError: As `forward_features`.
+        """
+        logits: Tensor = self.head(self.embed(x))
+        return logits
+
+    def freeze(self) -> LensModel:
+        """Freezes everything but the head, for training on the embedding.
+
+        Batch-norm statistics stay as they are, too, even after `.train()`.
+
+        Returns:
+            The model itself.
+        """
+        self._frozen = True
+        self._set_body_gradients(False)
+        return self.train(self.training)
+
+    def unfreeze(self) -> LensModel:
+        """Undoes `freeze`.
+
+        Returns:
+            The model itself.
+        """
+        self._frozen = False
+        self._set_body_gradients(True)
+        return self.train(self.training)
+
+    def _set_body_gradients(self, value: bool) -> None:
+        for name, parameter in self.named_parameters():
+            if not name.startswith("head."):
+                parameter.requires_grad_(value)
+
+    def train(self, mode: bool = True) -> LensModel:
+        """Sets the mode; a frozen body stays in evaluation mode."""
+        super().train(mode)
+        if self._frozen:
+            for child_name, child in self.named_children():
+                if child_name != "head":
+                    child.eval()
+        return self
+
+    @torch.no_grad()
+    def predict(self, x: Images, batch_size: int = 64, **kwargs: Any) -> Prediction:
+        """Classifies images in any flux unit; see `lensequiv.prediction.predict`."""
+        from lensequiv.prediction import predict
+
+        return predict(self, x, batch_size=batch_size, **kwargs)
+
+    def save_pretrained(self, directory: str | Path, **kwargs: Any) -> Path:
+        """Writes the model; see `lensequiv.pretrained.save_pretrained`."""
+        from lensequiv.pretrained import save_pretrained
+
+        return save_pretrained(self, directory, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles as name, config and state: e2cnn's modules cannot be pickled."""
+        from lensequiv.models.registry import rebuild
+
+        extra = {
+            "classes": self.classes,
+            "preprocess": self.preprocess,
+            "weights_info": self.weights_info,
+            "_frozen": self._frozen,
+        }
+        flags = {k: p.requires_grad for k, p in self.named_parameters()}
+        return rebuild, (
+            self.name,
+            self.config,
+            self.state_dict(),
+            extra,
+            flags,
+            self.training,
+        )
+
+
+def default_classes(num_classes: int) -> tuple[str, ...]:
+    """The study's three classes, or `class0`, `class1`, ... for any other number."""
+    if num_classes == 3:
+        return ("no", "sphere", "vort")
+    return tuple(f"class{i}" for i in range(num_classes))

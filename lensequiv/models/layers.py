@@ -1,0 +1,145 @@
+"""Steerable layers on plain tensors.
+
+A feature map of F regular fields of a group with G elements is a tensor
+(N, F * G, H, W); channel f * G + g holds field f's response at group element g. The
+layers keep it in contiguous (N, C, H, W) order: convolutions lose nothing by it, and
+batch normalisation over fields becomes a view (measured; see `FieldNorm`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lensequiv._e2cnn import FieldType, R2Conv
+
+__all__ = ["AntialiasedPool", "FieldNorm", "LocalContrast", "SteerableConv"]
+
+
+class SteerableConv(R2Conv):
+    """A steerable convolution from plain tensor to plain tensor.
+
+    The input is padded by half the kernel, so odd maps keep their 90-degree grid.
+    """
+
+    def __init__(
+        self,
+        in_type: FieldType,
+        out_type: FieldType,
+        kernel_size: int,
+        stride: int = 1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            in_type,
+            out_type,
+            kernel_size,
+            stride=stride,
+            padding=kernel_size // 2,
+            bias=False,
+            **kwargs,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C_in, H, W) to (N, C_out, ceil(H / stride), ceil(W / stride))."""
+        return F.conv2d(x, self.filters()[0], None, self.stride, self.padding)
+
+
+class FieldNorm(nn.BatchNorm3d):
+    """Batch normalisation with one mean, variance, scale and shift per field.
+
+    The same as e2cnn's InnerBatchNorm for fields of equal size, without its copies:
+    on two cores in bf16 2 ms instead of 22 ms for (64, 48, 33, 33), forward and
+    backward.
+    """
+
+    def __init__(self, fields: int, size: int) -> None:
+        super().__init__(fields)
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalises (N, fields * size, H, W)."""
+        n, _, height, width = x.shape
+        fields = x.reshape(n, -1, self.size, height, width)
+        return super().forward(fields).view(n, -1, height, width)
+
+
+def _gaussian(sigma: float, radius: int) -> Tensor:
+    offset = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    kernel = torch.exp(-0.5 * (offset / sigma) ** 2)
+    return kernel / kernel.sum()
+
+
+class _Banded(nn.Module):
+    """A separable filter with zero padding, as two products with a banded matrix.
+
+    Depthwise convolutions are slow on processors (18 ms for (64, 48, 33, 33) in bf16,
+    forward and backward); two small matrix products do the same in 3 ms. The matrices
+    are made for each map size on first use.
+    """
+
+    def __init__(self, kernel: Tensor, stride: int) -> None:
+        super().__init__()
+        self.kernel = tuple(kernel.tolist())
+        self.stride = stride
+        self._matrices: dict[Any, Tensor] = {}
+
+    def _matrix(self, size: int, like: Tensor) -> Tensor:
+        key = (size, like.device, like.dtype)
+        if key not in self._matrices:
+            radius = len(self.kernel) // 2
+            matrix = torch.zeros(-(-size // self.stride), size, dtype=torch.float64)
+            for row in range(matrix.shape[0]):
+                for i, value in enumerate(self.kernel):
+                    column = row * self.stride + i - radius
+                    if 0 <= column < size:
+                        matrix[row, column] = value
+            self._matrices[key] = matrix.to(like.device, like.dtype)
+        return self._matrices[key]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C, H, W) to (N, C, ceil(H / stride), ceil(W / stride))."""
+        rows, columns = self._matrix(x.shape[2], x), self._matrix(x.shape[3], x)
+        return torch.matmul(torch.matmul(rows, x), columns.T)
+
+
+class AntialiasedPool(_Banded):
+    """Blur with a Gaussian, keep every other pixel (Zhang, arXiv:1904.11486).
+
+    Equal to e2cnn's PointwiseAvgPoolAntialiased(sigma, stride=2).
+
+    Args:
+        sigma: Width of the Gaussian in pixels; cut at three sigma.
+    """
+
+    def __init__(self, sigma: float = 0.66) -> None:
+        super().__init__(_gaussian(sigma, round(3 * sigma)), 2)
+
+
+class LocalContrast(nn.Module):
+    """What stands out from its surroundings, in units of the expected noise.
+
+    (x - B) / sqrt(B + floor) with B the image blurred by a Gaussian. Photon noise is
+    proportional to the square root of the brightness, so arcs and their gaps get equal
+    noise; and the ring itself, which tells nothing about substructure, is taken away.
+    The filter is isotropic: rotating the image rotates the result.
+
+    Args:
+        sigma: Width of the Gaussian in pixels.
+        floor: Brightness of the sky relative to the image's peak.
+    """
+
+    def __init__(self, sigma: float, floor: float) -> None:
+        super().__init__()
+        self.blur = _Banded(_gaussian(sigma, math.ceil(3 * sigma)), 1)
+        self.floor = floor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C, H, W) of sky 0 and peak 1 to the same shape."""
+        smooth = self.blur(x)
+        contrast: Tensor = (x - smooth) * torch.rsqrt(smooth.clamp_min(0) + self.floor)
+        return contrast

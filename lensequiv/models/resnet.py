@@ -1,0 +1,50 @@
+"""ResNet-18, the yardstick."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from lensequiv.models.base import InputSizes, LensModel
+
+__all__ = ["ResNet18"]
+
+
+class ResNet18(LensModel):
+    """torchvision's ResNet-18 (He et al., arXiv:1512.03385) for any channel count.
+
+    Not equivariant under rotations: what the zoo's models are compared with.
+
+    Args:
+        in_channels: Channels of the input.
+        num_classes: Number of logits.
+        initialize: Accepted like everywhere; torchvision initialises in any case.
+
+    Raises:
+        ValueError: A count is not a positive integer.
+    """
+
+    input_size = 129
+
+    def __init__(
+        self, in_channels: int = 1, num_classes: int = 3, initialize: bool = True
+    ) -> None:
+        from torchvision.models import resnet18
+
+        super().__init__(in_channels, num_classes, InputSizes(33, 1, 1024))
+        net = resnet18(num_classes=1)
+        if in_channels != 3:
+            net.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
+            nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out")
+        names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
+        for name in (*names, "layer4"):
+            self.add_module(name, getattr(net, name))
+        self.head = nn.Linear(512, num_classes)
+
+    def _features(self, x: Tensor) -> Tensor:
+        for name, layer in self.named_children():
+            if name != "head":
+                x = layer(x)
+        return x
+
+    def _pool(self, features: Tensor) -> Tensor:
+        return features.mean((2, 3))

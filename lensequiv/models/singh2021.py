@@ -1,0 +1,108 @@
+"""The 2021 networks, module for module, so that their checkpoints fit."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from lensequiv._e2cnn import (
+    FieldType,
+    GeometricTensor,
+    GroupPooling,
+    InnerBatchNorm,
+    MaskModule,
+    PointwiseAvgPoolAntialiased,
+    R2Conv,
+    ReLU,
+    SequentialModule,
+    parse_group,
+)
+from lensequiv.models.base import InputSizes, LensModel
+
+__all__ = ["Singh2021"]
+
+_FIELDS = (24, 48, 48, 96, 96, 64)
+_KERNELS = (7, 5, 5, 5, 5, 5)
+_PADDINGS = (1, 2, 2, 2, 2, 1)
+_HIDDEN = 64
+
+
+class Singh2021(LensModel):
+    """The steerable CNN of the 2021 lensing study (about 100 GMAC an image for C8).
+
+    Six blocks of steerable convolution, inner batch norm and ReLU on regular fields,
+    antialiased pooling after blocks 2, 4 and 6, group pooling, and a fully connected
+    classifier on the *flattened* 64 x 26 x 26 map. Because of the flattening its
+    logits are **not** invariant, not even under 90-degree turns (they change by about
+    20 %): only the feature maps are equivariant. Use `c4`, `c8`, `d4` or `d8` for
+    invariant logits.
+
+    If you use this model, cite the 2021 study (see `CITATION.cff`).
+
+    Args:
+        group: `"c4"`, `"c8"`, `"d4"` or `"d8"` in the study; any `parse_group` knows.
+        in_channels: Channels of the input.
+        num_classes: Number of logits.
+        initialize: False leaves the steerable weights zero, for loading.
+
+    Raises:
+        ValueError: Unknown group, or a count that is not a positive integer.
+    """
+
+    input_size = 129
+
+    def __init__(
+        self,
+        group: str,
+        in_channels: int = 1,
+        num_classes: int = 3,
+        initialize: bool = True,
+    ) -> None:
+        super().__init__(in_channels, num_classes, InputSizes(129, 1, 129))
+        space = parse_group(group)
+        self.group = group
+        in_type = FieldType(space, in_channels * [space.trivial_repr])
+        self.input_type = in_type
+        for i, (fields, kernel, padding) in enumerate(
+            zip(_FIELDS, _KERNELS, _PADDINGS, strict=True), start=1
+        ):
+            out_type = FieldType(space, fields * [space.regular_repr])
+            layers = [MaskModule(in_type, self.input_size, margin=1)] if i == 1 else []
+            layers += [
+                R2Conv(
+                    in_type,
+                    out_type,
+                    kernel,
+                    padding=padding,
+                    bias=False,
+                    initialize=initialize,
+                ),
+                InnerBatchNorm(out_type),
+                ReLU(out_type, inplace=True),
+            ]
+            setattr(self, f"block{i}", SequentialModule(*layers))
+            if i % 2 == 0:
+                options = {"stride": 2} if i < 6 else {"stride": 1, "padding": 0}
+                pool = PointwiseAvgPoolAntialiased(out_type, sigma=0.66, **options)
+                setattr(self, f"pool{i // 2}", pool)
+            in_type = out_type
+        self.gpool = GroupPooling(in_type)
+        self.fully_net = nn.Sequential(
+            nn.Linear(_FIELDS[-1] * 26 * 26, _HIDDEN),
+            nn.BatchNorm1d(_HIDDEN),
+            nn.ELU(inplace=True),
+        )
+        self.head = nn.Linear(_HIDDEN, num_classes)
+
+    def _features(self, x: Tensor) -> Tensor:
+        field = GeometricTensor(x, self.input_type)
+        for i in range(1, 7):
+            field = getattr(self, f"block{i}")(field)
+            if i % 2 == 0:
+                field = getattr(self, f"pool{i // 2}")(field)
+        tensor: Tensor = field.tensor
+        return tensor
+
+    def _pool(self, features: Tensor) -> Tensor:
+        invariant = self.gpool(GeometricTensor(features, self.gpool.in_type)).tensor
+        hidden: Tensor = self.fully_net(invariant.flatten(1))
+        return hidden

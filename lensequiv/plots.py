@@ -1,0 +1,103 @@
+"""Pictures (extra `plots`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lensequiv.prediction import Prediction
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["plot_predictions"]
+
+# Okabe and Ito's colours, distinguishable with any colour vision.
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise ImportError(
+            "plots need matplotlib: pip install 'lensequiv[plots]'"
+        ) from error
+    from matplotlib.figure import Figure
+
+    return matplotlib, Figure
+
+
+def plot_predictions(
+    images: list[NDArray[np.float32]],
+    prediction: Prediction,
+    *,
+    path: str | Path | None = None,
+    columns: int = 6,
+    pixel_scale: float | None = None,
+) -> Figure:
+    """Draws images with the probability of each class under them.
+
+    Args:
+        images: (H, W) or (C, H, W) each, as many as were predicted; the first channel
+            is drawn, from its sky to its 99.9 % quantile with a square-root stretch.
+        prediction: What `predict` returned for them.
+        path: Where to save the figure; the ending decides the format.
+        columns: Images in a row.
+        pixel_scale: If given, axes are in arcsec. *Unit*: arcsec/pixel.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: The number of images is not the prediction's.
+    """
+    if len(images) != len(prediction):
+        raise ValueError(f"{len(images)} images, but {len(prediction)} predictions")
+    matplotlib, figure_class = _pyplot()
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    figure: Figure = figure_class(
+        figsize=(2.1 * columns, 2.9 * rows), layout="constrained"
+    )
+    matplotlib.backends.backend_agg.FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(2 * rows, columns, height_ratios=[3, 1] * rows)
+    for i, image in enumerate(images):
+        row, column = divmod(i, columns)
+        panel = figure.add_subplot(grid[2 * row, column])
+        _draw_image(panel, np.atleast_3d(image.T).T[0], pixel_scale)
+        name = prediction.paths[i] if prediction.paths else f"image {i}"
+        panel.set_title(Path(name).stem[-24:], fontsize=8)
+        bars = figure.add_subplot(grid[2 * row + 1, column])
+        values = prediction.probabilities[i].numpy()
+        classes = prediction.classes
+        colours = [_COLOURS[k % len(_COLOURS)] for k in range(len(classes))]
+        bars.barh(classes, values, color=colours)
+        for k, value in enumerate(values):
+            bars.text(1.02, k, f"{value:.2f}", va="center", fontsize=7)
+        bars.set(xlim=(0, 1.25), ylim=(len(classes) - 0.5, -0.5), xticks=[0, 0.5, 1])
+        bars.tick_params(labelsize=7)
+        bars.spines[["top", "right"]].set_visible(False)
+    if path is not None:
+        figure.savefig(path, dpi=110)
+    return figure
+
+
+def _draw_image(panel: Any, image: NDArray[np.float32], scale: float | None) -> None:
+    low, high = np.quantile(image, [0.25, 0.999])
+    shown = np.sqrt(np.clip((image - low) / (high - low), 0, 1))
+    extent = None
+    if scale is not None:
+        height, width = image.shape
+        half = width * scale / 2, height * scale / 2
+        extent = (-half[0], half[0], -half[1], half[1])
+    panel.imshow(shown, cmap="magma", origin="lower", extent=extent)
+    if scale is None:
+        panel.set(xticks=[], yticks=[])
+    else:
+        panel.tick_params(labelsize=6)
+        panel.set_xlabel("arcsec", fontsize=7, labelpad=0)

@@ -1,0 +1,138 @@
+"""The model card, written from the config alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["model_card"]
+
+_LIMITS = """\
+## Limits
+
+- The answer says which of the classes above an image resembles most. On anything that
+  is not a lens like the simulated ones (lens light, neighbouring galaxies, another
+  pixel scale, another telescope's noise) it means nothing. `predict` warns where simple
+  statistics of an image lie outside those of the training images; that it does not
+  warn proves nothing.
+- The training images are re-simulated after a recipe recovered from the literature and
+  from published images, not the original files of the 2021 study. Their physics is
+  simplified: one isothermal lens, point-mass subhalos, a straight vortex, a shear that
+  never turns by more than 6.3 degrees.
+- The scores hold for images drawn from the same recipe, nothing else.
+"""
+
+
+def model_card(config: Mapping[str, Any]) -> str:
+    """Markdown for `README.md`: what the model is, was trained on, and scored.
+
+    Args:
+        config: The content of `config.json`.
+
+    Returns:
+        The card, with the front matter that the Hugging Face Hub reads.
+    """
+    info = config["info"]
+    lines = [
+        "---",
+        f"license: {info.get('licence', 'unknown').lower()}",
+        "library_name: lensequiv",
+        "tags: [gravitational-lensing, dark-matter, equivariant-networks]",
+        "---",
+        "",
+        f"# {config['model']}" + _trained_on(info),
+        "",
+        f"Classifies square single-field images into {_list(config['classes'])}. "
+        f"Architecture `{config['model']}` of lensequiv, input "
+        f"{config['input_size']} x {config['input_size']} pixels.",
+        "",
+        "```python",
+        "import lensequiv",
+        "",
+        'model = lensequiv.from_pretrained("path/to/this/folder")',
+        "result = model.predict(images)  # arrays, tensors or paths",
+        "```",
+        "",
+        *_metrics(config),
+        *_training(info),
+        _LIMITS,
+    ]
+    return "\n".join(lines)
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _trained_on(info: Mapping[str, Any]) -> str:
+    trained = info.get("trained_on")
+    return f", trained on {trained['recipe']}" if trained else ""
+
+
+def _metrics(config: Mapping[str, Any]) -> list[str]:
+    metrics = config["info"].get("metrics")
+    if not metrics:
+        return ["No scores are recorded for these weights.", ""]
+    upright, rotated = metrics["test"], metrics["test_rotated"]
+    rows = [("micro-average ROC AUC", "auc_micro"), ("accuracy", "accuracy")]
+    rows.append(("expected calibration error (15 bins)", "calibration_error"))
+    lines = [
+        "## Scores",
+        "",
+        f"On {upright['images']} test images that were scored once, after all choices "
+        "were made:",
+        "",
+        "| | as they are | each rotated by a random angle |",
+        "|---|---|---|",
+        *(
+            f"| {text} | {upright[key]:.4f} | {rotated[key]:.4f} |"
+            for text, key in rows
+        ),
+        *(
+            f"| ROC AUC, `{name}` against the rest | {upright['auc'][name]:.4f} "
+            f"| {rotated['auc'][name]:.4f} |"
+            for name in config["classes"]
+        ),
+        "",
+        "Largest change of a logit under 90-degree turns (and flips for D groups), "
+        f"over the largest logit: {metrics['grid_invariance']:.1e}.",
+        "",
+        "Confusion matrix (rows: truth, columns: answer):",
+        "",
+        "| | " + " | ".join(f"`{c}`" for c in config["classes"]) + " |",
+        "|---" * (len(config["classes"]) + 1) + "|",
+    ]
+    for name, row in zip(config["classes"], upright["confusion"], strict=True):
+        lines.append(f"| `{name}` | " + " | ".join(map(str, row)) + " |")
+    return [*lines, ""]
+
+
+def _training(info: Mapping[str, Any]) -> list[str]:
+    if "training" not in info:
+        return []
+    data, run = info["trained_on"], info["training"]
+    lines = [
+        "## Training",
+        "",
+        "| set | images | seed |",
+        "|---|---|---|",
+        *(
+            f"| {split} | {data[split]['images']} | {data[split]['seed']} |"
+            for split in ("train", "val", "test")
+        ),
+        "",
+        f"{run['images_seen']} images seen in {run['minutes']} minutes "
+        f"({run['machine']}), {run['date']}."
+        + (f" Started from `{run['started_from']}`." if run["started_from"] else ""),
+        "",
+        "```",
+        *(
+            f"lensequiv simulate {data['recipe']} --images {data[split]['images']} "
+            f"--seed {data[split]['seed']} data/{data['recipe']}/{split}"
+            for split in ("train", "val", "test")
+        ),
+        run["command"],
+        "```",
+        "",
+    ]
+    return lines

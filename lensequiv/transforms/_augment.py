@@ -1,0 +1,68 @@
+"""Random positions and orientations for training, on whole batches."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["RandomPose"]
+
+
+class RandomPose(nn.Module):
+    """Crops each image at a random shift, turn and flip.
+
+    Every image gets a turn by a multiple of 90 degrees and, half the time, a mirror
+    image; both move pixels without changing them. A share of the images is turned by
+    any angle besides, with bilinear interpolation. That smooths noise by up to a factor
+    of two, which is why not all are. Pixels from beyond the frame are reflected into
+    it, so they carry the sky and its noise.
+
+    Randomness comes from torch's global generator.
+
+    Args:
+        size: Side of the result in pixels, odd.
+        shift: Largest shift along either axis in pixels; shifts are whole numbers.
+        rotate: Share of the images that are turned off the pixel grid.
+
+    Raises:
+        ValueError: `size` is even, or `rotate` is not within [0, 1].
+    """
+
+    def __init__(self, size: int = 129, shift: int = 6, rotate: float = 0.5) -> None:
+        super().__init__()
+        if size % 2 == 0:
+            raise ValueError(f"size={size}: expected an odd number of pixels")
+        if not 0 <= rotate <= 1:
+            raise ValueError(f"rotate={rotate}: expected a share between 0 and 1")
+        self.size, self.shift, self.rotate = size, shift, rotate
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Maps (N, C, H, W) of any real dtype to (N, C, size, size) float32."""
+        n, height, width = images.shape[0], images.shape[-2], images.shape[-1]
+        turns = torch.randint(4, (n,)) * (math.pi / 2)
+        off_grid = (torch.rand(n) < self.rotate) * torch.rand(n) * (math.pi / 2)
+        flips = torch.randint(2, (n,)) * 2.0 - 1.0
+        shifts = torch.randint(-self.shift, self.shift + 1, (2, n, 1, 1)).float()
+        cos = torch.cos(turns + off_grid)[:, None, None]
+        sin = torch.sin(turns + off_grid)[:, None, None]
+        steps = torch.arange(self.size) - float(self.size // 2)
+        x, y = steps[None, None, :] + shifts[0], steps[None, :, None] + shifts[1]
+        # grid_sample counts from -1 to 1 between the outer edges of the frame. The
+        # centre is a pixel, so that turns by 90 degrees hit pixels.
+        centre_x, centre_y = (width - 1) // 2 + 0.5, (height - 1) // 2 + 0.5
+        source_x = (cos * x - sin * y) * flips[:, None, None] + centre_x
+        source_y = sin * x + cos * y + centre_y
+        grid = torch.stack([source_x * 2 / width - 1, source_y * 2 / height - 1], -1)
+        return F.grid_sample(
+            images.float(),
+            grid.to(images.device),
+            padding_mode="reflection",
+            align_corners=False,
+        )
+
+    def extra_repr(self) -> str:
+        """The parameters, for printing."""
+        return f"size={self.size}, shift={self.shift}, rotate={self.rotate}"

@@ -1,0 +1,117 @@
+"""Preprocessing of the zoo: crop and scale, the same for any telescope's units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+__all__ = ["CropAndScale"]
+
+
+class CropAndScale(nn.Module):
+    """Centre crop, then sky to 0 and peak to 1, image by image and channel by channel.
+
+    Sky and peak are order statistics of the cropped pixels, so the result does not
+    change when an image is multiplied by a gain or shifted by a constant, nor when its
+    pixels are turned or flipped, and a few hot pixels do not matter.
+
+    Args:
+        size: Side of the result in pixels.
+        keep: Sizes that are taken as they are, besides `size` (a network accepts
+            several).
+        sky: Quantile of the pixels taken as sky level.
+        peak: Quantile taken as peak; 0.999 is the 17th brightest of 129 x 129.
+    """
+
+    name = "crop-and-scale"
+
+    def __init__(
+        self,
+        size: int = 129,
+        keep: tuple[int, ...] = (),
+        sky: float = 0.25,
+        peak: float = 0.999,
+    ) -> None:
+        super().__init__()
+        if not 0 <= sky < peak <= 1:
+            raise ValueError(f"sky={sky}, peak={peak}: expected 0 <= sky < peak <= 1")
+        self.size, self.keep = int(size), tuple(keep)
+        self.sky, self.peak = sky, peak
+
+    def crop(self, images: Tensor, name: str = "image") -> Tensor:
+        """Centre crop of (..., H, W); images of a size in `keep` are left alone.
+
+        Raises:
+            ValueError: The image is smaller than the network needs, or not square and
+                too small along one axis.
+        """
+        height, width = images.shape[-2:]
+        if height == width and height in (self.size, *self.keep):
+            return images
+        if min(height, width) < self.size:
+            accepted = ", ".join(str(s) for s in sorted({self.size, *self.keep}))
+            raise ValueError(
+                f"{name} has {height} x {width} pixels; expected at least "
+                f"{self.size} x {self.size}, or square with a side of {accepted}"
+            )
+        top, left = (height - self.size) // 2, (width - self.size) // 2
+        return images[..., top : top + self.size, left : left + self.size]
+
+    def scale(self, images: Tensor) -> Tensor:
+        """Maps (..., H, W) of any unit to float32 with sky 0 and peak 1.
+
+        Raises:
+            ValueError: An image's peak is not above its sky.
+        """
+        # Differences from one of the pixels first, in double precision: a small signal
+        # on a large constant keeps its digits.
+        pixels = images.double().flatten(-2)
+        pixels = pixels - pixels[..., :1]
+        last = pixels.shape[-1] - 1
+        sky = pixels.kthvalue(round(self.sky * last) + 1, -1, keepdim=True).values
+        peak = pixels.kthvalue(round(self.peak * last) + 1, -1, keepdim=True).values
+        if not bool((peak > sky).all()):
+            bad = int((peak <= sky).flatten().nonzero()[0])
+            raise ValueError(
+                f"image {bad}: its {self.peak} quantile is not above its {self.sky} "
+                "quantile after the crop, so there is nothing to scale to; expected "
+                "an image with a source in its centre"
+            )
+        return ((pixels - sky) / (peak - sky)).float().reshape(images.shape)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Maps (..., H, W) to (..., size, size) float32; see `crop` and `scale`."""
+        return self.scale(self.crop(images))
+
+    def to_config(self) -> dict[str, Any]:
+        """The parameters as a JSON-able dictionary."""
+        return {
+            "name": self.name,
+            "size": self.size,
+            "keep": list(self.keep),
+            "sky": self.sky,
+            "peak": self.peak,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> CropAndScale:
+        """Inverse of `to_config`.
+
+        Raises:
+            ValueError: A parameter is missing, unknown or out of range.
+        """
+        wanted = {"name", "size", "keep", "sky", "peak"}
+        if differing := sorted(wanted ^ set(config)):
+            raise ValueError(
+                f"{cls.name}: parameter {differing[0]!r} is missing or unknown; "
+                f"expected {', '.join(sorted(wanted))}"
+            )
+        parameters = {k: v for k, v in config.items() if k != "name"}
+        return cls(**{**parameters, "keep": tuple(parameters["keep"])})
+
+    def extra_repr(self) -> str:
+        """The parameters, for printing."""
+        parts = (f"{k}={v}" for k, v in self.to_config().items() if k != "name")
+        return ", ".join(parts)

@@ -1,0 +1,64 @@
+import re
+
+import numpy as np
+import pytest
+
+from lensequiv.data import ImageError, find_images
+
+SHAPE = (6, 5)
+
+
+def ramp(shape=SHAPE, dtype=np.float64):
+    """Small whole numbers, all different: exact in every type under test."""
+    return np.arange(np.prod(shape), dtype=dtype).reshape(shape)
+
+
+def save(path, array):
+    np.save(path, array)
+    return path
+
+
+class TestFindImages:
+    def test_natural_order_and_extensions(self, tmp_path):
+        names = [
+            "1.npy",
+            "2.npy",
+            "10.fits",
+            "a2/b.FIT",
+            "a2/c/1.fits.gz",
+            "a10/b.npy",
+        ]
+        ignored = [".3.npy", ".git/4.npy", "notes.txt", "a2/5.png", "6.npz", "npy"]
+        for name in reversed(names + ignored):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+        assert find_images(str(tmp_path)) == [tmp_path / name for name in names]
+
+    def test_hidden_folder_named_outright(self, tmp_path):
+        (tmp_path / ".cache").mkdir()
+        (tmp_path / ".cache" / "1.npy").touch()
+        assert find_images(tmp_path / ".cache") == [tmp_path / ".cache" / "1.npy"]
+
+    def test_links_are_followed_once(self, tmp_path):
+        root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+        root.mkdir()
+        elsewhere.mkdir()
+        (elsewhere / "1.npy").touch()
+        (elsewhere / "loop").symlink_to(root)
+        (root / "link").symlink_to(elsewhere)
+        (root / "link2").symlink_to(elsewhere)
+        assert find_images(root) == [root / "link" / "1.npy"]
+
+    def test_nothing_found(self, tmp_path):
+        (tmp_path / "notes.txt").touch()
+        with pytest.raises(ImageError) as caught:
+            find_images(tmp_path)
+        assert str(caught.value).startswith(f"{tmp_path} holds no image; expected")
+
+    def test_missing_folder(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="absent"):
+            find_images(tmp_path / "absent")
+
+    def test_file_instead_of_folder(self, tmp_path):
+        with pytest.raises(NotADirectoryError, match=re.escape("a.npy")):
+            find_images(save(tmp_path / "a.npy", ramp()))
