@@ -153,6 +153,9 @@ def finish(
 ) -> None:
     """Scores the chosen weights on the test set, once, and writes the final folder."""
     model = lensequiv.from_pretrained(args.out / "best")
+    before = None
+    if args.init:
+        before = lensequiv.from_pretrained(args.init).weights_info.get("training")
     x, y = load(args.data / "test")
     torch.manual_seed(args.seed)
     turned = RandomPose(model.input_size, shift=0, rotate=1.0)
@@ -172,10 +175,11 @@ def finish(
             "simulated_with": manifests["train"]["versions"],
         },
         "training": {
-            "command": " ".join(["python", *sys.argv]),
+            "command": " ".join(["python examples/train.py", *sys.argv[1:]]),
             "images_seen": args.steps * args.batch_size,
             "minutes": round(seconds / 60, 1),
             "started_from": args.init,
+            "before": before,
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
             "date": datetime.now(UTC).date().isoformat(),
             "validation": history,

@@ -110,7 +110,9 @@ def _metrics(config: Mapping[str, Any]) -> list[str]:
 def _training(info: Mapping[str, Any]) -> list[str]:
     if "training" not in info:
         return []
-    data, run = info["trained_on"], info["training"]
+    data, runs = info["trained_on"], [info["training"]]
+    while before := runs[0].get("before"):
+        runs.insert(0, before)
     lines = [
         "## Training",
         "",
@@ -121,9 +123,12 @@ def _training(info: Mapping[str, Any]) -> list[str]:
             for split in ("train", "val", "test")
         ),
         "",
-        f"{run['images_seen']} images seen in {run['minutes']} minutes "
-        f"({run['machine']}), {run['date']}."
-        + (f" Started from `{run['started_from']}`." if run["started_from"] else ""),
+        *(
+            f"{run['images_seen']} images seen in {run['minutes']} minutes "
+            f"({run['machine']}), {run['date']}"
+            + (f", starting from `{run['started_from']}`." if run["before"] else ".")
+            for run in runs
+        ),
         "",
         "```",
         *(
@@ -131,7 +136,7 @@ def _training(info: Mapping[str, Any]) -> list[str]:
             f"--seed {data[split]['seed']} data/{data['recipe']}/{split}"
             for split in ("train", "val", "test")
         ),
-        run["command"],
+        *(run["command"] for run in runs),
         "```",
         "",
     ]

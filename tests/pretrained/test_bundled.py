@@ -1,0 +1,85 @@
+"""The weights that come with the package."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import lensequiv
+from lensequiv.data import read_image, sample_paths
+from lensequiv.pretrained import model_card
+from lensequiv.pretrained._catalogue import bundled_directory, sha256_of
+from lensequiv.pretrained._format import sha256
+
+NAMES = lensequiv.list_pretrained()
+GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
+
+
+def test_the_promised_weights_are_there():
+    assert {"c8-modelF", "c8-modelJ"} <= set(NAMES)
+    assert lensequiv.list_pretrained("*modelJ") == [n for n in NAMES if "modelJ" in n]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_checksums_and_card(name):
+    folder = bundled_directory(name)
+    config = lensequiv.pretrained_info(name)
+    weights = folder / "model.safetensors"
+    assert sha256(weights) == sha256_of(name) == config["sha256"]
+    assert (folder / "README.md").read_text() == model_card(config)
+    assert weights.stat().st_size < 500_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_card_keeps_what_the_project_promises(name):
+    info = lensequiv.pretrained_info(name)["info"]
+    data = info["trained_on"]
+    assert data["train"]["images"] >= 60_000 and data["test"]["images"] == 7_500
+    assert len({data[s]["seed"] for s in ("train", "val", "test")}) == 3
+    least = 0.995 if name.endswith("modelF") else 0.990
+    assert info["metrics"]["test"]["auc_micro"] >= least
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_golden_logits(name):
+    """Fixed images keep their logits, whatever changes in the code."""
+    samples = sample_paths(name.split("-")[1])[:3]
+    logits = lensequiv.from_pretrained(name).predict(samples).logits
+    torch.testing.assert_close(logits, torch.tensor(GOLDEN[name]), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_trained_logits_are_invariant_on_the_grid(name):
+    model = lensequiv.from_pretrained(name)
+    x = torch.stack([torch.from_numpy(read_image(p)) for p in sample_paths()])
+    x = model.preprocess(x)
+    with torch.no_grad():
+        reference = model(x)
+        for k in (1, 2, 3):
+            change = (model(x.rot90(k, (2, 3))) - reference).abs().max()
+            assert change < 1e-5 * reference.abs().max()
+
+
+def test_loading_needs_no_network_and_no_heavy_import():
+    """Name to prediction, with sockets shut, without sympy or torchvision."""
+    code = """
+import socket, sys
+def refuse(*args, **kwargs): raise OSError("no network in this test")
+socket.socket.connect = refuse
+socket.getaddrinfo = refuse
+import numpy as np, lensequiv
+model = lensequiv.from_pretrained("c8-modelF")
+model.predict(np.random.default_rng(0).normal(size=(150, 150)))
+heavy = {"sympy", "torchvision", "matplotlib", "astropy", "huggingface_hub"}
+print(sorted(heavy & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"

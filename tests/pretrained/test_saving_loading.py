@@ -1,0 +1,209 @@
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import lensequiv
+from lensequiv.pretrained import _format
+
+X = torch.rand(2, 1, 129, 129)
+
+
+@pytest.fixture
+def saved(tmp_path, shaken):
+    """A saved model, and the model."""
+    model = shaken(lensequiv.create_model("c4"))
+    return model.save_pretrained(tmp_path / "weights"), model
+
+
+def rewrite(folder, change):
+    """Changes the tensors of a saved model and mends the checksum."""
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path)
+    config = json.loads((folder / "config.json").read_text())
+    config["sha256"] = _format.sha256(path)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize("name", ["c4", "d4", "resnet18", "singh2021-c4"])
+@pytest.mark.parametrize("mode", [True, False])
+def test_round_trip_is_exact_from_both_modes(name, mode, tmp_path, shaken):
+    model = shaken(lensequiv.create_model(name)).train(mode)
+    model.save_pretrained(tmp_path)
+    loaded = lensequiv.from_pretrained(tmp_path)
+    assert not loaded.training
+    with torch.no_grad():
+        difference = (loaded(X) - model.eval()(X)).abs().max()
+    assert difference == 0.0
+
+
+def test_options_and_classes_survive(tmp_path):
+    model = lensequiv.create_model(
+        "c4", in_channels=2, num_classes=5, stages=((2,), (3,)), stem_fields=2
+    )
+    loaded = lensequiv.from_pretrained(model.save_pretrained(tmp_path))
+    assert loaded.classes == ("class0", "class1", "class2", "class3", "class4")
+    assert loaded.in_channels == 2
+    assert loaded.eval()(torch.rand(1, 2, 129, 129)).shape == (1, 5)
+
+
+def test_only_learnable_tensors_and_statistics_are_stored(saved):
+    folder, model = saved
+    learnable = {name for name, _ in model.named_parameters()}
+    for name in set(load_file(folder / "model.safetensors")) - learnable:
+        assert name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+
+
+def test_mode_does_not_change_the_file(tmp_path, saved):
+    folder, model = saved
+    other = model.eval().save_pretrained(tmp_path / "other")
+    for name in ("model.safetensors", "config.json", "README.md"):
+        assert (folder / name).read_bytes() == (other / name).read_bytes()
+
+
+def test_new_head_keeps_the_body(saved):
+    folder, _ = saved
+    old = lensequiv.from_pretrained(folder)
+    new = lensequiv.from_pretrained(folder, num_classes=5)
+    assert new.num_classes == 5 and len(new.classes) == 5
+    with torch.no_grad():
+        assert torch.equal(new.embed(X), old.embed(X))
+        assert new(X).shape == (2, 5)
+    same_number = lensequiv.from_pretrained(folder, num_classes=3)
+    assert not torch.equal(same_number.head[0].weight, old.head[0].weight)
+
+
+def test_new_head_with_names(saved):
+    model = lensequiv.from_pretrained(saved[0], classes=["cdm", "axion"])
+    assert model.classes == ("cdm", "axion") and model.num_classes == 2
+    with pytest.raises(ValueError, match="num_classes=3, but 2 class names"):
+        lensequiv.from_pretrained(saved[0], classes=["a", "b"], num_classes=3)
+
+
+def test_a_changed_byte_is_refused(saved):
+    path = saved[0] / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(lensequiv.WeightsError, match=r"model\.safetensors: its sha256"):
+        lensequiv.from_pretrained(saved[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("stem.conv.weights"), "'stem.conv.weights' is missing"),
+        (lambda t: t.update(extra=torch.ones(1)), "unexpected tensor 'extra'"),
+        (
+            lambda t: t.update({"stem.conv.weights": torch.ones(3)}),
+            r"'stem.conv.weights' is \(3,\) torch.float32; expected",
+        ),
+        (
+            lambda t: t.update({"head.0.bias": t["head.0.bias"].double()}),
+            r"'head.0.bias' is \(64,\) torch.float64; expected \(64,\) torch.float32",
+        ),
+        (
+            lambda t: t["head.0.bias"].fill_(float("nan")),
+            "'head.0.bias' has NaN or infinite values",
+        ),
+    ],
+)
+def test_wrong_tensors_are_named(saved, change, message):
+    rewrite(saved[0], change)
+    with pytest.raises(lensequiv.WeightsError, match=message):
+        lensequiv.from_pretrained(saved[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("classes"), "key 'classes' is missing"),
+        (lambda c: c.update(surprise=1), "unknown key 'surprise'"),
+        (lambda c: c.update(format=99), "format 99; this lensequiv reads format 1"),
+        (lambda c: c.update(model="c9000"), "unknown model 'c9000'"),
+        (lambda c: c.update(options={"depth": 3}), "cannot build the model.*depth"),
+        (lambda c: c.update(classes=["a", "b"]), "'classes' is .*expected 3 names"),
+        (lambda c: c.update(classes="abc"), "'classes' is 'abc'; expected list"),
+        (lambda c: c.update(input_size=128), "'input_size' is 128; c4 takes 33, 49"),
+        (lambda c: c["preprocess"].update(name="odd"), "'preprocess'.*'odd'"),
+        (lambda c: c["preprocess"].pop("sky"), "'preprocess'.*'sky' is missing"),
+    ],
+)
+def test_wrong_configs_are_named(saved, change, message):
+    path = saved[0] / "config.json"
+    config = json.loads(path.read_text())
+    change(config)
+    path.write_text(json.dumps(config))
+    with pytest.raises(lensequiv.WeightsError, match=message):
+        lensequiv.from_pretrained(saved[0])
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '"text"'])
+def test_config_that_is_no_object_is_named(saved, text):
+    (saved[0] / "config.json").write_text(text)
+    with pytest.raises(
+        lensequiv.WeightsError, match=r"config\.json (is not JSON|holds)"
+    ):
+        lensequiv.from_pretrained(saved[0])
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_missing_file_is_named(saved, name):
+    (saved[0] / name).unlink()
+    with pytest.raises(FileNotFoundError, match=name):
+        lensequiv.from_pretrained(saved[0])
+
+
+def test_swapped_weights_are_refused(tmp_path, saved):
+    other = lensequiv.create_model("c4").save_pretrained(tmp_path / "other")
+    shutil.copy(other / "model.safetensors", saved[0])
+    with pytest.raises(lensequiv.WeightsError, match="belongs to another config"):
+        lensequiv.from_pretrained(saved[0])
+
+
+def test_interrupted_save_leaves_the_old_files_or_a_refusal(saved, shaken, monkeypatch):
+    folder, model = saved
+    original = _format.write_atomically
+    written = []
+
+    def fail_at_config(path, content):
+        if path.name == "config.json":
+            raise OSError("disk full")
+        written.append(path.name)
+        original(path, content)
+
+    monkeypatch.setattr("lensequiv.pretrained._saving.write_atomically", fail_at_config)
+    with pytest.raises(OSError, match="disk full"):
+        shaken(model).save_pretrained(folder)
+    assert "model.safetensors" in written
+    with pytest.raises(lensequiv.WeightsError, match="sha256"):
+        lensequiv.from_pretrained(folder)
+
+
+def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    _format.write_atomically(path, b"old")
+
+    def no_space(_):
+        raise OSError("no space")
+
+    monkeypatch.setattr("os.fsync", no_space)
+    with pytest.raises(OSError, match="no space"):
+        _format.write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_unknown_name_lists_what_exists():
+    with pytest.raises(ValueError, match="'c8-modelX' is neither.*c8-modelF"):
+        lensequiv.from_pretrained("c8-modelX")
+
+
+def test_saving_over_a_file_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match="is a file; expected a folder"):
+        lensequiv.create_model("c4").save_pretrained(tmp_path / "file")

@@ -1,0 +1,261 @@
+"""Lens, light and rendering against lenstronomy, an independent implementation.
+
+What was measured when these tests were written (lenstronomy 1.14), over eight lenses
+of each class and recipe: images differ by up to 6e-7 of their peak, near point masses
+too, and by 4e-7 if the rendering runs in float64. Deflections in float64 differ by up
+to 2e-7 of their length farther than 0.02 arcsec from every point mass. Nearer, the
+softening of 1e-10 arcsec^2 is the whole difference: 1e-5 at 0.003 arcsec, 3e-4 at
+0.0006 arcsec. In float32, rounding adds 1e-5 arcsec (2e-4 pixels) at most.
+"""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from lenstronomy.Data.imaging_data import ImageData
+from lenstronomy.Data.psf import PSF
+from lenstronomy.ImSim.image_model import ImageModel
+from lenstronomy.LensModel.lens_model import LensModel
+from lenstronomy.LightModel.light_model import LightModel
+from lenstronomy.Util.param_util import phi_q2_ellipticity
+from lenstronomy.Util.simulation_util import data_configure_simple
+from scipy import constants
+from scipy.integrate import quad
+from scipy.signal.windows import gaussian
+
+from lensequiv.simulation import _physics, get_recipe, model_f, model_j
+
+EACH = 4  # images of each class to compare
+RECIPES = pytest.mark.parametrize("recipe", ["modelF", "modelJ"])
+CLASSES = pytest.mark.parametrize("label", range(3), ids=["no", "sphere", "vort"])
+
+
+class Lenstronomy:
+    """One simulated lens, rebuilt from its parameters."""
+
+    def __init__(self, simulation, index):
+        p = {name: value[index] for name, value in simulation.parameters.items()}
+        self.recipe = recipe = simulation.recipe
+        two_phi = 2 * p["shear_angle"]
+        self.masses = [
+            {"theta_E": math.sqrt(theta2), "center_x": x, "center_y": y}
+            for theta2, x, y in zip(
+                p["mass_theta2"], p["mass_x"], p["mass_y"], strict=True
+            )
+            if theta2 > 0
+        ]
+        self.theta_e = p["theta_e"]
+        self.lens = LensModel(["SIS", "SHEAR"] + ["POINT_MASS"] * len(self.masses))
+        self.kwargs_lens = [
+            {"theta_E": p["theta_e"]},
+            {
+                "gamma1": p["shear"] * np.cos(two_phi),
+                "gamma2": p["shear"] * np.sin(two_phi),
+            },
+            *self.masses,
+        ]
+        e1, e2 = phi_q2_ellipticity(p["source_angle"], p["axis_ratio"])
+        self.light = LightModel(["SERSIC_ELLIPSE"])
+        self.kwargs_source = [
+            {
+                "amp": recipe.amplitude / recipe.pixel_scale**2,  # per arcsec^2
+                "R_sersic": recipe.effective_radius,
+                "n_sersic": recipe.sersic_index,
+                "e1": e1,
+                "e2": e2,
+                "center_x": p["source_x"],
+                "center_y": p["source_y"],
+            }
+        ]
+
+    def shoot(self, x, y):
+        """Source positions of rays, in the shape of `x`."""
+        beta = self.lens.ray_shooting(x.ravel(), y.ravel(), self.kwargs_lens)
+        return [b.reshape(x.shape) for b in beta]
+
+    def brightness(self, x, y):
+        """Lensed surface brightness at points of the image plane."""
+        return self.light.surface_brightness(*self.shoot(x, y), self.kwargs_source)
+
+    def image(self):
+        """The expected counts."""
+        r = self.recipe
+        kernel = gaussian(r.psf_size, r.psf_sigma / r.pixel_scale)
+        psf = np.outer(kernel, kernel) / kernel.sum() ** 2
+        model = ImageModel(
+            ImageData(**data_configure_simple(r.pixels, r.pixel_scale, 1, 1)),
+            PSF(psf_type="PIXEL", kernel_point_source=psf),
+            self.lens,
+            self.light,
+            kwargs_numerics={
+                "supersampling_factor": r.supersampling,
+                "supersampling_convolution": False,
+                "convolution_type": "fft",  # scipy.signal.fftconvolve
+            },
+        )
+        return model.image(self.kwargs_lens, self.kwargs_source) + r.sky
+
+
+def chosen(simulation, label):
+    """Index of the first few images of a class."""
+    return np.flatnonzero(simulation.labels.numpy() == label)[:EACH]
+
+
+def as_batch(simulation, index, dtype):
+    """The parameters of one lens in the form that the renderer takes."""
+    return {
+        name: torch.from_numpy(value[index : index + 1]).to(dtype)
+        for name, value in simulation.parameters.items()
+    }
+
+
+def grid(recipe):
+    """Image-plane positions of all rays, float64: x along columns, y along rows."""
+    count = recipe.pixels * recipe.supersampling
+    axis = (np.arange(count) + 0.5 - count / 2) * 0.05 / recipe.supersampling
+    return np.meshgrid(axis, axis)
+
+
+@RECIPES
+@CLASSES
+def test_image_is_lenstronomys(simulated, recipe, label):
+    simulation = simulated(recipe, noise=False)
+    for index in chosen(simulation, label):
+        expected = Lenstronomy(simulation, index).image()
+        image = simulation.images[index].double().numpy()
+        # The specification asks for 1e-5 away from point masses; this is everywhere.
+        np.testing.assert_allclose(image, expected, rtol=0, atol=2e-6 * expected.max())
+
+
+@RECIPES
+@CLASSES
+def test_float64_image_is_lenstronomys(simulated, recipe, label):
+    simulation = simulated(recipe, noise=False)
+    for index in chosen(simulation, label):
+        expected = Lenstronomy(simulation, index).image()
+        lens = as_batch(simulation, index, torch.float64)
+        image = _physics.render(lens, simulation.recipe)[0].numpy()
+        # Without point masses 1e-9 is left; with them the softening near each counts.
+        atol = (1e-8 if label == 0 else 1e-6) * expected.max()
+        np.testing.assert_allclose(image, expected, rtol=0, atol=atol)
+
+
+@RECIPES
+@CLASSES
+def test_deflection_is_lenstronomys(simulated, recipe, label):
+    simulation = simulated(recipe, noise=False)
+    x, y = grid(simulation.recipe)
+    for index in chosen(simulation, label):
+        reference = Lenstronomy(simulation, index)
+        beta_x, beta_y = reference.shoot(x, y)
+        deflection = np.hypot(x - beta_x, y - beta_y)
+        # What the softening s takes from a term: up to s / 2r^2 of it for the sphere,
+        # s / (r^2 + s) for a point mass.
+        soft = _physics._SOFTENING
+        allowed = 0.5 * soft * reference.theta_e / (x**2 + y**2)
+        nearest = np.full(x.shape, np.inf)
+        for mass in reference.masses:
+            r = np.hypot(x - mass["center_x"], y - mass["center_y"])
+            allowed += mass["theta_E"] ** 2 / r * soft / (r**2 + soft)
+            nearest = np.minimum(nearest, r)
+
+        axis = _physics.ray_grid(simulation.recipe, torch.float64)
+        lens = as_batch(simulation, index, torch.float64)
+        got = [b[0].numpy() for b in _physics.deflect(axis, lens)]
+        error = np.hypot(got[0] - beta_x, got[1] - beta_y)
+        assert (error <= allowed + 1e-12).all()
+        far = nearest > 0.02
+        assert far.mean() > 0.8
+        assert (error / deflection)[far].max() < 1e-6
+
+        lens = as_batch(simulation, index, torch.float32)
+        got = [b[0].numpy() for b in _physics.deflect(axis.float(), lens)]
+        error = np.hypot(got[0] - beta_x, got[1] - beta_y)
+        assert error[nearest > 0.05].max() < 1e-5 * 1.2815
+
+
+@RECIPES
+@CLASSES
+def test_rotation_turns_the_sky(simulated, recipe, label):
+    upright = simulated(recipe, noise=False)
+    turned = simulated(recipe, noise=False, rotation=30.0)
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(-3, 3, (2, 500))
+    cos, sin = math.cos(math.radians(30)), math.sin(math.radians(30))
+    for index in chosen(upright, label):
+        before = Lenstronomy(upright, index)
+        after = Lenstronomy(turned, index)
+        a = before.brightness(x, y)
+        b = after.brightness(x * cos - y * sin, x * sin + y * cos)  # anticlockwise
+        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-8 * a.max())
+    for name in ("z_lens", "z_source", "theta_e", "shear", "axis_ratio", "mass"):
+        np.testing.assert_array_equal(
+            upright.parameters[name], turned.parameters[name], err_msg=name
+        )
+
+
+def einstein_radius(mass, z_lens, z_source):
+    """Without astropy: luminosity distances by quadrature, constants from scipy."""
+
+    def distance(z):
+        inverse = quad(lambda t: 1 / math.sqrt(0.3 * (1 + t) ** 3 + 0.7), 0, z)[0]
+        return (1 + z) * constants.c / 70e3 * inverse * 1e6 * constants.parsec
+
+    gm = mass * 1.32712440018e20
+    d_l, d_s = distance(z_lens), distance(z_source)
+    theta2 = 4 * gm / constants.c**2 * (d_s - d_l) / (d_l * d_s)
+    return math.sqrt(theta2) / constants.arcsec
+
+
+def test_einstein_radius_of_the_recipe():
+    z_lens, z_source = np.array([0.5]), np.array([1.0])
+    theta2 = _physics.einstein_radius_squared(
+        np.array([1e12]), z_lens, z_source, model_f
+    )
+    assert abs(math.sqrt(theta2[0]) - 1.2815) <= 0.5e-4  # all digits of the number
+    assert abs(einstein_radius(1e12, 0.5, 1.0) - 1.2815) <= 0.5e-4
+
+
+def test_einstein_radii_at_other_masses_and_redshifts():
+    z_lens, z_source = np.array([0.4, 0.5, 0.6]), np.array([1.2, 0.9, 0.8])
+    mass = np.array([[1e12, 1e6], [3e11, 0.0], [5e10, 1e10]])
+    theta2 = _physics.einstein_radius_squared(mass, z_lens, z_source, model_j)
+    assert theta2.shape == mass.shape
+    for row in range(3):
+        for column in range(2):
+            theta = einstein_radius(mass[row, column], z_lens[row], z_source[row])
+            # 1e-6: the accuracy of the constants
+            assert theta2[row, column] == pytest.approx(theta**2, rel=1e-6)
+    row_by_row = _physics.einstein_radius_squared(mass[:, 0], z_lens, z_source, model_j)
+    np.testing.assert_array_equal(row_by_row, theta2[:, 0])
+
+
+@pytest.mark.parametrize(("sigma", "size"), [(1.72, 11), (0.4, 5), (3.0, 21)])
+def test_gaussian_kernel_is_scipys(sigma, size):
+    kernel = _physics.gaussian_kernel(sigma, size, torch.float64).numpy()
+    expected = gaussian(size, sigma)
+    np.testing.assert_allclose(kernel, expected / expected.sum(), rtol=1e-13)
+
+
+@RECIPES
+def test_ray_grid_is_centred(recipe):
+    recipe = get_recipe(recipe)
+    x, y = grid(recipe)
+    axis = _physics.ray_grid(recipe, torch.float64).numpy()
+    np.testing.assert_allclose(axis, x[0], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(axis, y[:, 0], rtol=0, atol=1e-12)
+    assert axis[0] == pytest.approx(-3.7375)  # half of 7.5 arcsec less half a step
+
+
+def test_softening_keeps_a_ray_through_a_point_mass_finite():
+    axis = torch.tensor([0.0, 0.5], dtype=torch.float32)
+    lens = {
+        name: torch.tensor([value], dtype=torch.float32)
+        for name, value in {"theta_e": 1.0, "shear": 0.1, "shear_angle": 0.0}.items()
+    }
+    zero = torch.zeros(1, 1)
+    lens |= {"mass_x": zero, "mass_y": zero, "mass_theta2": zero + 0.02}
+    for beta in _physics.deflect(axis, lens):
+        assert torch.isfinite(beta).all()
+        assert beta[0, 0, 0] == 0

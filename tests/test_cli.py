@@ -1,0 +1,118 @@
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import lensequiv
+from lensequiv.cli import main
+from lensequiv.data import read_image, sample_paths
+
+
+@pytest.fixture
+def sample():
+    return str(sample_paths("modelF")[0])
+
+
+def run(capsys, *argv):
+    code = main([str(a) for a in argv])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_list(capsys):
+    code, out, _ = run(capsys, "list")
+    assert code == 0
+    for name in (*lensequiv.list_models(), *lensequiv.list_pretrained()):
+        assert f"  {name}" in out
+    assert "singh2021-d8" not in run(capsys, "list", "c8*")[1]
+
+
+def test_info(capsys):
+    code, out, _ = run(capsys, "info", "c8-modelF")
+    assert code == 0 and "micro-average ROC AUC" in out
+    config = json.loads(run(capsys, "info", "c8-modelF", "--json")[1])
+    assert config == lensequiv.pretrained_info("c8-modelF")
+
+
+def test_predict_forms_agree_with_the_library(capsys, sample):
+    result = lensequiv.from_pretrained("c8-modelJ").predict(sample)
+    argv = ("predict", sample, "--weights", "c8-modelJ", "--output")
+    row = json.loads(run(capsys, *argv, "json")[1])[0]
+    assert row["path"] == sample and row["label"] == result.labels[0]
+    for name, value in zip(result.classes, result.probabilities[0], strict=True):
+        assert row[name] == pytest.approx(float(value), abs=6e-5)
+    from_csv = next(csv.DictReader(io.StringIO(run(capsys, *argv, "csv")[1])))
+    assert {k: str(v) for k, v in row.items()} == from_csv
+    table = run(capsys, *argv, "table")[1].splitlines()
+    assert table[0].split() == ["path", "label", "no", "sphere", "vort"]
+    assert table[1].split()[:2] == [sample, row["label"]]
+
+
+def test_predict_folder_and_weights_folder(capsys, tmp_path):
+    weights = lensequiv.from_pretrained("c8-modelF").save_pretrained(tmp_path / "w")
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i, path in enumerate(sample_paths("modelF")[:3]):
+        np.save(folder / f"{i}.npy", read_image(path))
+    code, out, _ = run(
+        capsys, "predict", folder, "--weights", weights, "--output", "json"
+    )
+    assert code == 0 and len(json.loads(out)) == 3
+
+
+def test_demo_and_plot(capsys, tmp_path):
+    picture = tmp_path / "demo.png"
+    code, out, _ = run(capsys, "predict", "--demo", "--plot", picture)
+    n = len(sample_paths())
+    assert code == 0 and f" of {n} simulated samples" in out
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    from matplotlib.image import imread
+
+    drawn = imread(picture)
+    assert drawn.shape[0] > 300 and drawn[..., :3].std() > 0.05
+
+
+def test_real_image_gives_a_warning_on_stderr(capsys, telescope_images):
+    path = telescope_images / "slacs_J0946+1006" / "data.fits"
+    code, out, err = run(capsys, "predict", path, "--weights", "c8-modelF")
+    assert code == 0 and str(path) in out
+    assert "warning: 1 of 1 images are unlike the training images" in err
+    assert "centre" in err
+
+
+def test_simulate_writes_what_predict_reads(capsys, tmp_path):
+    out = tmp_path / "set"
+    assert run(capsys, "simulate", "modelF", out, "--images", 6, "--seed", 5)[0] == 0
+    code, text, _ = run(capsys, "predict", out, "--output", "json")
+    assert code == 0 and len(json.loads(text)) == 6
+    code, _, err = run(capsys, "simulate", "modelF", out, "--images", 6, "--seed", 5)
+    assert code == 1 and f"{out} exists" in err
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("predict", "nowhere.npy"), "nowhere.npy does not exist"),
+        (("predict",), "either paths of images or --demo"),
+        (("predict", "x.npy", "--demo"), "either paths of images or --demo"),
+        (("info", "c8-modelX"), "unknown weight 'c8-modelX'"),
+        (("simulate", "modelX", "o", "--images", "3", "--seed", "0"), "'modelX'"),
+    ],
+)
+def test_mistakes_are_one_line_and_code_1(capsys, argv, message):
+    code, _, err = run(capsys, *argv)
+    assert code == 1 and message in err and len(err.splitlines()) == 1
+
+
+def test_installed_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "lensequiv.cli", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == lensequiv.__version__
