@@ -30,6 +30,7 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
+import scipy
 import torch
 from torch import Tensor
 
@@ -64,6 +65,8 @@ def _deferred_imports() -> Iterator[None]:
             module = importlib.util.module_from_spec(spec)
             sys.modules["scipy.stats"] = module
             spec.loader.exec_module(module)
+            # `from scipy import stats` would otherwise import, and so load, it.
+            scipy.stats = module
     if hide_sympy:
         sys.modules["sympy"] = None  # type: ignore[assignment]
     try:
@@ -82,7 +85,6 @@ with _deferred_imports():
     from e2cnn.nn import (
         FieldType,
         GeometricTensor,
-        GroupPooling,
         ReLU,
         SequentialModule,
     )
@@ -226,17 +228,20 @@ class R2Conv(e2cnn.nn.R2Conv):  # type: ignore[misc]
         return self.filter, self.expanded_bias
 
     def train(self, mode: bool = True) -> R2Conv:
-        """Like e2cnn's, without leaving an autograd graph in the stored filter."""
+        """Like e2cnn's, but always leaves a filter that fits the weights, no graph.
+
+        e2cnn keeps the old filter when `eval()` is called twice and the weights were
+        changed in between.
+        """
         with torch.no_grad():
+            super().train(True)
             super().train(mode)
         self._forget_buffers()
         return self
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
-        if not self.training:  # the stored filter belongs to the old weights
-            self.train()
-            self.eval()
+        self.train(self.training)  # a stored filter belongs to the old weights
 
 
 class InnerBatchNorm(e2cnn.nn.InnerBatchNorm):  # type: ignore[misc]
@@ -254,6 +259,14 @@ class PointwiseAvgPoolAntialiased(
 
     def __init__(self, in_type: FieldType, sigma: float, **kwargs: Any) -> None:
         super().__init__(in_type, sigma, **kwargs)
+        self._non_persistent_buffers_set = set(self._buffers)
+
+
+class GroupPooling(e2cnn.nn.GroupPooling):  # type: ignore[misc]
+    """e2cnn's, without its channel indices in the state dict."""
+
+    def __init__(self, in_type: FieldType) -> None:
+        super().__init__(in_type)
         self._non_persistent_buffers_set = set(self._buffers)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -38,7 +39,9 @@ def image_statistics(images: Tensor) -> dict[str, Tensor]:
     centre = (x**2 + y**2) < 0.1**2
     edge = torch.maximum(x.abs(), y.abs()) == 1
     pixels = images.flatten(2)
-    steps = (images[..., 1:] - images[..., :-1]).abs().flatten(2)
+    across = (images[..., 1:] - images[..., :-1]).flatten(2)
+    down = (images[..., 1:, :] - images[..., :-1, :]).flatten(2)
+    steps = torch.cat([across, down], 2).abs()
     values = {
         "centre": images[..., centre].mean(2),
         "edge": images[..., edge].mean(2),
@@ -62,7 +65,11 @@ def statistics_ranges(images: Tensor) -> dict[str, list[float]]:
     for name, value in image_statistics(images).items():
         low, high = float(value.min()), float(value.max())
         margin = 0.1 * (high - low)
-        ranges[name] = [round(low - margin, 5), round(high + margin, 5)]
+        scale = 1e5  # five decimals, rounded away from the images
+        ranges[name] = [
+            math.floor((low - margin) * scale) / scale,
+            math.ceil((high + margin) * scale) / scale,
+        ]
     return ranges
 
 

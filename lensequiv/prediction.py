@@ -130,7 +130,8 @@ def predict(
         named, total = [(f"x[{i}]", image) for i, image in enumerate(stack)], len(stack)
     device = next(model.parameters()).device
     training = model.training
-    model.eval()
+    if training:
+        model.eval()
     logits, notes = [], []
     statistics = model.weights_info.get("image_statistics", {})
     try:
@@ -150,7 +151,8 @@ def predict(
                 out = model(torch.stack(list(group)).to(device))
                 logits.append(out.float().cpu())
     finally:
-        model.train(training)
+        if training:
+            model.train()
     names = paths or [f"x[{i}]" for i in range(len(notes))]
     _warn(names, notes)
     all_logits = torch.cat(logits)

@@ -177,10 +177,6 @@ def test_ranges_decide_at_their_ends():
         assert unlike(image, {"maximum": [low, high]}) == expected
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="ranges are rounded to five decimals, to the nearest and not outwards",
-)
 def test_the_only_member_is_not_flagged():
     x = lenses(1)
     assert unlike(x[0], statistics_ranges(x)) == []

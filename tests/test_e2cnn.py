@@ -342,11 +342,6 @@ def test_sympy_is_deferred(after_e2cnn):
     assert after_e2cnn[0] == "False"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="e2cnn's `from scipy import stats` goes through scipy.__getattr__, whose "
-    "import_module touches the lazy module and loads it; set scipy.stats as well",
-)
 def test_scipy_stats_is_deferred(after_e2cnn):
     assert after_e2cnn[1] == "False"
 

@@ -9,6 +9,8 @@ import lensequiv
 from lensequiv.data import ImageError, read_image, sample_paths
 from lensequiv.domain import OutOfDomainWarning
 
+NOISE = np.random.default_rng(0)
+
 
 @pytest.fixture(scope="module")
 def model():
@@ -141,8 +143,12 @@ def test_light_in_the_centre_is_flagged(model, images):
         (np.full((150, 150), np.nan), ImageError, "NaN"),
         (np.ones((150, 150)), ImageError, "constant"),
         (np.zeros((0, 150, 150)), ImageError, "empty|holds no"),
-        (np.random.rand(60, 60), ValueError, r"x\[0\].*60 x 60.*expected at least 129"),
-        (np.random.rand(1, 2, 150, 150), ValueError, r"x\[0\] has 2 channels; c8"),
+        (
+            NOISE.normal(size=(60, 60)),
+            ValueError,
+            r"x\[0\].*60 x 60.*expected at least 129",
+        ),
+        (NOISE.normal(size=(1, 2, 150, 150)), ValueError, r"x\[0\] has 2 channels; c8"),
         ("nowhere.npy", FileNotFoundError, "nowhere.npy"),
         ([], ValueError, "empty list"),
     ],

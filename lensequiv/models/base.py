@@ -90,6 +90,7 @@ class LensModel(nn.Module):
         for key, count in (("in_channels", in_channels), ("num_classes", num_classes)):
             if not isinstance(count, int) or isinstance(count, bool) or count < 1:
                 raise ValueError(f"{key}={count!r}: expected a positive integer")
+        self.name, self.config = type(self).__name__, {}
         self.in_channels = in_channels
         self.num_classes = num_classes
         self.input_sizes = input_sizes
@@ -219,6 +220,7 @@ class LensModel(nn.Module):
 
         extra = {
             "classes": self.classes,
+            "input_size": self.input_size,
             "preprocess": self.preprocess,
             "weights_info": self.weights_info,
             "_frozen": self._frozen,

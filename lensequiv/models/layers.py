@@ -24,6 +24,9 @@ class SteerableConv(R2Conv):
     """A steerable convolution from plain tensor to plain tensor.
 
     The input is padded by half the kernel, so odd maps keep their 90-degree grid.
+
+    Raises:
+        ValueError: `kernel_size` is even.
     """
 
     def __init__(
@@ -34,6 +37,8 @@ class SteerableConv(R2Conv):
         stride: int = 1,
         **kwargs: Any,
     ) -> None:
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size={kernel_size}: expected an odd number")
         super().__init__(
             in_type,
             out_type,
@@ -98,7 +103,8 @@ class _Banded(nn.Module):
                     column = row * self.stride + i - radius
                     if 0 <= column < size:
                         matrix[row, column] = value
-            self._matrices[key] = matrix.to(like.device, like.dtype)
+            with torch.inference_mode(False):  # they may serve training later
+                self._matrices[key] = matrix.to(like.device, like.dtype, copy=True)
         return self._matrices[key]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 from torch import Tensor
+from torch.random import fork_rng
 
 from lensequiv.models.base import LensModel
 
@@ -72,7 +74,10 @@ def create_model(name: str, **kwargs: Any) -> LensModel:
         raise ValueError(
             f"unknown model {name!r}; known are {', '.join(list_models())}"
         )
-    model = _BUILDERS[name](**kwargs)
+    # Weights that will be replaced must not change what is drawn at random later.
+    keep = nullcontext() if kwargs.get("initialize", True) else fork_rng(devices=[])
+    with keep:
+        model = _BUILDERS[name](**kwargs)
     kwargs.pop("initialize", None)
     model.name, model.config = name, kwargs
     return model

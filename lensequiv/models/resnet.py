@@ -8,6 +8,11 @@ from lensequiv.models.base import InputSizes, LensModel
 
 __all__ = ["ResNet18"]
 
+_LAYERS = (
+    *("conv1", "bn1", "relu", "maxpool"),
+    *("layer1", "layer2", "layer3", "layer4"),
+)
+
 
 class ResNet18(LensModel):
     """torchvision's ResNet-18 (He et al., arXiv:1512.03385) for any channel count.
@@ -35,15 +40,13 @@ class ResNet18(LensModel):
         if in_channels != 3:
             net.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
             nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out")
-        names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
-        for name in (*names, "layer4"):
+        for name in _LAYERS:
             self.add_module(name, getattr(net, name))
         self.head = nn.Linear(512, num_classes)
 
     def _features(self, x: Tensor) -> Tensor:
-        for name, layer in self.named_children():
-            if name != "head":
-                x = layer(x)
+        for name in _LAYERS:
+            x = getattr(self, name)(x)
         return x
 
     def _pool(self, features: Tensor) -> Tensor:

@@ -28,36 +28,29 @@ _MASS_TO_ARCSEC2 = 4 * _GM_SUN / _C**2 / _MPC * _ARCSEC**2
 _SOFTENING = 1e-10  # arcsec^2: keeps a ray through a point mass finite
 
 
-def einstein_radius_squared(
-    mass: NDArray[np.float64],
-    z_lens: NDArray[np.float64],
-    z_source: NDArray[np.float64],
-    recipe: Recipe,
+def mass_to_arcsec2(
+    z_lens: NDArray[np.float64], z_source: NDArray[np.float64], recipe: Recipe
 ) -> NDArray[np.float64]:
-    """The squared Einstein radius of a mass, as the original code computed it.
+    """Squared Einstein radius of one solar mass, as the original code computed it.
 
     It uses *luminosity* distances and their difference for the distance between lens
     and source. That is not what lensing theory asks for, but it is what the original
     images contain: 1.2815 arcsec for 1e12 solar masses between 0.5 and 1.0.
 
     Args:
-        mass: (N,) or (N, K) solar masses.
         z_lens: (N,) redshifts of the lenses.
         z_source: (N,) redshifts of the sources.
         recipe: Gives the cosmology.
 
     Returns:
-        Shape of `mass`. *Unit*: arcsec^2.
+        (N,). *Unit*: arcsec^2 per solar mass; times a mass it is theta_E squared.
     """
     from astropy.cosmology import FlatLambdaCDM
 
     cosmology = FlatLambdaCDM(H0=recipe.hubble, Om0=recipe.omega_matter)
     d_lens = cosmology.luminosity_distance(z_lens).to_value("Mpc")
     d_source = cosmology.luminosity_distance(z_source).to_value("Mpc")
-    factor = _MASS_TO_ARCSEC2 * (d_source - d_lens) / (d_lens * d_source)
-    return np.asarray(
-        mass * factor.reshape(factor.shape + (1,) * (np.ndim(mass) - factor.ndim))
-    )
+    return np.asarray(_MASS_TO_ARCSEC2 * (d_source - d_lens) / (d_lens * d_source))
 
 
 def ray_grid(recipe: Recipe, dtype: torch.dtype) -> Tensor:

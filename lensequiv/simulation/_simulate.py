@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from operator import index
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lensequiv.simulation._physics import einstein_radius_squared, render
+from lensequiv.simulation._physics import mass_to_arcsec2, render
 from lensequiv.simulation.recipes import Range, Recipe, get_recipe
 
 __all__ = ["Simulation", "iter_blocks", "simulate"]
@@ -118,12 +118,12 @@ def draw(recipe: Recipe, label: int, rng: np.random.Generator) -> Arrays:
     draw_masses = _SUBSTRUCTURE[recipe.classes[label]]
     p["mass_x"], p["mass_y"], p["mass"] = draw_masses(rng, recipe)
     p["substructure_mass"] = p["mass"].sum(1)
-    redshifts = p["z_lens"], p["z_source"]
-    p["mass_theta2"] = einstein_radius_squared(p["mass"], *redshifts, recipe)
+    factor = mass_to_arcsec2(p["z_lens"], p["z_source"], recipe)
+    p["mass_theta2"] = p["mass"] * factor[:, None]
     # A drawn substructure heavier than the whole lens (1 in 1e6 for `sphere`)
     # leaves no halo.
     halo = np.maximum(recipe.total_mass - p["substructure_mass"], 0.0)
-    p["theta_e"] = np.sqrt(einstein_radius_squared(halo, *redshifts, recipe))
+    p["theta_e"] = np.sqrt(halo * factor)
     return p
 
 
@@ -141,9 +141,9 @@ def _rotate(p: Arrays, degrees: float) -> Arrays:
 
 
 def _block(
-    recipe: Recipe, label: int, seed: int, index: int, rotation: float, noise: bool
+    recipe: Recipe, label: int, seed: int, block: int, rotation: float, noise: bool
 ) -> tuple[Tensor, Arrays]:
-    rng = np.random.default_rng([seed, label, index])
+    rng = np.random.default_rng([seed, label, block])
     parameters = _rotate(draw(recipe, label, rng), rotation)
     lens = {k: torch.from_numpy(v).float() for k, v in parameters.items()}
     chunks = [
@@ -180,38 +180,63 @@ def iter_blocks(
         start: First image; a multiple of `BLOCK`.
         rotation: Turns every lens anticlockwise on the sky. *Unit*: degrees.
         noise: Whether to draw Poisson noise.
-        workers: Threads; all processors if None.
+        workers: Threads; as many as torch uses if None.
 
     Yields:
         Index of the first image, images (B, pixels, pixels) float32 counts, and their
         parameters; see `Simulation.parameters`.
 
     Raises:
-        ValueError: `start` is not a multiple of `BLOCK`.
+        ValueError: `start` is not a multiple of `BLOCK`, or `workers` is below 1.
     """
     recipe = get_recipe(recipe)
     if start % BLOCK:
         raise ValueError(f"start={start} is not a multiple of {BLOCK}")
-    workers = workers or len(os.sched_getaffinity(0))
-    # OpenMP's thread count belongs to the calling thread: one a worker, no more.
-    with ThreadPoolExecutor(workers, initializer=lambda: torch.set_num_threads(1)) as p:
-        starts = range(start, n, BLOCK)
-        window = 4 * workers  # bounds what waits in memory
-        for first in range(0, len(starts), window):
-            jobs = [
-                p.submit(_block, recipe, label, seed, s // BLOCK, rotation, noise)
-                for s in starts[first : first + window]
-            ]
-            for s, job in zip(starts[first : first + window], jobs, strict=True):
-                images, parameters = job.result()
-                keep = min(BLOCK, n - s)
-                yield s, images[:keep], {k: v[:keep] for k, v in parameters.items()}
+    threads = torch.get_num_threads()
+    workers = threads if workers is None else workers
+    if workers < 1:
+        raise ValueError(f"workers={workers}: expected at least 1")
+    starts = range(start, n, BLOCK)
+    window = 4 * workers  # bounds what waits in memory
+    try:
+        with ThreadPoolExecutor(
+            workers, initializer=lambda: torch.set_num_threads(1)
+        ) as pool:
+            for first in range(0, len(starts), window):
+                jobs = [
+                    pool.submit(
+                        _block, recipe, label, seed, s // BLOCK, rotation, noise
+                    )
+                    for s in starts[first : first + window]
+                ]
+                for s, job in zip(starts[first : first + window], jobs, strict=True):
+                    images, parameters = job.result()
+                    keep = min(BLOCK, n - s)
+                    yield s, images[:keep], {k: v[:keep] for k, v in parameters.items()}
+    finally:
+        # What a worker sets for itself is also the default of threads to come.
+        torch.set_num_threads(threads)
 
 
 def class_counts(recipe: Recipe, n: int) -> list[int]:
     """Shares n images among the classes; the first ones get what is left over."""
     share, rest = divmod(n, len(recipe.classes))
     return [share + (i < rest) for i in range(len(recipe.classes))]
+
+
+def checked_request(n: int, seed: int, at_least: int) -> tuple[int, int]:
+    """Number of images and seed as plain integers.
+
+    Raises:
+        ValueError: One of them is out of range.
+        TypeError: One of them is not a whole number.
+    """
+    n, seed = index(n), index(seed)
+    if n < at_least:
+        raise ValueError(f"n={n}: expected at least {at_least} images")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed={seed}: expected a number from 0 to 2**32 - 1")
+    return n, seed
 
 
 def simulate(
@@ -233,10 +258,10 @@ def simulate(
     Args:
         recipe: `"modelF"`, `"modelJ"` or a `Recipe`.
         n: Number of images over all classes.
-        seed: Not negative; the same seed gives the same images.
+        seed: From 0 to 2**32 - 1; the same seed gives the same images.
         rotation: Turns every lens anticlockwise on the sky. *Unit*: degrees.
         noise: Whether to draw Poisson noise; without it the expected counts.
-        workers: Threads; all processors if None.
+        workers: Threads; as many as torch uses if None.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -248,10 +273,7 @@ def simulate(
     from tqdm.auto import tqdm
 
     recipe = get_recipe(recipe)
-    if n < 1:
-        raise ValueError(f"n={n}: expected at least 1 image")
-    if seed < 0:
-        raise ValueError(f"seed={seed}: expected a number that is not negative")
+    n, seed = checked_request(n, seed, at_least=1)
     counts = class_counts(recipe, n)
     images = torch.empty(n, recipe.pixels, recipe.pixels)
     columns: dict[str, list[NDArray[np.float64]]] = {}

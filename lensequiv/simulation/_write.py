@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,7 +13,11 @@ import torch
 from torch import Tensor
 
 import lensequiv
-from lensequiv.simulation._simulate import class_counts, iter_blocks
+from lensequiv.simulation._simulate import (
+    checked_request,
+    class_counts,
+    iter_blocks,
+)
 from lensequiv.simulation.recipes import Recipe, get_recipe
 
 __all__ = ["write_class_folders"]
@@ -52,8 +57,8 @@ def write_class_folders(
         recipe: Name or recipe.
         n: Number of images over all classes.
         out: Folder to make.
-        seed: Not negative.
-        workers: Threads; all processors if None.
+        seed: From 0 to 2**32 - 1.
+        workers: Threads; as many as torch uses if None.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -63,25 +68,40 @@ def write_class_folders(
         FileExistsError: `out` exists.
         ValueError: Unknown recipe, or n or seed out of range.
     """
+    recipe, out = get_recipe(recipe), Path(out)
+    n, seed = checked_request(n, seed, at_least=len(recipe.classes))
+    if out.exists() or out.is_symlink():
+        raise FileExistsError(f"{out} exists: name a new folder, or remove it first")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    try:
+        _fill(partial, recipe, n, seed, workers, progress)
+        partial.chmod(0o755)
+        partial.rename(out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return out
+
+
+def _fill(
+    folder: Path,
+    recipe: Recipe,
+    n: int,
+    seed: int,
+    workers: int | None,
+    progress: bool,
+) -> None:
     from tqdm.auto import tqdm
 
-    recipe, out = get_recipe(recipe), Path(out)
-    if n < len(recipe.classes):
-        raise ValueError(f"n={n}: expected at least one image a class")
-    if seed < 0:
-        raise ValueError(f"seed={seed}: expected a number that is not negative")
-    if out.exists():
-        raise FileExistsError(f"{out} exists: name a new folder, or remove it first")
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    with tqdm(total=n, desc=f"{recipe.name} -> {out}", disable=not progress) as bar:
+    with tqdm(total=n, desc=recipe.name, unit="img", disable=not progress) as bar:
         for label, count in enumerate(class_counts(recipe, n)):
-            folder = partial / recipe.classes[label]
-            folder.mkdir(parents=True)
+            class_folder = folder / recipe.classes[label]
+            class_folder.mkdir()
             blocks = iter_blocks(recipe, label, count, seed=seed, workers=workers)
             for start, images, _ in blocks:
                 for i, image in enumerate(stored_form(images, recipe).numpy(), start):
-                    np.save(folder / f"{i}.npy", image)
+                    np.save(class_folder / f"{i}.npy", image)
                 bar.update(len(images))
     manifest = {
         "recipe": asdict(recipe),
@@ -93,6 +113,4 @@ def write_class_folders(
             "torch": torch.__version__,
         },
     }
-    (partial / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-    partial.rename(out)
-    return out
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")

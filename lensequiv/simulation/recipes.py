@@ -93,6 +93,27 @@ class Recipe:
     vortex_length: Range = (0.5, 2.0)
     vortex_fraction: Range = (0.03, 0.055)
 
+    def __post_init__(self) -> None:
+        """Checks what would otherwise surface far from its cause.
+
+        Raises:
+            ValueError: Unknown class or `stored`, an even `psf_size`, or a size that
+                is not positive.
+        """
+        if not self.classes or set(self.classes) - {"no", "sphere", "vort"}:
+            raise ValueError(
+                f"classes={self.classes!r}: expected some of 'no', 'sphere', 'vort'"
+            )
+        if self.stored not in ("counts", "minmax"):
+            raise ValueError(f"stored={self.stored!r}: expected 'counts' or 'minmax'")
+        if self.psf_size < 1 or self.psf_size % 2 == 0:
+            raise ValueError(f"psf_size={self.psf_size}: expected an odd number")
+        for name in ("pixels", "pixel_scale", "supersampling", "vortex_points"):
+            if getattr(self, name) <= 0:
+                raise ValueError(
+                    f"{name}={getattr(self, name)}: expected a positive number"
+                )
+
 
 model_f = Recipe(
     name="modelF",

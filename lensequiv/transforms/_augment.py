@@ -28,13 +28,15 @@ class RandomPose(nn.Module):
         rotate: Share of the images that are turned off the pixel grid.
 
     Raises:
-        ValueError: `size` is even, or `rotate` is not within [0, 1].
+        ValueError: `size` is even, `shift` negative, or `rotate` is not within [0, 1].
     """
 
     def __init__(self, size: int = 129, shift: int = 6, rotate: float = 0.5) -> None:
         super().__init__()
-        if size % 2 == 0:
+        if size < 1 or size % 2 == 0:
             raise ValueError(f"size={size}: expected an odd number of pixels")
+        if shift < 0:
+            raise ValueError(f"shift={shift}: expected 0 or more pixels")
         if not 0 <= rotate <= 1:
             raise ValueError(f"rotate={rotate}: expected a share between 0 and 1")
         self.size, self.shift, self.rotate = size, shift, rotate

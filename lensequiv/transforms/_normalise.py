@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 __all__ = ["CropAndScale"]
@@ -63,8 +64,11 @@ class CropAndScale(nn.Module):
         """Maps (..., H, W) of any unit to float32 with sky 0 and peak 1.
 
         Raises:
-            ValueError: An image's peak is not above its sky.
+            ValueError: An image's peak is not above its sky, or a pixel is NaN or
+                infinite.
         """
+        if not bool(torch.isfinite(images).all()):
+            raise ValueError("images hold NaN or infinite pixels; expected none")
         # Differences from one of the pixels first, in double precision: a small signal
         # on a large constant keeps its digits.
         pixels = images.double().flatten(-2)
@@ -72,8 +76,11 @@ class CropAndScale(nn.Module):
         last = pixels.shape[-1] - 1
         sky = pixels.kthvalue(round(self.sky * last) + 1, -1, keepdim=True).values
         peak = pixels.kthvalue(round(self.peak * last) + 1, -1, keepdim=True).values
-        if not bool((peak > sky).all()):
-            bad = int((peak <= sky).flatten().nonzero()[0])
+        flat = ~(peak > sky)
+        if bool(flat.any()):
+            bad = int(flat.flatten().nonzero()[0])
+            if images.ndim == 4:
+                bad //= images.shape[1]
             raise ValueError(
                 f"image {bad}: its {self.peak} quantile is not above its {self.sky} "
                 "quantile after the crop, so there is nothing to scale to; expected "

@@ -74,11 +74,6 @@ def test_antialiased_pool_has_nothing_to_save_and_follows_the_dtype():
         torch.testing.assert_close(y.float(), pool(x), rtol=0.03, atol=0.03)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=RuntimeError,
-    reason="_Banded keeps matrices made under inference_mode; autograd refuses them",
-)
 def test_training_after_inference_mode():
     pool, x = AntialiasedPool(), torch.randn(1, 2, 9, 9, requires_grad=True)
     with torch.inference_mode():

@@ -92,10 +92,6 @@ def test_state_dict(uninitialised):
             assert state[key].ndim == 1 and not state[key].any()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="GroupPooling is e2cnn's own: its two channel index buffers are saved",
-)
 def test_state_dict_holds_nothing_that_can_be_recomputed(uninitialised):
     assert not [key for key in uninitialised.state_dict() if key.startswith("gpool.")]
 

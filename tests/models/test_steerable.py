@@ -210,11 +210,6 @@ def test_wrong_shapes_are_named(networks, method, shape, parts):
         assert part in str(caught.value)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AttributeError,
-    reason="`name` is set by create_model alone, and the message begins with it",
-)
 def test_wrong_shape_of_a_network_built_directly():
     model = SteerableCNN("c4", stages=[[4]], initialize=False)
     with pytest.raises(ValueError, match="34 x 34 pixels"):
@@ -309,7 +304,6 @@ def test_copies_keep_the_rest(copied):
     assert torch.equal(twin.eval()(x), model.eval()(x))
 
 
-@pytest.mark.xfail(strict=True, reason="LensModel.__reduce__ leaves input_size out")
 def test_copies_keep_the_input_size():
     model = lensequiv.create_model("c4", stages=[[4], [4]], initialize=False)
     model.input_size = 65  # as from_pretrained sets it

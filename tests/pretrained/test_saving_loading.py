@@ -199,7 +199,7 @@ def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
 
 
 def test_unknown_name_lists_what_exists():
-    with pytest.raises(ValueError, match="'c8-modelX' is neither.*c8-modelF"):
+    with pytest.raises(ValueError, match=r"'c8-modelX' is neither.*c8-modelF"):
         lensequiv.from_pretrained("c8-modelX")
 
 

@@ -206,7 +206,6 @@ def test_shares_out_of_range_are_refused(rotate):
         RandomPose(rotate=rotate)
 
 
-@pytest.mark.xfail(strict=True, reason="accepted; fails in torch when it is called")
 @pytest.mark.parametrize("options", [{"shift": -1}, {"size": -1}])
 def test_negative_lengths_are_refused(options):
     with pytest.raises(ValueError, match="expected"):
