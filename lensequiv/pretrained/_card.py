@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["model_card"]
+__all__ = ["model_card", "weights_table"]
 
 _LIMITS = """\
 ## Limits
@@ -110,9 +110,7 @@ def _metrics(config: Mapping[str, Any]) -> list[str]:
 def _training(info: Mapping[str, Any]) -> list[str]:
     if "training" not in info:
         return []
-    data, runs = info["trained_on"], [info["training"]]
-    while before := runs[0].get("before"):
-        runs.insert(0, before)
+    data, runs = info["trained_on"], all_runs(info)
     lines = [
         "## Training",
         "",
@@ -141,3 +139,32 @@ def _training(info: Mapping[str, Any]) -> list[str]:
         "",
     ]
     return lines
+
+
+def weights_table(configs: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown rows with the scores of weights, as the README shows them.
+
+    Args:
+        configs: Content of `config.json` by the weight's name.
+    """
+    rows = []
+    for name, config in configs.items():
+        info = config["info"]
+        upright, rotated = info["metrics"]["test"], info["metrics"]["test_rotated"]
+        runs = all_runs(info)
+        seen = sum(run["images_seen"] for run in runs)
+        minutes = sum(run["minutes"] for run in runs)
+        rows.append(
+            f"| `{name}` | {upright['auc_micro']:.4f} | {upright['accuracy']:.4f} "
+            f"| {rotated['auc_micro']:.4f} "
+            f"| {seen / 1000:.0f} thousand, {minutes:.0f} |"
+        )
+    return "\n".join(rows)
+
+
+def all_runs(info: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The training runs that led to these weights, first one first."""
+    runs = [info["training"]]
+    while before := runs[0].get("before"):
+        runs.insert(0, before)
+    return runs

@@ -10,7 +10,7 @@ import torch
 
 import lensequiv
 from lensequiv.data import read_image, sample_paths
-from lensequiv.pretrained import model_card
+from lensequiv.pretrained._card import model_card, weights_table
 from lensequiv.pretrained._catalogue import bundled_directory, sha256_of
 from lensequiv.pretrained._format import sha256
 
@@ -41,6 +41,12 @@ def test_card_keeps_what_the_project_promises(name):
     assert len({data[s]["seed"] for s in ("train", "val", "test")}) == 3
     least = 0.995 if name.endswith("modelF") else 0.990
     assert info["metrics"]["test"]["auc_micro"] >= least
+
+
+def test_readme_shows_the_cards_numbers():
+    configs = {name: lensequiv.pretrained_info(name) for name in NAMES}
+    readme = Path(__file__).parents[2] / "README.md"
+    assert weights_table(configs) in readme.read_text()
 
 
 @pytest.mark.parametrize("name", NAMES)
