@@ -9,9 +9,15 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lensequiv import __version__
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lensequiv import Prediction
 
 __all__ = ["main"]
 
@@ -88,10 +94,10 @@ def _predict(args: argparse.Namespace) -> None:
         _demo(args)
         return
     hdu = int(args.hdu) if args.hdu and args.hdu.isdecimal() else args.hdu
-    rows, pictures = _classify(args.weights, args.paths, args.batch_size, hdu)
+    rows, prediction, images = _classify(args, args.weights, args.paths, hdu)
     _print_rows(rows, args.output)
     if args.plot:
-        _plot(pictures, args.plot)
+        _plot(images, [prediction], args.plot)
 
 
 def _demo(args: argparse.Namespace) -> None:
@@ -99,12 +105,13 @@ def _demo(args: argparse.Namespace) -> None:
     from lensequiv.data import sample_paths
 
     rows: list[dict[str, Any]] = []
-    pictures: list[Any] = []
+    predictions, images = [], []
     for weights in list_pretrained():
         samples = [str(p) for p in sample_paths(weights.split("-")[-1])]
-        new_rows, new_pictures = _classify(weights, samples, args.batch_size, None)
+        new_rows, prediction, new_images = _classify(args, weights, samples, None)
         rows += [{"weights": weights, **row} for row in new_rows]
-        pictures += new_pictures
+        predictions.append(prediction)
+        images += new_images
     for row in rows:
         row["path"] = Path(row["path"]).name
     _print_rows(rows, args.output)
@@ -115,17 +122,25 @@ def _demo(args: argparse.Namespace) -> None:
             "were recognised."
         )
     if args.plot:
-        _plot(pictures, args.plot)
+        _plot(images, predictions, args.plot)
 
 
 def _classify(
-    weights: str, paths: list[str], batch_size: int, hdu: int | str | None
-) -> tuple[list[dict[str, Any]], list[Any]]:
-    """Rows for printing, and a (paths, prediction) pair for drawing."""
+    args: argparse.Namespace, weights: str, paths: list[str], hdu: int | str | None
+) -> tuple[list[dict[str, Any]], Prediction, list[NDArray[np.float32]]]:
+    """Rows to print, the prediction, and, to be drawn, what the network saw."""
+    import torch
+
     from lensequiv import from_pretrained
+    from lensequiv.data import read_image
 
     model = from_pretrained(weights)
-    prediction = model.predict(paths, batch_size, hdu=hdu, progress=len(paths) > 500)
+    prediction = model.predict(paths, args.batch_size, hdu=hdu, progress=True)
+    names = prediction.paths or []
+    images = []
+    if args.plot:
+        read = (torch.from_numpy(read_image(name, hdu=hdu)) for name in names)
+        images = [model.preprocess(image).numpy() for image in read]
     rows = [
         {
             "path": path,
@@ -137,33 +152,31 @@ def _classify(
             "notes": "; ".join(notes),
         }
         for path, label, values, notes in zip(
-            prediction.paths or [],
+            names,
             prediction.labels,
             prediction.probabilities,
             prediction.notes,
             strict=True,
         )
     ]
-    return rows, [(hdu, prediction)]
+    return rows, prediction, images
 
 
-def _plot(pictures: list[Any], path: Path) -> None:
+def _plot(
+    images: list[NDArray[np.float32]], parts: list[Prediction], path: Path
+) -> None:
     from dataclasses import replace
 
     import torch
 
-    from lensequiv.data import read_image
     from lensequiv.plots import plot_predictions
 
-    images, parts = [], [prediction for _, prediction in pictures]
-    for hdu, prediction in pictures:
-        images += [read_image(p, hdu=hdu) for p in prediction.paths]
     joined = replace(
         parts[0],
         probabilities=torch.cat([p.probabilities for p in parts]),
         logits=torch.cat([p.logits for p in parts]),
         labels=[label for p in parts for label in p.labels],
-        paths=[path for p in parts for path in p.paths],
+        paths=[path for p in parts for path in p.paths or []],
         notes=[note for p in parts for note in p.notes],
     )
     plot_predictions(images, joined, path=path)

@@ -19,16 +19,15 @@ __all__ = ["plot_predictions"]
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 
 
-def _pyplot() -> Any:
+def _figure_class() -> type[Figure]:
+    # Not pyplot: a figure of our own needs no display and no global state.
     try:
-        import matplotlib
+        from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(
             "plots need matplotlib: pip install 'lensequiv[plots]'"
         ) from error
-    from matplotlib.figure import Figure
-
-    return matplotlib, Figure
+    return Figure
 
 
 def plot_predictions(
@@ -43,7 +42,7 @@ def plot_predictions(
 
     Args:
         images: (H, W) or (C, H, W) each, as many as were predicted; the first channel
-            is drawn, from its sky to its 99.9 % quantile with a square-root stretch.
+            is drawn, from its 25 % to its 99.9 % quantile with a square-root stretch.
         prediction: What `predict` returned for them.
         path: Where to save the figure; the ending decides the format.
         columns: Images in a row.
@@ -58,20 +57,17 @@ def plot_predictions(
     """
     if len(images) != len(prediction):
         raise ValueError(f"{len(images)} images, but {len(prediction)} predictions")
-    matplotlib, figure_class = _pyplot()
+    figure_class = _figure_class()
+    titles = _titles(prediction)
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
-    figure: Figure = figure_class(
-        figsize=(2.1 * columns, 2.9 * rows), layout="constrained"
-    )
-    matplotlib.backends.backend_agg.FigureCanvasAgg(figure)
+    figure = figure_class(figsize=(2.1 * columns, 2.9 * rows), layout="constrained")
     grid = figure.add_gridspec(2 * rows, columns, height_ratios=[3, 1] * rows)
     for i, image in enumerate(images):
         row, column = divmod(i, columns)
         panel = figure.add_subplot(grid[2 * row, column])
         _draw_image(panel, np.atleast_3d(image.T).T[0], pixel_scale)
-        name = prediction.paths[i] if prediction.paths else f"image {i}"
-        panel.set_title(Path(name).stem[-24:], fontsize=8)
+        panel.set_title(titles[i][-28:], fontsize=8)
         bars = figure.add_subplot(grid[2 * row + 1, column])
         values = prediction.probabilities[i].numpy()
         classes = prediction.classes
@@ -85,6 +81,17 @@ def plot_predictions(
     if path is not None:
         figure.savefig(path, dpi=110)
     return figure
+
+
+def _titles(prediction: Prediction) -> list[str]:
+    """File names without endings; with their folders where they do not differ."""
+    if prediction.paths is None:
+        return [f"image {i}" for i in range(len(prediction))]
+    paths = [Path(path).with_suffix("") for path in prediction.paths]
+    stems = [path.name for path in paths]
+    if len(set(stems)) == len(stems):
+        return stems
+    return ["/".join(path.parts[-2:]) for path in paths]
 
 
 def _draw_image(panel: Any, image: NDArray[np.float32], scale: float | None) -> None:

@@ -135,14 +135,7 @@ def predict(
     logits, notes = [], []
     statistics = model.weights_info.get("image_statistics", {})
     try:
-        images = iter(
-            tqdm(
-                named,
-                total=total,
-                unit="img",
-                disable=not progress,
-            )
-        )
+        images = iter(tqdm(named, total=total, unit="img", disable=not progress))
         while batch := list(islice(images, batch_size)):
             prepared = [_prepare(model, name, image) for name, image in batch]
             notes += [unlike(image, statistics) for image in prepared]
@@ -188,5 +181,5 @@ def _warn(names: list[str], notes: list[list[str]]) -> None:
         f"{len(odd)} of {len(names)} images are unlike the training images, so their "
         f"labels may mean nothing:\n{shown}{more}",
         OutOfDomainWarning,
-        stacklevel=4,
+        stacklevel=5,  # _warn, predict, no_grad, LensModel.predict, the caller
     )

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
 from lensequiv.transforms import CropAndScale, Preprocessing
@@ -201,7 +200,6 @@ class LensModel(nn.Module):
                     child.eval()
         return self
 
-    @torch.no_grad()
     def predict(self, x: Images, batch_size: int = 64, **kwargs: Any) -> Prediction:
         """Classifies images in any flux unit; see `lensequiv.prediction.predict`."""
         from lensequiv.prediction import predict

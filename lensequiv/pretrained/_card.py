@@ -124,7 +124,11 @@ def _training(info: Mapping[str, Any]) -> list[str]:
         *(
             f"{run['images_seen']} images seen in {run['minutes']} minutes "
             f"({run['machine']}), {run['date']}"
-            + (f", starting from `{run['started_from']}`." if run["before"] else ".")
+            + (
+                f", starting from `{run['started_from']}`."
+                if run.get("before")
+                else "."
+            )
             for run in runs
         ),
         "",
