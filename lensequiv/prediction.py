@@ -106,7 +106,7 @@ def predict(
             a folder, or a list of paths and folders.
         batch_size: Images that go through the network at once.
         hdu: For FITS files: number or name of the extension.
-        progress: Whether to show a progress bar.
+        progress: Whether to show a progress bar once it takes two seconds.
 
     Returns:
         Probabilities, logits, labels, paths and notes, in the order of the input.
@@ -135,7 +135,9 @@ def predict(
     logits, notes = [], []
     statistics = model.weights_info.get("image_statistics", {})
     try:
-        images = iter(tqdm(named, total=total, unit="img", disable=not progress))
+        images = iter(
+            tqdm(named, total=total, unit="img", delay=2, disable=not progress)
+        )
         while batch := list(islice(images, batch_size)):
             prepared = [_prepare(model, name, image) for name, image in batch]
             notes += [unlike(image, statistics) for image in prepared]
