@@ -193,7 +193,11 @@ def _print_rows(rows: list[dict[str, Any]], form: str) -> None:
         writer.writeheader()
         writer.writerows(rows)
         return
-    columns.remove("notes")  # the table's reader sees them as a warning
+    # The warning has the details; the table only points at it.
+    columns.remove("notes")
+    if any(row["notes"] for row in rows):
+        columns.append("")
+        rows = [{**r, "": "unlike training" if r["notes"] else ""} for r in rows]
     cells = [columns, *([_cell(row[c]) for c in columns] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     for line in cells:

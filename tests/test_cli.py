@@ -12,11 +12,6 @@ from lensequiv.cli import main
 from lensequiv.data import read_image, sample_paths
 
 
-@pytest.fixture
-def sample():
-    return str(sample_paths("modelF")[0])
-
-
 def run(capsys, *argv):
     code = main([str(a) for a in argv])
     captured = capsys.readouterr()
@@ -38,7 +33,8 @@ def test_info(capsys):
     assert config == lensequiv.pretrained_info("c8-modelF")
 
 
-def test_predict_forms_agree_with_the_library(capsys, sample):
+def test_predict_forms_agree_with_the_library(capsys):
+    sample = str(sample_paths("modelJ")[0])
     result = lensequiv.from_pretrained("c8-modelJ").predict(sample)
     argv = ("predict", sample, "--weights", "c8-modelJ", "--output")
     row = json.loads(run(capsys, *argv, "json")[1])[0]
@@ -80,6 +76,7 @@ def test_real_image_gives_a_warning_on_stderr(capsys, telescope_images):
     path = telescope_images / "slacs_J0946+1006" / "data.fits"
     code, out, err = run(capsys, "predict", path, "--weights", "c8-modelF")
     assert code == 0 and str(path) in out
+    assert out.splitlines()[1].endswith("unlike training")
     assert "warning: 1 of 1 images are unlike the training images" in err
     assert "centre" in err
 

@@ -252,7 +252,9 @@ def simulate(
     """Simulates n lenses, the classes in equal parts.
 
     The i-th image of a class depends on recipe and seed alone: asking for more images
-    keeps the ones already made. Memory is that of the result (90 kB an image) plus at
+    keeps the ones already made. Recipes do not enter the random stream, so with one
+    seed two recipes share the draws whose ranges they share: use disjoint seeds for
+    sets that must be independent, across recipes too. Memory is that of the result (90 kB an image) plus at
     most 0.3 GB.
 
     Args:
