@@ -3,7 +3,8 @@
 A feature map of F regular fields of a group with G elements is a tensor
 (N, F * G, H, W); channel f * G + g holds field f's response at group element g. The
 layers keep it in contiguous (N, C, H, W) order: convolutions lose nothing by it, and
-batch normalisation over fields becomes a view (measured; see `FieldNorm`).
+batch normalisation over fields is a view, where channels-last memory makes it nine
+times as slow (`benchmarks/layers.py`).
 """
 
 from __future__ import annotations
@@ -57,9 +58,8 @@ class SteerableConv(R2Conv):
 class FieldNorm(nn.BatchNorm3d):
     """Batch normalisation with one mean, variance, scale and shift per field.
 
-    The same as e2cnn's InnerBatchNorm for fields of equal size, without its copies:
-    on two cores in bf16 2 ms instead of 22 ms for (64, 48, 33, 33), forward and
-    backward.
+    The same as e2cnn's InnerBatchNorm for fields of equal size, on plain tensors and
+    without channel indices in the state dict.
     """
 
     def __init__(self, fields: int, size: int) -> None:
@@ -82,9 +82,9 @@ def _gaussian(sigma: float, radius: int) -> Tensor:
 class _Banded(nn.Module):
     """A separable filter with zero padding, as two products with a banded matrix.
 
-    Depthwise convolutions are slow on processors (18 ms for (64, 48, 33, 33) in bf16,
-    forward and backward); two small matrix products do the same in 3 ms. The matrices
-    are made for each map size on first use.
+    Depthwise convolutions are slow on processors: two small matrix products do the same
+    six times as fast (`benchmarks/layers.py`). The matrices are made for each map size
+    on first use.
     """
 
     def __init__(self, kernel: Tensor, stride: int) -> None:

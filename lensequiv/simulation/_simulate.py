@@ -254,8 +254,9 @@ def simulate(
     The i-th image of a class depends on recipe and seed alone: asking for more images
     keeps the ones already made. Recipes do not enter the random stream, so with one
     seed two recipes share the draws whose ranges they share: use disjoint seeds for
-    sets that must be independent, across recipes too. Memory is that of the result (90 kB an image) plus at
-    most 0.3 GB.
+    sets that must be independent, across recipes too.
+
+    Memory is that of the result (90 kB an image) plus at most 0.3 GB.
 
     Args:
         recipe: `"modelF"`, `"modelJ"` or a `Recipe`.
