@@ -282,7 +282,7 @@ class MaskModule(e2cnn.nn.MaskModule):  # type: ignore[misc]
 def he_init_std(expansion: Any) -> Tensor:
     """Standard deviations of e2cnn's generalised He initialisation, vectorised.
 
-    e2cnn's own form walks over every weight in Python (40 s for the 2021 D8 network).
+    e2cnn's own form walks over every weight in Python; `benchmarks/layers.py` compares.
     Here the sums run over pairs of representations: all fields of one representation
     share their values.
 

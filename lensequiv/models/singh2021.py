@@ -17,6 +17,7 @@ from lensequiv._e2cnn import (
     parse_group,
 )
 from lensequiv.models.base import InputSizes, LensModel
+from lensequiv.transforms import Singh2021Eval
 
 __all__ = ["Singh2021"]
 
@@ -36,7 +37,10 @@ class Singh2021(LensModel):
     20 %): only the feature maps are equivariant. Use `c4`, `c8`, `d4` or `d8` for
     invariant logits.
 
-    If you use this model, cite the 2021 study (see `CITATION.cff`).
+    Its `preprocess` is the study's own, `lensequiv.transforms.Singh2021Eval`.
+
+    If you use this model, cite the study: A. Singh, "Equivariant Neural Networks for
+    DeepLense", ML4SCI, 2021 (see `CITATION.cff`).
 
     Args:
         group: `"c4"`, `"c8"`, `"d4"` or `"d8"` in the study; any `parse_group` knows.
@@ -58,6 +62,7 @@ class Singh2021(LensModel):
         initialize: bool = True,
     ) -> None:
         super().__init__(in_channels, num_classes, InputSizes(129, 1, 129))
+        self.preprocess = Singh2021Eval()
         space = parse_group(group)
         self.group = group
         in_type = FieldType(space, in_channels * [space.trivial_repr])

@@ -3,6 +3,8 @@
 Named apart from tests/transforms/test_singh2021.py: pytest wants distinct names.
 """
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +12,7 @@ from torch import nn
 import lensequiv
 from lensequiv import _e2cnn
 from lensequiv._e2cnn import FieldType, GeometricTensor, parse_group
+from lensequiv.transforms import Singh2021Eval
 
 e2nn = _e2cnn.e2cnn.nn
 
@@ -94,6 +97,11 @@ def test_state_dict(uninitialised):
 
 def test_state_dict_holds_nothing_that_can_be_recomputed(uninitialised):
     assert not [key for key in uninitialised.state_dict() if key.startswith("gpool.")]
+
+
+def test_preprocessing_is_the_studys_and_survives_copies(uninitialised):
+    twin = copy.deepcopy(uninitialised)
+    assert twin.preprocess.to_config() == Singh2021Eval().to_config()
 
 
 def test_layers(uninitialised):
