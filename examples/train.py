@@ -149,7 +149,10 @@ def grid_invariance(model: LensModel, images: Tensor) -> float:
 
 
 def finish(
-    args: argparse.Namespace, seconds: float, history: list[dict[str, Any]]
+    args: argparse.Namespace,
+    seconds: float,
+    history: list[dict[str, Any]],
+    val_x: Tensor,
 ) -> None:
     """Scores the chosen weights on the test set, once, and writes the final folder."""
     model = lensequiv.from_pretrained(args.out / "best")
@@ -160,7 +163,6 @@ def finish(
     torch.manual_seed(args.seed)
     turned = RandomPose(model.input_size, shift=0, rotate=1.0)
     rotated = torch.cat([turned(part) for part in x.split(500)])
-    val_x = load(args.data / "val")[0]
     manifests = {
         split: json.loads((args.data / split / "manifest.json").read_text())
         for split in ("train", "val", "test")
@@ -296,7 +298,7 @@ def main() -> None:
             checkpoint,
         )
     seconds += time.monotonic() - started
-    finish(args, seconds, history)
+    finish(args, seconds, history, val_x)
 
 
 if __name__ == "__main__":

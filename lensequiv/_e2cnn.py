@@ -172,6 +172,12 @@ def parse_group(name: str) -> GSpace:
     return e2cnn.gspaces.FlipRot2dOnR2(n)
 
 
+def _forget_buffers(*modules: torch.nn.Module) -> None:
+    """Keeps modules' own buffers, which can be recomputed, out of the state dict."""
+    for module in modules:
+        module._non_persistent_buffers_set = set(module._buffers)
+
+
 class R2Conv(e2cnn.nn.R2Conv):  # type: ignore[misc]
     """e2cnn's steerable convolution with the traps of this module's docstring mended.
 
@@ -193,7 +199,7 @@ class R2Conv(e2cnn.nn.R2Conv):  # type: ignore[misc]
             warnings.filterwarnings("ignore", message="indexing with dtype torch.uint8")
             super().__init__(in_type, out_type, kernel_size, initialize=False, **kwargs)
         self._own_basis()
-        self._forget_buffers()
+        _forget_buffers(self, self._basisexpansion)
         if initialize:
             with torch.no_grad():
                 std = he_init_std(self.basisexpansion)
@@ -208,13 +214,8 @@ class R2Conv(e2cnn.nn.R2Conv):  # type: ignore[misc]
                 key: value.to(torch.get_default_dtype(), copy=True)
                 for key, value in shared._buffers.items()
             }
-            own._non_persistent_buffers_set = set(own._buffers)
+            _forget_buffers(own)
             expansion._modules[name] = own
-
-    def _forget_buffers(self) -> None:
-        """Keeps what can be recomputed out of the state dict."""
-        for module in (self, self._basisexpansion):
-            module._non_persistent_buffers_set = set(module._buffers)
 
     def filters(self) -> tuple[Tensor, Tensor | None]:
         """The expanded filter (C_out, C_in, k, k) and bias (C_out,) or None.
@@ -236,7 +237,7 @@ class R2Conv(e2cnn.nn.R2Conv):  # type: ignore[misc]
         with torch.no_grad():
             super().train(True)
             super().train(mode)
-        self._forget_buffers()
+        _forget_buffers(self, self._basisexpansion)
         return self
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
@@ -249,7 +250,7 @@ class InnerBatchNorm(e2cnn.nn.InnerBatchNorm):  # type: ignore[misc]
 
     def __init__(self, in_type: FieldType, **kwargs: Any) -> None:
         super().__init__(in_type, **kwargs)
-        self._non_persistent_buffers_set = set(self._buffers)
+        _forget_buffers(self)
 
 
 class PointwiseAvgPoolAntialiased(
@@ -259,7 +260,7 @@ class PointwiseAvgPoolAntialiased(
 
     def __init__(self, in_type: FieldType, sigma: float, **kwargs: Any) -> None:
         super().__init__(in_type, sigma, **kwargs)
-        self._non_persistent_buffers_set = set(self._buffers)
+        _forget_buffers(self)
 
 
 class GroupPooling(e2cnn.nn.GroupPooling):  # type: ignore[misc]
@@ -267,7 +268,7 @@ class GroupPooling(e2cnn.nn.GroupPooling):  # type: ignore[misc]
 
     def __init__(self, in_type: FieldType) -> None:
         super().__init__(in_type)
-        self._non_persistent_buffers_set = set(self._buffers)
+        _forget_buffers(self)
 
 
 class MaskModule(e2cnn.nn.MaskModule):  # type: ignore[misc]
