@@ -1,23 +1,50 @@
-"""Simulated lenses after the recipes of the 2021 study (extra `sim`)."""
+"""Simulated lenses after the recipes of the 2021 study and others (extra `sim`)."""
 
+from lensequiv.simulation._dataset import SimulatedLenses
+from lensequiv.simulation._lenstronomy import LenstronomyModel, to_lenstronomy
 from lensequiv.simulation._simulate import Simulation, iter_blocks, simulate
-from lensequiv.simulation._write import write_class_folders
+from lensequiv.simulation._write import write_class_folders, write_hdf5
+from lensequiv.simulation.noise import CoaddNoise, Noise, PoissonSky, ThreefoldNoise
 from lensequiv.simulation.recipes import (
     RECIPES,
     Recipe,
     get_recipe,
+    model_1,
+    model_2,
+    model_3,
     model_f,
     model_j,
+)
+from lensequiv.simulation.substructure import (
+    NoSubstructure,
+    Subhalos,
+    Substructure,
+    Vortex,
 )
 
 __all__ = [
     "RECIPES",
+    "CoaddNoise",
+    "LenstronomyModel",
+    "NoSubstructure",
+    "Noise",
+    "PoissonSky",
     "Recipe",
+    "SimulatedLenses",
     "Simulation",
+    "Subhalos",
+    "Substructure",
+    "ThreefoldNoise",
+    "Vortex",
     "get_recipe",
     "iter_blocks",
+    "model_1",
+    "model_2",
+    "model_3",
     "model_f",
     "model_j",
     "simulate",
+    "to_lenstronomy",
     "write_class_folders",
+    "write_hdf5",
 ]

@@ -8,6 +8,8 @@ when row 0 is drawn at the bottom. Lengths are in arcsec.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +27,10 @@ _MPC = 3.0856775814913673e22  # m
 _ARCSEC = 180 * 3600 / math.pi
 _MASS_TO_ARCSEC2 = 4 * _GM_SUN / _C**2 / _MPC * _ARCSEC**2
 
+_CORE = 1e-10  # arcsec: keeps a ray through the centre finite
 _SOFTENING = 1e-10  # arcsec^2: keeps a ray through a point mass finite
+_NEAR = 8.0  # spacings of a line of masses, within which they are summed one by one
+_NEAR_ELEMENTS = 2**21  # bounds the memory of that sum
 
 
 def mass_to_arcsec2(
@@ -45,57 +50,191 @@ def mass_to_arcsec2(
     Returns:
         (N,). *Unit*: arcsec^2 per solar mass; times a mass it is theta_E squared.
     """
-    from astropy.cosmology import FlatLambdaCDM
-
-    cosmology = FlatLambdaCDM(H0=recipe.hubble, Om0=recipe.omega_matter)
-    d_lens = cosmology.luminosity_distance(z_lens).to_value("Mpc")
-    d_source = cosmology.luminosity_distance(z_source).to_value("Mpc")
+    redshifts, places = np.unique([z_lens, z_source], return_inverse=True)
+    distances = _cosmology(recipe.hubble, recipe.omega_matter).luminosity_distance(
+        redshifts
+    )
+    d_lens, d_source = distances.to_value("Mpc")[places.reshape(2, -1)]
     return np.asarray(_MASS_TO_ARCSEC2 * (d_source - d_lens) / (d_lens * d_source))
 
 
-def ray_grid(recipe: Recipe, dtype: torch.dtype) -> Tensor:
-    """Positions of the rays along one axis, (pixels * supersampling,), in arcsec."""
+@lru_cache(maxsize=8)
+def _cosmology(hubble: float, omega_matter: float) -> Any:
+    from astropy.cosmology import FlatLambdaCDM
+
+    return FlatLambdaCDM(H0=hubble, Om0=omega_matter)
+
+
+def ray_grid(recipe: Recipe, like: Tensor) -> Tensor:
+    """Positions of the rays along one axis, (pixels * supersampling,), in arcsec.
+
+    Dtype and device are those of `like`.
+    """
     count = recipe.pixels * recipe.supersampling
     step = recipe.pixel_scale / recipe.supersampling
-    return (torch.arange(count, dtype=dtype) - (count - 1) / 2) * step
+    rays = torch.arange(count, dtype=like.dtype, device=like.device)
+    return (rays - (count - 1) / 2) * step
 
 
-def deflect(axis: Tensor, lens: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+def deflect(
+    axis: Tensor, lens: dict[str, Tensor], *, axis_ratio: float = 1.0, straight: bool
+) -> tuple[Tensor, Tensor]:
     """Where the rays of a square grid meet the source plane.
 
     Args:
         axis: (n,) positions of the rays along either axis.
-        lens: `theta_e` (B,) Einstein radius of the isothermal sphere at the origin;
-            `shear` and `shear_angle` (B,), the latter in radians; `mass_x`, `mass_y`
-            (B, K) and `mass_theta2` (B, K), positions and squared Einstein radii of
-            the point masses, K may be 0.
+        lens: `theta_e` (B,) Einstein radius of the isothermal halo at the origin and
+            `halo_angle` (B,) its direction; `shear` and `shear_angle` (B,); angles in
+            radians; `mass_x`, `mass_y` (B, K) and `mass_theta2` (B, K), positions and
+            squared Einstein radii of the point masses, K may be 0.
+        axis_ratio: Of the halo.
+        straight: Whether each lens's point masses are equal and evenly spaced on a
+            straight line.
 
     Returns:
         x and y in the source plane, (B, n, n) each.
     """
-    x, y = axis[None, None, :], axis[None, :, None]
-    gamma1 = (lens["shear"] * torch.cos(2 * lens["shear_angle"]))[:, None, None]
-    gamma2 = (lens["shear"] * torch.sin(2 * lens["shear_angle"]))[:, None, None]
-    sphere = lens["theta_e"][:, None, None] / torch.sqrt(x**2 + y**2 + _SOFTENING)
-    beta_x = x * (1 - sphere - gamma1) - gamma2 * y
-    beta_y = y * (1 - sphere + gamma1) - gamma2 * x
+    from caustics.lenses import func
 
-    dx = axis - lens["mass_x"][..., None]
-    dy = axis - lens["mass_y"][..., None]
-    dx2, dy2 = dx**2 + _SOFTENING, dy**2
-    weight = torch.empty_like(beta_x)
-    for k in range(dx.shape[1]):  # in place: the arrays stay in the cache
-        torch.add(dx2[:, k, None, :], dy2[:, k, :, None], out=weight)
-        torch.div(lens["mass_theta2"][:, k, None, None], weight, out=weight)
-        beta_x.addcmul_(dx[:, k, None, :], weight, value=-1)
-        beta_y.addcmul_(dy[:, k, :, None], weight, value=-1)
+    x, y = axis[None, None, :], axis[None, :, None]
+    pick = {
+        name: lens[name][:, None, None]
+        for name in ("theta_e", "halo_angle", "shear", "shear_angle")
+    }
+    gamma1 = func.gamma_phi_to_gamma1(pick["shear"], pick["shear_angle"])
+    gamma2 = func.gamma_phi_to_gamma2(pick["shear"], pick["shear_angle"])
+    shear_x, shear_y = func.reduced_deflection_angle_external_shear(
+        0.0, 0.0, gamma1, gamma2, x, y
+    )
+    if axis_ratio == 1:
+        halo_x, halo_y = func.reduced_deflection_angle_sis(
+            0.0, 0.0, pick["theta_e"], x, y, _CORE
+        )
+    else:
+        q = torch.tensor(axis_ratio, dtype=axis.dtype, device=axis.device)
+        halo_x, halo_y = func.reduced_deflection_angle_sie(
+            0.0, 0.0, q, pick["halo_angle"], pick["theta_e"], x, y, _CORE
+        )
+    beta_x, beta_y = (x - shear_x).sub_(halo_x), (y - shear_y).sub_(halo_y)
+    if lens["mass_x"].shape[1]:
+        # Masses along a first axis that the rays do not have.
+        at_x, at_y, theta2 = (
+            lens[name].T[:, :, None, None]
+            for name in ("mass_x", "mass_y", "mass_theta2")
+        )
+        by_masses = line_deflection if straight else point_deflection
+        mass_x, mass_y = by_masses(x, y, at_x, at_y, theta2)
+        beta_x -= mass_x
+        beta_y -= mass_y
     return beta_x, beta_y
+
+
+def point_deflection(
+    x: Tensor, y: Tensor, mass_x: Tensor, mass_y: Tensor, theta2: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Deflection by point masses, one mass after the other over all rays.
+
+    In place, and with squares taken before x and y meet: a third of the memory traffic
+    of caustics' point mass.
+
+    Args:
+        x: Positions of the rays, broadcastable with `y`.
+        y: See `x`.
+        mass_x: (K, ...) positions and squared Einstein radii of the masses; the axes
+            after the first are broadcastable with `x` and `y`.
+        mass_y: See `mass_x`.
+        theta2: See `mass_x`.
+
+    Returns:
+        x and y components, in the broadcast shape. *Unit*: arcsec.
+    """
+    shape = torch.broadcast_shapes(x.shape, y.shape, mass_x.shape[1:])
+    total_x, total_y, weight = (
+        x.new_zeros(shape),
+        x.new_zeros(shape),
+        x.new_empty(shape),
+    )
+    for dx, dy, strength in zip(x - mass_x, y - mass_y, theta2, strict=True):
+        torch.add(dx.square() + _SOFTENING, dy.square(), out=weight)
+        torch.div(strength, weight, out=weight)
+        total_x.addcmul_(dx, weight)
+        total_y.addcmul_(dy, weight)
+    return total_x, total_y
+
+
+def line_deflection(
+    x: Tensor, y: Tensor, mass_x: Tensor, mass_y: Tensor, theta2: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The same for equal masses, evenly spaced on a straight line, in closed form.
+
+    With w the complex position along and across the line in units of the spacing,
+    the sum over masses of 1 / (w - k) is the integral over the line, which is a
+    logarithm, plus the Euler-Maclaurin terms of its two ends. Their first is kept;
+    the next is below 2e-6 where it is used, farther than `_NEAR` spacings from the
+    line. Nearer rays, about one in a hundred, are summed mass by mass.
+
+    Args:
+        x: See `point_deflection`.
+        y: See `point_deflection`.
+        mass_x: See `point_deflection`; K is at least 2.
+        mass_y: See `point_deflection`.
+        theta2: See `point_deflection`.
+
+    Returns:
+        x and y components, in the broadcast shape. *Unit*: arcsec.
+    """
+    count = len(mass_x)
+    half = count / 2
+    step_x = (mass_x[-1] - mass_x[0]) / (count - 1)
+    step_y = (mass_y[-1] - mass_y[0]) / (count - 1)
+    step2 = step_x**2 + step_y**2
+    dx = x - (mass_x[-1] + mass_x[0]) / 2
+    dy = y - (mass_y[-1] + mass_y[0]) / 2
+    along = (step_x / step2 * dx).add(step_y / step2 * dy)
+    across = (step_x / step2 * dy).sub(step_y / step2 * dx)
+
+    to_start, to_end = along + half, along - half
+    across2 = across**2
+    start2 = (to_start**2).add_(across2)
+    end2 = (to_end**2).add_(across2)
+    # log((w + half) / (w - half)), then -(1 / (w - half)^2 - 1 / (w + half)^2) / 24
+    real = (start2 / end2).log_().mul_(0.5)
+    imaginary = torch.atan2(-2 * half * across, torch.mul(to_start, to_end) + across2)
+    start2.square_().reciprocal_().mul_(1 / 24)
+    end2.square_().reciprocal_().mul_(1 / 24)
+    real += (to_start.square() - across2).mul_(start2)
+    real -= (to_end.square() - across2).mul_(end2)
+    imaginary -= to_start.mul_(across).mul_(start2).mul_(2)
+    imaginary += to_end.mul_(across).mul_(end2).mul_(2)
+
+    near = ((across.abs() < _NEAR) & (along.abs() < half + _NEAR)).nonzero(
+        as_tuple=True
+    )
+    offset = torch.arange(count, dtype=x.dtype, device=x.device) - (count - 1) / 2
+    soft = (_SOFTENING / step2).expand_as(along)
+    rays = max(1, _NEAR_ELEMENTS // count)
+    for start in range(0, len(near[0]), rays):
+        at = tuple(index[start : start + rays] for index in near)
+        u, v = along[at][:, None] - offset, across[at][:, None]
+        weight = (u**2 + v**2).add_(soft[at][:, None]).reciprocal_()
+        real[at] = (u * weight).sum(1)
+        imaginary[at] = -(v * weight).sum(1)
+
+    # The complex conjugate of the deflection is the sum over the step, as a number.
+    strength = theta2[0] / step2
+    total_x = (real * (strength * step_x)).addcmul_(imaginary, strength * step_y)
+    total_y = real.mul_(strength * step_y).addcmul_(
+        imaginary, strength * step_x, value=-1
+    )
+    return total_x, total_y
 
 
 def sersic(
     x: Tensor, y: Tensor, source: dict[str, Tensor], index: float, radius: float
 ) -> Tensor:
     """A Sersic profile with brightness 1 at the effective radius.
+
+    In place where it can be: half the time of caustics' `brightness_sersic`.
 
     The elliptical radius is sqrt(q x^2 + y^2 / q) and b_n = 1.9992 n - 0.3271
     (Capaccioli 1989), both as in lenstronomy's SERSIC_ELLIPSE.
@@ -111,53 +250,103 @@ def sersic(
     Returns:
         (B, n, n) surface brightness.
     """
+    from caustics.light.func import k_lenstronomy
+
     pick = {name: value[:, None, None] for name, value in source.items()}
     cos, sin = torch.cos(pick["source_angle"]), torch.sin(pick["source_angle"])
-    dx, dy = x - pick["source_x"], y - pick["source_y"]
-    major, minor = cos * dx + sin * dy, cos * dy - sin * dx
     q = pick["axis_ratio"]
-    r2 = (q * major**2 + minor**2 / q) / radius**2
-    b = 1.9992 * index - 0.3271
-    return torch.exp(-b * (r2.pow(0.5 / index) - 1))
+    dx, dy = x - pick["source_x"], y - pick["source_y"]
+    major, minor = (
+        (cos * dx).addcmul_(sin, dy),
+        dy.mul_(cos).addcmul_(sin, dx, value=-1),
+    )
+    r2 = major.square_().mul_(q).addcmul_(minor.square_(), 1 / q).div_(radius**2)
+    b = k_lenstronomy(index)
+    # The power, as the exponential of a logarithm: faster.
+    light: Tensor = r2.log_().mul_(0.5 / index).exp_().mul_(-b).add_(b).exp_()
+    return light
 
 
-def gaussian_kernel(sigma: float, size: int, dtype: torch.dtype) -> Tensor:
+def gaussian_kernel(sigma: float, size: int) -> Tensor:
     """One axis of the point-spread function, sampled at pixel centres, of sum 1.
 
     Args:
         sigma: Width in pixels.
         size: Number of pixels, odd.
-        dtype: Of the result.
 
     Returns:
-        (size,) kernel; its outer product with itself is the full kernel.
+        (size,) float64 kernel; its outer product with itself is the full kernel.
     """
-    offset = torch.arange(size, dtype=dtype) - (size - 1) / 2
+    offset = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
     kernel = torch.exp(-0.5 * (offset / sigma) ** 2)
     return kernel / kernel.sum()
 
 
-def render(lens: dict[str, Tensor], recipe: Recipe) -> Tensor:
+def sum_blocks(light: Tensor, size: int) -> Tensor:
+    """Sums blocks of size x size rays, as sums of strided images.
+
+    An eighth of the time of an average pooling of a single channel.
+
+    Args:
+        light: (B, n, n), n a multiple of size.
+        size: Side of a block.
+
+    Returns:
+        (B, n / size, n / size).
+    """
+    rows = light[:, ::size].clone()
+    for i in range(1, size):
+        rows += light[:, i::size]
+    total = rows[..., ::size].clone()
+    for i in range(1, size):
+        total += rows[..., i::size]
+    return total
+
+
+def blur(image: Tensor, kernel: Tensor) -> Tensor:
+    """Convolves with the outer product of a kernel and itself.
+
+    Sums of shifted images: a third of the time of a convolution of a single channel.
+
+    Args:
+        image: (B, n, n); nothing comes in over its edge.
+        kernel: (size,) with an odd size.
+
+    Returns:
+        (B, n, n).
+    """
+    half = len(kernel) // 2
+    weights = kernel.tolist()
+    for axis in (2, 1):
+        padded = F.pad(image, (half, half) if axis == 2 else (0, 0, half, half))
+        image = torch.zeros_like(image)
+        for i, weight in enumerate(weights):
+            image.add_(padded.narrow(axis, i, image.shape[axis]), alpha=weight)
+    return image
+
+
+def render(lens: dict[str, Tensor], recipe: Recipe, *, straight: bool) -> Tensor:
     """The image without noise: rays, source, pixels, point-spread function, sky.
 
     Args:
-        lens: The keys that `deflect` and `sersic` need.
+        lens: The keys that `deflect` and `sersic` need, and `exposure` (B,).
         recipe: Everything that all images share.
+        straight: See `deflect`.
 
     Returns:
-        (B, pixels, pixels) expected counts, in the dtype of `lens`.
+        (B, pixels, pixels) expected counts, in the dtype and on the device of `lens`.
     """
-    axis = ray_grid(recipe, lens["theta_e"].dtype)
-    source = {name: lens[name] for name in ("source_x", "source_y", "axis_ratio")} | {
-        "source_angle": lens["source_angle"]
-    }
-    beta = deflect(axis, lens)
-    light = sersic(*beta, source, recipe.sersic_index, recipe.effective_radius)
-    image = F.avg_pool2d(light[:, None], recipe.supersampling) * recipe.amplitude
-    kernel = gaussian_kernel(
-        recipe.psf_sigma / recipe.pixel_scale, recipe.psf_size, image.dtype
+    axis = ray_grid(recipe, lens["theta_e"])
+    names = ("source_x", "source_y", "axis_ratio", "source_angle")
+    beta = deflect(axis, lens, axis_ratio=recipe.halo_axis_ratio, straight=straight)
+    light = sersic(
+        *beta,
+        {name: lens[name] for name in names},
+        recipe.sersic_index,
+        recipe.effective_radius,
     )
-    half = recipe.psf_size // 2
-    image = F.conv2d(image, kernel[None, None, :, None], padding=(half, 0))
-    image = F.conv2d(image, kernel[None, None, None, :], padding=(0, half))
-    return image[:, 0] + recipe.sky
+    image = sum_blocks(light, recipe.supersampling)
+    kernel = gaussian_kernel(recipe.psf_sigma / recipe.pixel_scale, recipe.psf_size)
+    image = blur(image, kernel)
+    factor = lens["exposure"] * recipe.amplitude / recipe.supersampling**2
+    return image.mul_(factor[:, None, None]).add_(recipe.noise.sky)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from operator import index
@@ -13,16 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lensequiv.simulation._physics import mass_to_arcsec2, render
-from lensequiv.simulation.recipes import Range, Recipe, get_recipe
+from lensequiv.simulation.recipes import Recipe, get_recipe
+from lensequiv.simulation.substructure import Range
 
 __all__ = ["Simulation", "iter_blocks", "simulate"]
 
-# Images of one class drawn from one random stream. Changing it changes every image.
+# Lenses of one class drawn from one random stream. Changing it changes every image.
 BLOCK = 64
-# Images rendered together: few enough for the processor's cache.
-_RENDER = 4
-# Where unused point masses wait, arcsec: far away, with no mass.
-_FAR = 1e3
+# Images of one task: enough for its overhead, few enough to wait in memory.
+_JOB = 64
+# Rays traced together: few enough for the processor's cache.
+_RAYS = 720_000
 
 Arrays = dict[str, NDArray[np.float64]]
 
@@ -39,7 +40,8 @@ class Simulation:
         parameters: float64 arrays by name. (N,): `z_lens`, `z_source`, `theta_e` (the
             isothermal sphere's Einstein radius, arcsec), `shear`, `shear_angle`
             (radians), `source_x`, `source_y` (arcsec), `axis_ratio`, `source_angle`
-            (radians), `substructure_mass` (solar masses, in total). (N, K):
+            (radians), `halo_angle` (radians), `substructure_mass` (solar masses, in
+            total), `exposure` (see `Recipe`). (N, K):
             `mass_x`, `mass_y` (arcsec), `mass_theta2` (squared Einstein radius,
             arcsec^2) and `mass` (solar masses) of the point masses; unused places
             have mass 0.
@@ -63,45 +65,6 @@ def _uniform(rng: np.random.Generator, bounds: Range) -> NDArray[np.float64]:
     return rng.uniform(*bounds, size=BLOCK)
 
 
-def _no(rng: np.random.Generator, recipe: Recipe) -> list[NDArray[np.float64]]:
-    """No substructure: no point masses. Returns x, y, mass, (BLOCK, K) each."""
-    return [np.zeros((BLOCK, 0))] * 3
-
-
-def _sphere(rng: np.random.Generator, recipe: Recipe) -> list[NDArray[np.float64]]:
-    """Spherical subhalos as point masses. Returns x, y, mass, (BLOCK, K) each."""
-    number = rng.poisson(recipe.subhalo_number, BLOCK)
-    used = np.arange(max(number.max(), 1)) < number[:, None]
-    power = recipe.subhalo_slope + 1
-    low, high = recipe.subhalo_mass
-    u = rng.uniform(size=used.shape)
-    if power == 0:
-        mass = low * (high / low) ** u
-    else:
-        mass = (low**power + u * (high**power - low**power)) ** (1 / power)
-    radius = rng.uniform(*recipe.subhalo_radius, size=used.shape)
-    angle = rng.uniform(0, 2 * np.pi, size=used.shape)
-    x = np.where(used, radius * np.cos(angle), _FAR)
-    y = np.where(used, radius * np.sin(angle), _FAR)
-    return [x, y, np.where(used, mass, 0.0)]
-
-
-def _vort(rng: np.random.Generator, recipe: Recipe) -> list[NDArray[np.float64]]:
-    """A vortex: equal point masses along a straight line, ends included."""
-    centre = rng.normal(0.0, recipe.vortex_sigma, size=(2, BLOCK, 1))
-    length, angle = _uniform(rng, recipe.vortex_length), _uniform(rng, (0, 2 * np.pi))
-    along = np.linspace(-0.5, 0.5, recipe.vortex_points) * length[:, None]
-    x = centre[0] + along * np.cos(angle)[:, None]
-    y = centre[1] + along * np.sin(angle)[:, None]
-    mass = _uniform(rng, recipe.vortex_fraction) * recipe.total_mass
-    each = np.repeat(mass[:, None], recipe.vortex_points, 1) / recipe.vortex_points
-    return [x, y, each]
-
-
-Substructure = Callable[[np.random.Generator, Recipe], list[NDArray[np.float64]]]
-_SUBSTRUCTURE: dict[str, Substructure] = {"no": _no, "sphere": _sphere, "vort": _vort}
-
-
 def draw(recipe: Recipe, label: int, rng: np.random.Generator) -> Arrays:
     """Draws one block of lenses of one class; see `Simulation.parameters`."""
     degree = np.pi / 180
@@ -111,19 +74,28 @@ def draw(recipe: Recipe, label: int, rng: np.random.Generator) -> Arrays:
         "shear": _uniform(rng, recipe.shear),
         "shear_angle": _uniform(rng, recipe.shear_angle) * degree,
     }
-    radius, angle = _uniform(rng, recipe.source_radius), _uniform(rng, (0, 2 * np.pi))
-    p["source_x"], p["source_y"] = radius * np.cos(angle), radius * np.sin(angle)
+    if recipe.source_square is None:
+        radius = _uniform(rng, recipe.source_radius)
+        angle = _uniform(rng, (0, 2 * np.pi))
+        p["source_x"], p["source_y"] = radius * np.cos(angle), radius * np.sin(angle)
+    else:
+        p["source_x"] = _uniform(rng, recipe.source_square)
+        p["source_y"] = _uniform(rng, recipe.source_square)
     p["axis_ratio"] = _uniform(rng, recipe.axis_ratio)
     p["source_angle"] = _uniform(rng, recipe.source_angle) * degree
-    draw_masses = _SUBSTRUCTURE[recipe.classes[label]]
-    p["mass_x"], p["mass_y"], p["mass"] = draw_masses(rng, recipe)
+    p["halo_angle"] = np.full(BLOCK, recipe.halo_angle * degree)
+    component = recipe.substructure[recipe.classes[label]]
+    p["mass_x"], p["mass_y"], p["mass"] = component.draw(rng, BLOCK, recipe.total_mass)
     p["substructure_mass"] = p["mass"].sum(1)
     factor = mass_to_arcsec2(p["z_lens"], p["z_source"], recipe)
     p["mass_theta2"] = p["mass"] * factor[:, None]
-    # A drawn substructure heavier than the whole lens (1 in 1e6 for `sphere`)
-    # leaves no halo.
-    halo = np.maximum(recipe.total_mass - p["substructure_mass"], 0.0)
+    halo = np.full(BLOCK, recipe.total_mass)
+    if recipe.shared_mass:
+        # A drawn substructure heavier than the whole lens (1 in 1e6 for `sphere`)
+        # leaves no halo.
+        halo = np.maximum(halo - p["substructure_mass"], 0.0)
     p["theta_e"] = np.sqrt(halo * factor)
+    p["exposure"] = np.exp(_uniform(rng, tuple(np.log(recipe.exposure))))
     return p
 
 
@@ -137,22 +109,67 @@ def _rotate(p: Arrays, degrees: float) -> Arrays:
         turned[f"{name}_x"], turned[f"{name}_y"] = x * cos - y * sin, x * sin + y * cos
     turned["shear_angle"] = p["shear_angle"] + angle
     turned["source_angle"] = p["source_angle"] + angle
+    turned["halo_angle"] = p["halo_angle"] + angle
     return turned
 
 
-def _block(
-    recipe: Recipe, label: int, seed: int, block: int, rotation: float, noise: bool
+def simulate_range(
+    recipe: Recipe,
+    label: int,
+    seed: int,
+    start: int,
+    stop: int,
+    *,
+    rotation: float = 0.0,
+    noise: bool = True,
+    device: torch.device | str = "cpu",
 ) -> tuple[Tensor, Arrays]:
-    rng = np.random.default_rng([seed, label, block])
-    parameters = _rotate(draw(recipe, label, rng), rotation)
-    lens = {k: torch.from_numpy(v).float() for k, v in parameters.items()}
-    chunks = [
-        render({k: v[i : i + _RENDER] for k, v in lens.items()}, recipe)
-        for i in range(0, BLOCK, _RENDER)
-    ]
-    images = torch.cat(chunks)
+    """Simulates images `start` to `stop` of one class, in the calling thread.
+
+    Parameters come from one random stream a block of `BLOCK` lenses, noise from one
+    an image: an image depends on recipe, class, seed and index alone.
+
+    Args:
+        recipe: The recipe.
+        label: Index of the class.
+        seed: Not negative.
+        start: First image.
+        stop: One past the last.
+        rotation: Turns every lens anticlockwise on the sky. *Unit*: degrees.
+        noise: Whether to add noise.
+        device: Where to render; the result is on the CPU.
+
+    Returns:
+        (stop - start, pixels, pixels) float32 counts and their parameters.
+    """
+    parts = []
+    for block in range(start // BLOCK, -(-stop // BLOCK)):
+        drawn = draw(recipe, label, np.random.default_rng([seed, label, block]))
+        first = block * BLOCK
+        keep = slice(max(start - first, 0), min(stop - first, BLOCK))
+        parts.append({name: value[keep] for name, value in drawn.items()})
+    parameters = _rotate(
+        {name: stack([p[name] for p in parts]) for name in parts[0]}, rotation
+    )
+    lens = {
+        k: torch.from_numpy(v).to(device, torch.float32) for k, v in parameters.items()
+    }
+    straight = recipe.substructure[recipe.classes[label]].straight
+    together = max(1, _RAYS // (recipe.pixels * recipe.supersampling) ** 2)
+    images = torch.empty(stop - start, recipe.pixels, recipe.pixels)
+    for i in range(0, stop - start, together):
+        chunk = {name: value[i : i + together] for name, value in lens.items()}
+        used = int((chunk["mass"] > 0).sum(1).amax()) if chunk["mass"].numel() else 0
+        for name in ("mass_x", "mass_y", "mass_theta2"):
+            chunk[name] = chunk[name][:, :used]
+        images[i : i + together] = render(chunk, recipe, straight=straight)
     if noise:
-        images = torch.from_numpy(rng.poisson(images.numpy())).float()
+        for image, index, exposure in zip(
+            images.numpy(), range(start, stop), parameters["exposure"], strict=True
+        ):
+            # The 1 keeps these streams apart from those of the parameters.
+            rng = np.random.default_rng([seed, label, index, 1])
+            image[:] = recipe.noise.add(rng, image, exposure)
     return images, parameters
 
 
@@ -166,6 +183,7 @@ def iter_blocks(
     rotation: float = 0.0,
     noise: bool = True,
     workers: int | None = None,
+    device: torch.device | str = "cpu",
 ) -> Iterator[tuple[int, Tensor, Arrays]]:
     """Simulates images `start` to `n` of one class, block by block, in order.
 
@@ -177,42 +195,48 @@ def iter_blocks(
         label: Index of the class.
         n: One past the last image.
         seed: Not negative.
-        start: First image; a multiple of `BLOCK`.
+        start: First image.
         rotation: Turns every lens anticlockwise on the sky. *Unit*: degrees.
-        noise: Whether to draw Poisson noise.
+        noise: Whether to add noise.
         workers: Threads; as many as torch uses if None.
+        device: Where to render; the images are on the CPU.
 
     Yields:
         Index of the first image, images (B, pixels, pixels) float32 counts, and their
         parameters; see `Simulation.parameters`.
 
     Raises:
-        ValueError: `start` is not a multiple of `BLOCK`, or `workers` is below 1.
+        ValueError: `workers` is below 1.
     """
     recipe = get_recipe(recipe)
-    if start % BLOCK:
-        raise ValueError(f"start={start} is not a multiple of {BLOCK}")
     threads = torch.get_num_threads()
     workers = threads if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers={workers}: expected at least 1")
-    starts = range(start, n, BLOCK)
+
+    def job(first: int) -> tuple[Tensor, Arrays]:
+        return simulate_range(
+            recipe,
+            label,
+            seed,
+            first,
+            min(first + _JOB, n),
+            rotation=rotation,
+            noise=noise,
+            device=device,
+        )
+
+    starts = range(start, n, _JOB)
     window = 4 * workers  # bounds what waits in memory
     try:
         with ThreadPoolExecutor(
             workers, initializer=lambda: torch.set_num_threads(1)
         ) as pool:
             for first in range(0, len(starts), window):
-                jobs = [
-                    pool.submit(
-                        _block, recipe, label, seed, s // BLOCK, rotation, noise
-                    )
-                    for s in starts[first : first + window]
-                ]
-                for s, job in zip(starts[first : first + window], jobs, strict=True):
-                    images, parameters = job.result()
-                    keep = min(BLOCK, n - s)
-                    yield s, images[:keep], {k: v[:keep] for k, v in parameters.items()}
+                now = starts[first : first + window]
+                jobs = [pool.submit(job, s) for s in now]
+                for s, done in zip(now, jobs, strict=True):
+                    yield s, *done.result()
     finally:
         # What a worker sets for itself is also the default of threads to come.
         torch.set_num_threads(threads)
@@ -247,6 +271,7 @@ def simulate(
     rotation: float = 0.0,
     noise: bool = True,
     workers: int | None = None,
+    device: torch.device | str = "cpu",
     progress: bool = False,
 ) -> Simulation:
     """Simulates n lenses, the classes in equal parts.
@@ -259,12 +284,14 @@ def simulate(
     Memory is that of the result (90 kB an image) plus at most 0.3 GB.
 
     Args:
-        recipe: `"modelF"`, `"modelJ"` or a `Recipe`.
+        recipe: A name of `RECIPES` or a `Recipe`.
         n: Number of images over all classes.
         seed: From 0 to 2**32 - 1; the same seed gives the same images.
         rotation: Turns every lens anticlockwise on the sky. *Unit*: degrees.
-        noise: Whether to draw Poisson noise; without it the expected counts.
+        noise: Whether to add noise; without it the expected counts.
         workers: Threads; as many as torch uses if None.
+        device: Where to render; on another than the CPU one worker is enough, and
+            pixels may differ where rounding decides a Poisson draw.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -291,6 +318,7 @@ def simulate(
                 rotation=rotation,
                 noise=noise,
                 workers=workers,
+                device=device,
             ):
                 images[position : position + len(block)] = block
                 position += len(block)
@@ -301,13 +329,13 @@ def simulate(
         images=images,
         labels=torch.repeat_interleave(torch.tensor(counts)),
         classes=recipe.classes,
-        parameters={name: _stack(parts) for name, parts in columns.items()},
+        parameters={name: stack(parts) for name, parts in columns.items()},
         recipe=recipe,
         seed=seed,
     )
 
 
-def _stack(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+def stack(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
     """Concatenates along the images, padding the point masses with zeros."""
     if parts[0].ndim == 1:
         return np.concatenate(parts)

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lensequiv.simulation import _simulate, model_f, model_j
+from lensequiv.simulation import (
+    Subhalos,
+    Vortex,
+    _simulate,
+    model_1,
+    model_f,
+    model_j,
+)
 from lensequiv.simulation._physics import mass_to_arcsec2
 from lensequiv.simulation._simulate import BLOCK
 
@@ -23,10 +30,14 @@ BOTH = pytest.mark.parametrize("recipe", [model_f, model_j], ids=lambda r: r.nam
 CLASSES = pytest.mark.parametrize("label", range(3), ids=model_f.classes)
 
 
+def with_classes(**components):
+    return replace(model_f, substructure=model_f.substructure | components)
+
+
 def draw(recipe, label, blocks=BLOCKS):
     rng = np.random.default_rng([2021, label])
     parts = [_simulate.draw(recipe, label, rng) for _ in range(blocks)]
-    return {name: _simulate._stack([p[name] for p in parts]) for name in parts[0]}
+    return {name: _simulate.stack([p[name] for p in parts]) for name in parts[0]}
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +188,8 @@ def test_subhalos_hold_3_8_percent(drawn, recipe):
 
 @pytest.mark.parametrize("slope", [-1.9, -1.0, -0.5])
 def test_other_subhalo_slopes(slope):
-    p = draw(replace(model_f, subhalo_slope=slope, subhalo_mass=(1e7, 1e9)), 1, 4)
+    recipe = with_classes(sphere=Subhalos(slope=slope, mass=(1e7, 1e9)))
+    p = draw(recipe, 1, 4)
     mass = p["mass"][p["mass"] > 0]
     if slope == -1.0:
         cdf = stats.loguniform(1e7, 1e9).cdf
@@ -205,3 +217,51 @@ def test_vortex(drawn, recipe):
     columns = [x.mean(1), y.mean(1), length, mass.sum(1)]
     r = stats.spearmanr(np.stack(columns), axis=1).statistic - np.eye(4)
     assert np.abs(r).max() < SIGMAS / np.sqrt(N)
+
+
+def test_other_vortices():
+    vortex = Vortex(points=7, sigma=0.0, length=(0.1, 10), log_length=True)
+    p = draw(with_classes(vort=vortex), 2)
+    x, y = p["mass_x"], p["mass_y"]
+    assert x.shape == (N, 7)
+    assert abs(x.mean(1)).max() < 1e-9
+    assert abs(y.mean(1)).max() < 1e-9
+    length = np.hypot(x[:, -1] - x[:, 0], y[:, -1] - y[:, 0])
+    assert_uniform(np.log10(length), -1, 1)
+
+
+def test_deeplensesim():
+    """Model I's draws, as its authors' code makes them."""
+    none, sphere, vortex = (draw(model_1, label) for label in range(3))
+    for p in (none, sphere, vortex):
+        # The halo keeps its mass whatever the substructure has.
+        np.testing.assert_allclose(p["theta_e"], 1.2815, atol=1e-4)
+        for name in ("source_x", "source_y"):
+            assert_uniform(p[name], -0.35, 0.35)
+        assert_uniform(np.log10(p["exposure"]), 3, 3.5)
+        assert (p["shear"] == 0.05).all()
+        assert (p["shear_angle"] == 0).all()
+        np.testing.assert_allclose(p["axis_ratio"], 0.752, atol=1e-3)
+        np.testing.assert_allclose(np.rad2deg(p["source_angle"]), 67.5)
+    assert ((sphere["mass"] > 0).sum(1) == 25).all()
+    assert_uniform(np.hypot(sphere["mass_x"], sphere["mass_y"]), 0.25, 2)
+    np.testing.assert_allclose(vortex["substructure_mass"], 3e10)
+    reach = np.hypot(vortex["mass_x"], vortex["mass_y"]).max(1)
+    # A vortex of axions of mass m reaches 0.03e-22 eV / m from the centre.
+    assert_uniform(np.log10(0.03e-22 / reach), -24, -22)
+
+
+@pytest.mark.parametrize(
+    ("component", "message"),
+    [
+        (lambda: Subhalos(number=-1), "number=-1"),
+        (lambda: Subhalos(number=2.5, poisson=False), "number=2.5"),
+        (lambda: Subhalos(mass=(0, 1)), "mass="),
+        (lambda: Vortex(points=1), "points=1"),
+        (lambda: Vortex(length=(0, 1)), "length="),
+        (lambda: Vortex(fraction=(0.5, 1.5)), "fraction="),
+    ],
+)
+def test_components_check_their_numbers(component, message):
+    with pytest.raises(ValueError, match=message):
+        component()

@@ -8,6 +8,11 @@ import torch
 
 from lensequiv.simulation import (
     RECIPES,
+    NoSubstructure,
+    PoissonSky,
+    Subhalos,
+    ThreefoldNoise,
+    Vortex,
     get_recipe,
     iter_blocks,
     model_f,
@@ -113,7 +118,7 @@ def test_noise_is_poisson(simulated, recipe):
     assert not torch.equal(clean.images, clean.images.round())
     mean = clean.images.double()
     z = (counts - mean) / mean.sqrt()
-    sky = clean.recipe.sky
+    sky = clean.recipe.noise.sky
     for part in (mean > 0, mean < sky + 1, (mean > 2 * sky) & (mean < 300), mean > 300):
         n = int(part.sum())
         assert n > 1e5
@@ -223,10 +228,10 @@ def test_iter_blocks():
     assert torch.equal(torch.cat([images for _, images, _ in blocks]), of_class(s, 2))
     shear = np.concatenate([parameters["shear"] for _, _, parameters in blocks])
     np.testing.assert_array_equal(shear, s.parameters["shear"][s.labels == 2])
-    ((start, images, parameters),) = iter_blocks(SMALL, 2, 150, seed=9, start=128)
-    assert start == 128
-    assert torch.equal(images, of_class(s, 2)[128:])
-    assert all(len(value) == 22 for value in parameters.values())
+    ((start, images, parameters),) = iter_blocks(SMALL, 2, 150, seed=9, start=100)
+    assert start == 100
+    assert torch.equal(images, of_class(s, 2)[100:])
+    assert all(len(value) == 50 for value in parameters.values())
 
 
 def test_calling_threads_setting_is_left_alone():
@@ -263,23 +268,37 @@ def test_smaller_field_is_the_centre_of_the_larger():
 
 
 def test_custom_recipe():
-    recipe = replace(model_f, name="mine", pixels=64, sky=50.0, subhalo_slope=-1.9)
+    recipe = replace(
+        model_f,
+        name="mine",
+        pixels=64,
+        noise=PoissonSky(50.0),
+        substructure=model_f.substructure | {"sphere": Subhalos(slope=-1.9)},
+    )
     s = simulate(recipe, 30, seed=4, noise=False)
     assert torch.isfinite(s.images).all()
     assert s.images.min() >= 50
-    sky_apart = simulate(replace(recipe, sky=0.0), 30, seed=4, noise=False)
+    sky_apart = simulate(
+        replace(recipe, noise=PoissonSky(0.0)), 30, seed=4, noise=False
+    )
     torch.testing.assert_close(sky_apart.images + 50, s.images)
     # Light subhalos, as the texts have it: 0.01 to 0.2 % of the mass, not 3.8 %.
     share = s.parameters["substructure_mass"][s.labels == 1].mean() / 1e12
     assert 1e-4 < share < 5e-3
-    two = simulate(replace(SMALL, classes=("no", "vort")), 5, seed=4)
-    assert two.classes == ("no", "vort")
+    classes = {
+        "smooth": NoSubstructure(),
+        "light vortex": Vortex(fraction=(0.01, 0.02)),
+    }
+    two = simulate(replace(SMALL, substructure=classes), 5, seed=4)
+    assert two.classes == ("smooth", "light vortex")
+    assert (two.parameters["substructure_mass"][3:] < 0.02e12).all()
     assert two.labels.tolist() == [0, 0, 0, 1, 1]
     assert (two.parameters["mass"] > 0).sum(1).tolist() == [0, 0, 0, 100, 100]
 
 
 def test_get_recipe():
-    assert list(RECIPES) == ["modelF", "modelJ"]
+    numbered = [f"deeplensesim{i}" for i in (1, 2, 3)]
+    assert list(RECIPES) == ["modelF", "modelJ", *numbered]
     assert get_recipe("modelF") is model_f
     assert get_recipe("modelJ") is model_j
     assert get_recipe(SMALL) is SMALL
@@ -300,6 +319,66 @@ def test_bad_arguments(arguments, message):
         simulate(**arguments)
 
 
-def test_bad_start():
-    with pytest.raises(ValueError, match="start=10"):
-        next(iter_blocks(SMALL, 0, 100, seed=0, start=10))
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"substructure": {}}, "substructure is empty"),
+        ({"substructure": {"a/b": NoSubstructure()}}, "'a/b' cannot name a folder"),
+        ({"stored": "bits"}, "stored='bits'"),
+        ({"psf_size": 4}, "psf_size=4"),
+        ({"pixels": 0}, "pixels=0"),
+        ({"halo_axis_ratio": 1.5}, "halo_axis_ratio=1.5"),
+        ({"exposure": (0.0, 1.0)}, "exposure="),
+    ],
+)
+def test_recipes_check_their_numbers(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(SMALL, **change)
+
+
+def test_bad_workers():
+    with pytest.raises(ValueError, match="workers=0"):
+        next(iter_blocks(SMALL, 0, 100, seed=0, workers=0))
+
+
+# Noise of the other sets
+
+
+def test_noise_streams_differ_from_those_of_the_parameters():
+    """The first image's noise must not repeat the draws of the first block."""
+    rngs = [np.random.default_rng(s) for s in ([3, 1, 0], [3, 1, 0, 1], [3, 1, 1, 1])]
+    assert len({rng.random() for rng in rngs}) == 3
+
+
+def test_threefold_noise():
+    """Photon noise twice, background once."""
+    rng = np.random.default_rng(0)
+    image = np.full((400, 400), 500.0, np.float32)
+    noisy = ThreefoldNoise(1e-2).add(rng, image, 2000.0).astype(float)
+    n = noisy.size
+    variance = 2 * 500 + 20.0**2
+    assert abs(noisy.mean() - 500) < 4 * np.sqrt(variance / n)
+    assert noisy.var() == pytest.approx(variance, rel=4 * np.sqrt(2 / n))
+    assert (noisy == noisy.round()).all()
+    dark = ThreefoldNoise(1e-2).add(rng, 0 * image, 2000.0)
+    assert dark.min() == 0
+    assert 0.4 < (dark > 0).mean() < 0.6  # negative means are cut off
+
+
+def test_coadd_noise():
+    rng = np.random.default_rng(0)
+    image = np.full((400, 400), 2.0, np.float32)
+    noise = RECIPES["deeplensesim2"].noise
+    noisy = noise.add(rng, image, 1.0).astype(float)
+    variance = noise.background**2 + 2.0 / (565 * 4)
+    assert noisy.mean() == pytest.approx(2, abs=4 * np.sqrt(variance / noisy.size))
+    assert noisy.var() == pytest.approx(variance, rel=4 * np.sqrt(2 / noisy.size))
+
+
+def test_model_1_has_the_stated_snr():
+    """Its authors state an SNR of around 25; this is the brightest pixel's."""
+    clean = simulate("deeplensesim1", 60, seed=0, noise=False)
+    peak = clean.images.amax((1, 2)).double().numpy()
+    background = 1e-2 * clean.parameters["exposure"]
+    snr = peak / np.sqrt(2 * peak + background**2)
+    assert 5 < np.median(snr) < 50

@@ -1,21 +1,29 @@
-"""`write_class_folders`: files, manifest, all or nothing."""
+"""Sets on disk: files, manifest, checksums, all or nothing, resuming."""
 
+import hashlib
 import json
-from dataclasses import asdict, replace
+import subprocess
+import sys
+from dataclasses import fields, replace
 
+import h5py
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 import lensequiv
-from lensequiv.data import ClassFolder
+from lensequiv.data import ClassFolder, open_dataset
 from lensequiv.simulation import (
     Recipe,
+    _write,
     get_recipe,
+    iter_blocks,
     model_f,
     model_j,
     simulate,
     write_class_folders,
+    write_hdf5,
 )
 
 SMALL = replace(model_f, name="small", pixels=24)  # cheap: for what size cannot change
@@ -41,6 +49,7 @@ def written(request, tmp_path_factory):
 def test_files(written):
     recipe, out = written
     assert listing(out) == [
+        "SHA256SUMS",
         "manifest.json",
         "no/0.npy",
         "no/1.npy",
@@ -68,20 +77,34 @@ def test_files(written):
 def test_manifest(written):
     recipe, out = written
     manifest = json.loads((out / "manifest.json").read_text())
-    assert manifest.keys() == {"recipe", "images", "seed", "versions"}
-    assert manifest["images"] == 7
-    assert manifest["seed"] == 4
-    assert manifest["versions"] == {
-        "lensequiv": lensequiv.__version__,
-        "numpy": np.__version__,
-        "torch": str(torch.__version__),
+    sums = hashlib.sha256((out / "SHA256SUMS").read_bytes()).hexdigest()
+    assert manifest == {
+        "recipe": json.loads(json.dumps(get_recipe(recipe).describe())),
+        "images": 7,
+        "seed": 4,
+        "versions": {
+            "lensequiv": lensequiv.__version__,
+            "numpy": np.__version__,
+            "torch": str(torch.__version__),
+        },
+        "checksums": {"SHA256SUMS": sums},
     }
-    assert manifest["recipe"].keys() == asdict(get_recipe(recipe)).keys()
-    fields = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in manifest["recipe"].items()
-    }
-    assert Recipe(**fields) == get_recipe(recipe)  # so the set can be made again
+    # Every number is there, so the set can be made again.
+    told = manifest["recipe"]
+    assert told["substructure"]["vort"]["type"] == "Vortex"
+    assert told["substructure"]["vort"]["fraction"] == [0.03, 0.055]
+    assert told["noise"] == {"sky": get_recipe(recipe).noise.sky, "type": "PoissonSky"}
+    names = {field.name for field in fields(Recipe)}
+    assert told.keys() == names
+
+
+def test_checksums(written):
+    _, out = written
+    lines = (out / "SHA256SUMS").read_text().splitlines()
+    assert len(lines) == 7
+    for line in lines:
+        digest, name = line.split("  ")
+        assert hashlib.sha256((out / name).read_bytes()).hexdigest() == digest
 
 
 def test_class_folder_reads_it(written):
@@ -135,28 +158,124 @@ def test_existing_file_and_empty_folder_are_refused(tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
-def test_interrupted(tmp_path, monkeypatch, error):
-    out, calls, save = tmp_path / "set", [], np.save
+WRITERS = pytest.mark.parametrize("write", [write_class_folders, write_hdf5])
+
+
+def contents(path):
+    """Bytes of a file, or of every file of a folder."""
+    if path.is_file():
+        return path.read_bytes()
+    return {name: (path / name).read_bytes() for name in listing(path)}
+
+
+@WRITERS
+@pytest.mark.parametrize("after", [0, 1, 4])
+def test_killed_and_started_again(tmp_path, write, after):
+    """A process that dies at once leaves nothing under the name, and a resume ends
+    at the same bytes."""
+    expected = write(SMALL, 300, tmp_path / "whole.h5", seed=3, progress=False)
+    out = tmp_path / "set.h5"
+    code = f"""
+import os
+from lensequiv.simulation import _write
+from dataclasses import replace
+from lensequiv.simulation import model_f, {write.__name__}
+blocks, made = _write.iter_blocks, []
+def dying(*args, **kwargs):
+    for block in blocks(*args, **kwargs):
+        if len(made) == {after}:
+            os._exit(9)
+        made.append(1)
+        yield block
+_write.iter_blocks = dying
+recipe = replace(model_f, name="small", pixels=24)
+{write.__name__}(recipe, 300, {str(out)!r}, seed=3, progress=False)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+    assert not out.exists()
+    unfinished = tmp_path / ".set.h5.unfinished"
+    assert unfinished.is_dir()
+    if write is write_class_folders and after:
+        # What a kill can leave: half a line, and half of the file that comes next.
+        with (unfinished / "SHA256SUMS").open("a") as sums:
+            sums.write("0123")
+        following = unfinished / {1: "no/64.npy", 4: "vort/0.npy"}[after]
+        following.parent.mkdir(exist_ok=True)
+        following.write_bytes(b"half")
+    simulated = []
+
+    def counting(*args, **kwargs):
+        for block in iter_blocks(*args, **kwargs):
+            simulated.append(len(block[1]))
+            yield block
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_write, "iter_blocks", counting)
+        write(SMALL, 300, out, seed=3, progress=False)
+    # 100 images a class, in blocks of 64 and 36.
+    assert sum(simulated) == 300 - {0: 0, 1: 64, 4: 200}[after]
+    assert not unfinished.exists()
+    assert contents(out) == contents(expected)
+
+
+@WRITERS
+def test_another_unfinished_set_is_left_alone(tmp_path, monkeypatch, write):
+    out = tmp_path / "set.h5"
 
     def failing(*args, **kwargs):
-        calls.append(args)
-        if len(calls) == 5:
-            raise error
-        return save(*args, **kwargs)
+        yield next(iter_blocks(*args, **kwargs))
+        raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(np, "save", failing)
-        with pytest.raises(type(error)):
-            write_class_folders(SMALL, 9, out, seed=0, progress=False)
-    assert len(calls) == 5
-    assert not out.exists()
-    # Fewer images now: none of the first attempt's may remain.
-    write_class_folders(SMALL, 3, out, seed=0, progress=False)
-    files = ["manifest.json", "no/0.npy", "sphere/0.npy", "vort/0.npy"]
-    assert listing(tmp_path) == [f"set/{name}" for name in files]
-    expected = simulate(SMALL, 3, seed=0).images
-    assert torch.equal(ClassFolder(out).load_arrays(progress=False)[:, 0], expected)
+        patch.setattr(_write, "iter_blocks", failing)
+        with pytest.raises(OSError, match="disk full"):
+            write(SMALL, 300, out, seed=0, progress=False)
+    before = contents(tmp_path / ".set.h5.unfinished")
+    for n, seed, what in ((300, 1, "seed"), (30, 0, "images")):
+        with pytest.raises(
+            FileExistsError, match=f"unfinished set with another {what}"
+        ):
+            write(SMALL, n, out, seed=seed, progress=False)
+    assert contents(tmp_path / ".set.h5.unfinished") == before
+    write(SMALL, 300, out, seed=0, progress=False)
+    assert out.exists()
+
+
+@WRITERS
+def test_two_writers_at_once(tmp_path, write):
+    out = tmp_path / "set.h5"
+    (tmp_path / ".set.h5.unfinished").mkdir()
+    with (
+        FileLock(tmp_path / ".set.h5.unfinished" / ".lock"),
+        pytest.raises(FileExistsError, match="another process is writing"),
+    ):
+        write(SMALL, 3, out, seed=0, progress=False)
+    write(SMALL, 3, out, seed=0, progress=False)
+
+
+def test_hdf5(tmp_path):
+    out = write_hdf5(model_j, 7, str(tmp_path / "deep" / "set.h5"), seed=4)
+    assert [p.name for p in out.parent.iterdir()] == ["set.h5"]
+    simulation = simulate(model_j, 7, seed=4)
+    with h5py.File(out) as file:
+        assert set(file) == {"images", "labels", "parameters"}
+        assert file["images"].dtype == np.float32
+        assert file["labels"].dtype == np.int64
+        np.testing.assert_array_equal(file["labels"], simulation.labels)
+        for image, counts in zip(file["images"], simulation.images, strict=True):
+            np.testing.assert_allclose(image, min_max(counts), rtol=1e-6)
+        assert set(file["parameters"]) == set(simulation.parameters)
+        for name, value in simulation.parameters.items():
+            np.testing.assert_array_equal(file["parameters"][name], value)
+        assert list(file.attrs["classes"]) == ["no", "sphere", "vort"]
+        manifest = json.loads(file.attrs["manifest"])
+        assert manifest["recipe"]["name"] == "modelJ"
+        assert (manifest["seed"], manifest["images"]) == (4, 7)
+        for name, digest in manifest["checksums"].items():
+            assert hashlib.sha256(file[name][...].tobytes()).hexdigest() == digest
+    data = open_dataset(out)
+    assert data.classes == ("no", "sphere", "vort")
+    assert torch.equal(data.labels, simulation.labels)
 
 
 @pytest.mark.parametrize(
