@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lensequiv.data.checks import check_range, transformed
 from lensequiv.data.errors import ImageError
 from lensequiv.data.readers import find_images, read_image
+from lensequiv.data.splits import stratified
+from lensequiv.data.threads import over_files
 
+_SHOWN = 3  # damaged files that a warning names
 STANDARD_CLASSES = ("no", "sphere", "vort")
 """The classes of the 2021 study, in the order that every published weight uses."""
 
@@ -27,6 +34,7 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
         classes: Names of the classes in the order of their labels.
         paths: The image files, class by class.
         labels: Index into `classes` of each file, (N,) int64.
+        skipped: The damaged files that `check` left out, with the reasons.
     """
 
     def __init__(
@@ -34,8 +42,9 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
         root: str | os.PathLike[str],
         classes: Sequence[str] | None = None,
         transform: Callable[[Tensor], Tensor] | None = None,
+        on_error: Literal["raise", "skip"] = "raise",
     ) -> None:
-        """List the images; none is read yet.
+        """List the images.
 
         Args:
             root: Folder that holds one folder for each class.
@@ -44,24 +53,35 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
                 then any others in alphabetical order where those three are present,
                 and alphabetical order where they are not.
             transform: Applied to each image, (C, H, W) float32, by `__getitem__`.
+            on_error: With "raise", no image is read yet, and a damaged one raises
+                when its turn comes. With "skip", every image is read once, here, with
+                a progress bar (see `check`), and damaged ones are left out from the
+                start: length, labels and samplers then never change during a run.
 
         Raises:
             FileNotFoundError: `root` does not exist.
             NotADirectoryError: `root` is a file.
-            ImageError: `root` has no class folder, a class has no folder or no image,
-                or a folder is not among `classes`.
-            ValueError: `classes` is a single string, empty, or names a class twice.
+            ImageError: `root` has no class folder, a class has no folder or no
+                (undamaged) image, or a folder is not among `classes`.
+            ValueError: `classes` is a single string, empty, or names a class twice;
+                `on_error` is neither "raise" nor "skip".
         """
-        root = Path(root)
-        self.classes = _resolve_classes(root, classes)
+        if on_error not in ("raise", "skip"):
+            raise ValueError(f"on_error is {on_error!r}; expected 'raise' or 'skip'")
+        self.root = Path(root)
+        self.classes = _resolve_classes(self.root, classes)
         self.transform = transform
+        self.on_error = on_error
+        self.skipped: list[tuple[Path, str]] = []
         self.paths: list[Path] = []
         labels: list[int] = []
         for label, name in enumerate(self.classes):
-            found = find_images(root / name)
+            found = find_images(self.root / name)
             self.paths += found
             labels += [label] * len(found)
         self.labels = torch.tensor(labels, dtype=torch.int64)
+        if on_error == "skip":
+            self._check(progress=True)
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -78,13 +98,95 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
             makes it otherwise, and its label.
 
         Raises:
-            ImageError: The file does not hold a usable image.
+            ImageError: The file does not hold a usable image (with `on_error="skip"`:
+                it was damaged since it was checked), or the transform refuses it.
             IndexError: There is no such position.
         """
         image = torch.from_numpy(read_image(self.paths[index]))
-        if self.transform is not None:
-            image = self.transform(image)
+        image = transformed(self.transform, image, self.paths[index])
         return image, int(self.labels[index])
+
+    def check(self, progress: bool = True) -> None:
+        """Read every image once and keep none.
+
+        With `on_error="skip"`, damaged files, and those that cannot be opened, leave
+        `paths` and `labels` for `skipped`, and one warning tells how many they are.
+
+        Args:
+            progress: Whether to show a progress bar.
+
+        Raises:
+            ImageError: With `on_error="raise"`, a file does not hold a usable image;
+                with "skip", a class has no other image.
+            OSError: With `on_error="raise"`, a file cannot be opened.
+        """
+        self._check(progress)
+
+    def _check(self, progress: bool) -> None:
+        """As `check`; a warning names the line that called the caller of this."""
+
+        def reason(index: int) -> str | None:
+            try:
+                read_image(self.paths[index])
+            except (ImageError, OSError) as error:
+                if self.on_error == "raise":
+                    raise
+                return str(error)
+            return None
+
+        reasons = list(over_files(reason, len(self), progress))
+        damaged = [
+            (path, why) for path, why in zip(self.paths, reasons, strict=True) if why
+        ]
+        if not damaged:
+            return
+        kept = torch.tensor([why is None for why in reasons])
+        for label in self.labels.unique().tolist():
+            if not kept[self.labels == label].any():
+                first = reasons[int(torch.nonzero(self.labels == label)[0])]
+                raise ImageError.because(
+                    self.root / self.classes[label],
+                    f"holds damaged images alone ({first})",
+                    "at least one that can be read",
+                )
+        self.skipped += damaged
+        self._keep(torch.nonzero(kept).flatten())
+        shown = "\n".join(f"  {why}" for _, why in damaged[:_SHOWN])
+        more = len(damaged) - _SHOWN
+        warnings.warn(
+            f"{len(damaged)} of {len(reasons)} images in {self.root} were left out:\n"
+            + shown
+            + (f"\n  and {more} more: see `skipped`" if more > 0 else ""),
+            stacklevel=3,
+        )
+
+    def split(self, fractions: Sequence[float], seed: int) -> list[Self]:
+        """Divide the images at random, each class in the same proportions.
+
+        Args:
+            fractions: Share of each part; they add up to 1.
+            seed: Not negative; the same files and seed give the same parts.
+
+        Returns:
+            A data set for each fraction, with this one's classes, transform and
+            `skipped`; together they have every image once, in the order of `paths`.
+
+        Raises:
+            ValueError: The fractions are not positive or do not add up to 1, or a
+                part would have no image of some class.
+        """
+        parts = []
+        for positions in stratified(self.labels, self.classes, fractions, seed):
+            part = copy.copy(self)
+            part.skipped = list(self.skipped)
+            part._keep(positions)
+            parts.append(part)
+        return parts
+
+    def _keep(self, positions: Tensor) -> None:
+        """Restrict the set to these positions, int64."""
+        self.paths = [self.paths[i] for i in positions.tolist()]
+        self.labels = self.labels[positions]
 
     def load_arrays(
         self, progress: bool = True, dtype: torch.dtype = torch.float32
@@ -93,31 +195,35 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
 
         Args:
             progress: Whether to show a progress bar.
-            dtype: Of the result; float16 halves the memory and keeps counts up to
-                2048 exactly.
+            dtype: Of the result, floating; float16 halves the memory and keeps counts
+                up to 2048 exactly.
 
         Returns:
             Images in the order of `paths` and `labels`, (N, C, H, W) `dtype`, in the
             unit of the files.
 
         Raises:
-            ImageError: A file does not hold a usable image, or one differs from the
-                first in shape.
+            ImageError: A file does not hold a usable image, one differs from the
+                first in shape, or a pixel is beyond the range of `dtype`. Images of
+                several shapes are no damage: they raise with any `on_error`.
+            OSError: A file cannot be opened.
         """
-        from tqdm import tqdm
-
         first = read_image(self.paths[0])
         images = torch.empty((len(self), *first.shape), dtype=dtype)
-        bar = tqdm(self.paths, desc="reading", unit="image", disable=not progress)
-        for index, path in enumerate(bar):
-            image = first if index == 0 else read_image(path)
+
+        def read(index: int) -> None:
+            image = read_image(self.paths[index])
             if image.shape != first.shape:
                 raise ImageError.because(
-                    path,
+                    self.paths[index],
                     f"holds an image of shape {image.shape}",
                     f"shape {first.shape} as in {self.paths[0]}",
                 )
+            check_range(image, dtype, self.paths[index])
             images[index] = torch.from_numpy(image)
+
+        for _ in over_files(read, len(self), progress):
+            pass
         return images
 
 

@@ -26,9 +26,15 @@ class TestFindImages:
             "10.fits",
             "a2/b.FIT",
             "a2/c/1.fits.gz",
+            "a3/1.npz",
+            "a3/2.H5",
+            "a3/3.hdf5",
+            "a3/4.png",
+            "a3/5.JPG",
+            "a3/6.tiff",
             "a10/b.npy",
         ]
-        ignored = [".3.npy", ".git/4.npy", "notes.txt", "a2/5.png", "6.npz", "npy"]
+        ignored = [".3.npy", ".git/4.npy", "notes.txt", "a2/5.gif", "6.npy.gz", "npy"]
         for name in reversed(names + ignored):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).touch()

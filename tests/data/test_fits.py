@@ -157,6 +157,17 @@ class TestFits:
         path.write_bytes(gzip.compress(content) if zipped else content)
         refuse(path, "at most 239 bytes", "240 bytes", "truncated")
 
+    def test_gzip_bomb(self, tmp_path, monkeypatch, refuse):
+        monkeypatch.setattr("lensequiv.data.fits._MAX_UNZIPPED", 2**20)
+        path = tmp_path / "a.fits.gz"
+        path.write_bytes(gzip.compress(bytes(2**27)))
+        tracemalloc.start()
+        try:
+            refuse(path, "more than 1048576 bytes once unzipped")
+            assert tracemalloc.get_traced_memory()[1] < 2**23
+        finally:
+            tracemalloc.stop()
+
     def test_truncated_gzip(self, tmp_path, refuse):
         content = self.write(tmp_path / "a.fits", ramp()).read_bytes()
         path = tmp_path / "b.fits.gz"

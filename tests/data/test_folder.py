@@ -4,6 +4,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from lensequiv.data import ClassFolder, ImageError
+from lensequiv.transforms import CropAndScale
 
 
 def ramp(shape=(6, 5)):
@@ -84,6 +85,14 @@ def test_transform(make):
     np.testing.assert_array_equal(data[0][0][0].numpy(), -(ramp() + 11))
 
 
+def test_transform_that_refuses(make):
+    data = ClassFolder(make(STANDARD), transform=CropAndScale(9))
+    with pytest.raises(
+        ImageError, match=r"no/2\.npy: image has 6 x 5 pixels; expected"
+    ):
+        data[0]
+
+
 def test_data_loader(make):
     images, labels = next(iter(DataLoader(ClassFolder(make(STANDARD)), batch_size=6)))
     assert images.shape == (6, 1, 6, 5)
@@ -157,3 +166,121 @@ def test_empty_class(make):
 def test_unusable_classes(make, classes, message):
     with pytest.raises(ValueError, match=message):
         ClassFolder(make(STANDARD), classes=classes)
+
+
+class TestSkip:
+    @pytest.fixture
+    def damaged(self, make):
+        root = make(STANDARD)
+        np.save(root / "no" / "2.npy", np.full((6, 5), np.nan))
+        (root / "sphere" / "1.npy").write_bytes(b"")
+        return root
+
+    def test_leaves_out_and_tells(self, damaged):
+        with pytest.warns(UserWarning, match=r"2 of 6 images in .* left out") as caught:
+            data = ClassFolder(damaged, on_error="skip")
+        assert len(caught) == 1 and caught[0].filename == __file__
+        assert "2.npy holds 30 NaN" in str(caught[0].message)
+        first, second = data.skipped
+        assert first[0] == damaged / "no" / "2.npy" and "30 NaN" in first[1]
+        assert second[0] == damaged / "sphere" / "1.npy" and "empty" in second[1]
+        names = ["no/10", "no/deep/1", "sphere/2", "vort/1"]
+        assert data.paths == [damaged / f"{name}.npy" for name in names]
+        assert data.labels.tolist() == [0, 0, 1, 2]
+        images, labels = next(iter(DataLoader(data, batch_size=9)))
+        assert images.shape == (4, 1, 6, 5) and labels.tolist() == [0, 0, 1, 2]
+        assert torch.equal(data.load_arrays(progress=False), images)
+
+    def test_raises_by_default(self, damaged):
+        data = ClassFolder(damaged)
+        for _ in range(2):
+            with pytest.raises(ImageError, match=r"2\.npy holds 30 NaN"):
+                data.check(progress=False)
+        assert len(data) == 6 and data.skipped == []
+
+    @pytest.mark.filterwarnings("error")
+    def test_nothing_to_skip(self, make):
+        data = ClassFolder(make(STANDARD), on_error="skip")
+        assert len(data) == 6 and data.skipped == []
+
+    def test_damage_that_comes_later(self, make):
+        data = ClassFolder(make(STANDARD), on_error="skip")
+        data.paths[0].unlink()
+        with pytest.raises(FileNotFoundError):
+            data[0]
+        with pytest.warns(UserWarning, match="1 of 6") as caught:
+            data.check(progress=False)
+        assert caught[0].filename == __file__
+        assert len(data) == 5 and "No such file" in data.skipped[0][1]
+
+    def test_many(self, make):
+        root = make({f"{c}/{i}.npy": i for c in ("a", "b") for i in range(150)})
+        broken = [root / "b" / f"{i}.npy" for i in (3, 70, 71, 149)]
+        for path in broken:
+            path.write_bytes(path.read_bytes()[:-1])
+        with pytest.warns(UserWarning, match=r"4 of 300(.|\n)*and 1 more"):
+            data = ClassFolder(root, on_error="skip")
+        assert [path for path, _ in data.skipped] == broken
+        assert len(data) == 296 and data.labels.sum() == 146
+        with pytest.raises(ImageError, match=r"b/3\.npy holds 239 bytes"):
+            ClassFolder(root).load_arrays(progress=False)
+
+    def test_nothing_left(self, damaged):
+        (damaged / "vort" / "1.npy").write_text("0 1 2")
+        with pytest.raises(ImageError) as caught:
+            ClassFolder(damaged, on_error="skip")
+        message = str(caught.value)
+        assert message.startswith(f"{damaged / 'vort'} holds damaged images alone")
+        assert "begins with b'0 1 2'" in message
+
+    def test_unknown_way(self, make):
+        with pytest.raises(ValueError, match="on_error is 'ignore'"):
+            ClassFolder(make(STANDARD), on_error="ignore")
+
+
+class TestSplit:
+    @pytest.fixture
+    def data(self, make):
+        counts = {"a": 40, "b": 20, "c": 10}
+        files = {f"{c}/{i}.npy": i for c, n in counts.items() for i in range(n)}
+        return ClassFolder(make(files), transform=torch.square)
+
+    def test_covers_in_proportion(self, data):
+        parts = data.split([0.7, 0.2, 0.1], seed=1)
+        assert sorted(p for part in parts for p in part.paths) == sorted(data.paths)
+        counts = [part.labels.bincount().tolist() for part in parts]
+        assert counts == [[28, 14, 7], [8, 4, 2], [4, 2, 1]]
+        for part in parts:
+            assert type(part) is ClassFolder and part.classes == data.classes
+            assert part.transform is torch.square
+            names = [data.classes[label] for label in part.labels]
+            assert names == [path.parent.name for path in part.paths]
+            positions = [data.paths.index(path) for path in part.paths]
+            assert positions == sorted(positions)
+        assert len(data) == 70
+
+    def test_seed(self, data):
+        first, again, other = (data.split([0.5, 0.5], seed)[0] for seed in (1, 1, 2))
+        assert first.paths == again.paths != other.paths
+
+    def test_parts_of_parts(self, data):
+        part = data.split([0.5, 0.5], 0)[0]
+        parts = part.split([0.6, 0.4], 0)
+        assert sum(map(len, parts)) == len(part) == 35
+
+    @pytest.mark.parametrize("fractions", [[], [0.5], [0.5, 0.6], [1.5, -0.5], [1, 0]])
+    def test_fractions(self, data, fractions):
+        with pytest.raises(ValueError, match="positive numbers that add up to 1"):
+            data.split(fractions, 0)
+
+    def test_too_small(self, data):
+        with pytest.raises(ValueError, match="without any of the 10 images of class"):
+            data.split([0.97, 0.03], 0)
+
+
+def test_load_arrays_refuses_overflow(make):
+    root = make({"a/1.npy": 0, "a/2.npy": 1e5})
+    data = ClassFolder(root)
+    assert data.load_arrays(progress=False)[1].min() == 1e5
+    with pytest.raises(ImageError, match=r"2\.npy holds pixels up to 100029"):
+        data.load_arrays(progress=False, dtype=torch.float16)

@@ -1,85 +1,27 @@
-"""Decoding of the two file formats, without trusting what their headers claim."""
+"""FITS images, read through astropy without trusting what headers claim."""
 
 from __future__ import annotations
 
 import gzip
 import io
 import math
-import os
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from lensequiv.data.checks import channel_axis, check_dtype
+from lensequiv.data.checks import (
+    MAX_COMPRESSED_PIXELS,
+    channel_axis,
+    check_compressed_size,
+    check_dtype,
+)
 from lensequiv.data.errors import ImageError
 
 # No compressor reaches more than deflate's 1032 bytes for one byte of file.
 _LARGEST_COMPRESSION = 1032
-
-
-def load_npy(path: Path) -> np.ndarray:
-    """Read an `.npy` file that holds one image.
-
-    Rank, type and size are checked against the header before any pixel is read, so
-    a false header costs no memory, and nothing is ever unpickled.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The array as stored: (H, W), (C, H, W) or (H, W, C), any integer or real
-        type and byte order, read-only.
-
-    Raises:
-        ImageError: The file is not an NPY file, is shorter than its header claims,
-            or holds anything but one image.
-        OSError: The file cannot be opened or read.
-    """
-    with path.open("rb") as stream:
-        shape, fortran_order, dtype = _npy_header(stream, path)
-        check_dtype(dtype, path)
-        channel_axis(shape, path)
-        claimed = math.prod(shape) * dtype.itemsize
-        held = os.fstat(stream.fileno()).st_size - stream.tell()
-        if held < claimed:
-            raise ImageError.because(
-                path,
-                f"holds {held} bytes of pixels, fewer than its header claims",
-                f"{claimed} bytes for shape {shape} and type {dtype}: the file is"
-                " truncated or damaged",
-            )
-        pixels = np.frombuffer(stream.read(claimed), dtype=dtype)
-    return pixels.reshape(shape, order="F" if fortran_order else "C")
-
-
-def _npy_header(
-    stream: IO[bytes], path: Path
-) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Read shape, Fortran order and type, leaving the stream at the first pixel."""
-    expected = "an array written by numpy.save"
-    start = stream.read(len(np.lib.format.MAGIC_PREFIX))
-    if start != np.lib.format.MAGIC_PREFIX:
-        found = f"begins with {start!r}" if start else "is an empty file"
-        raise ImageError.because(path, f"is not an NPY file: it {found}", expected)
-    stream.seek(0)
-    try:
-        version = np.lib.format.read_magic(stream)
-        # Version 3.0 exists for structured types alone, which are never images.
-        if version == (1, 0):
-            return np.lib.format.read_array_header_1_0(stream)
-        if version == (2, 0):
-            return np.lib.format.read_array_header_2_0(stream)
-    except OSError:
-        raise
-    except Exception as error:  # a damaged header fails in any step of its parsing
-        raise ImageError.because(
-            path, f"has a damaged NPY header ({error})", expected
-        ) from error
-    major, minor = version
-    raise ImageError.because(
-        path, f"is an NPY file of version {major}.{minor}", "version 1.0 or 2.0"
-    )
+_MAX_UNZIPPED = 8 * MAX_COMPRESSED_PIXELS
+_PIECE = 2**20
 
 
 def load_fits(path: Path, hdu: int | str | None) -> np.ndarray:
@@ -103,15 +45,15 @@ def load_fits(path: Path, hdu: int | str | None) -> np.ndarray:
         ImportError: astropy is not installed.
         OSError: The file cannot be opened.
     """
-    try:
-        from astropy.io import fits
-    except ImportError as error:
-        raise ImportError(
-            f"reading {path} needs astropy, which comes with"
-            " pip install 'lensequiv[fits]'"
-        ) from error
-
     with path.open("rb") as stream:
+        try:
+            from astropy.io import fits
+        except ImportError as error:
+            raise ImportError(
+                f"reading {path} needs astropy, which comes with"
+                " pip install 'lensequiv[fits]'"
+            ) from error
+
         try:
             source, length = _fits_stream(stream, path)
             with fits.open(source, mode="readonly", memmap=False) as hdus:
@@ -137,7 +79,18 @@ def _fits_stream(stream: IO[bytes], path: Path) -> tuple[IO[bytes], int]:
     stream.seek(0)
     if gzipped:
         with gzip.open(stream) as unzipped:
-            stream = io.BytesIO(unzipped.read())
+            content = io.BytesIO()
+            # Piece by piece: `read` with a length sets that much memory aside.
+            while piece := unzipped.read(_PIECE):
+                content.write(piece)
+                if content.tell() > _MAX_UNZIPPED:
+                    raise ImageError.because(
+                        path,
+                        f"holds more than {_MAX_UNZIPPED} bytes once unzipped",
+                        "a smaller file, or an uncompressed one",
+                    )
+        content.seek(0)
+        stream = content
     start = stream.read(9)
     if not start.startswith(b"SIMPLE"):
         found = f"begins with {start!r}" if start else "is empty"
@@ -186,8 +139,10 @@ def _describe(hdus: Any) -> str:
 
 def _check_fits_size(hdu: Any, length: int, path: Path, compressed: type) -> None:
     """Compare the size that a header claims with the length of the file, in bytes."""
-    claimed = math.prod(hdu.shape) * abs(hdu.header["BITPIX"]) // 8
-    if isinstance(hdu, compressed):
+    shape = tuple(hdu.shape)
+    claimed = math.prod(shape) * abs(hdu.header["BITPIX"]) // 8
+    is_compressed = isinstance(hdu, compressed)
+    if is_compressed:
         held = length * _LARGEST_COMPRESSION
     else:
         held = length - hdu.fileinfo()["datLoc"]
@@ -195,5 +150,7 @@ def _check_fits_size(hdu: Any, length: int, path: Path, compressed: type) -> Non
         raise ImageError.because(
             path,
             f"can hold at most {held} bytes of pixels, fewer than its header claims",
-            f"{claimed} bytes for shape {hdu.shape}: the file is truncated or damaged",
+            f"{claimed} bytes for shape {shape}: the file is truncated or damaged",
         )
+    if is_compressed:
+        check_compressed_size(shape, path)

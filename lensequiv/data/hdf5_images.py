@@ -1,0 +1,250 @@
+"""A data set in one HDF5 file."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lensequiv.data.checks import (
+    MAX_CHANNELS,
+    check_compressed_size,
+    check_dtype,
+    check_image,
+    check_range,
+    transformed,
+)
+from lensequiv.data.errors import ImageError
+from lensequiv.data.hdf5 import check_storage, datasets, opened
+from lensequiv.data.splits import stratified
+
+_LAYOUT = (
+    "`images` (N, H, W) or (N, C, H, W) of numbers, `labels` (N,) of integers and an"
+    " attribute `classes` of names, as `lensequiv simulate` writes them"
+)
+_BLOCK = 2**24  # bytes read at once by `load_arrays`
+
+
+class HDF5Images(Dataset[tuple[Tensor, int]]):
+    """Images in one HDF5 file, read from disk one at a time.
+
+    The file has the data sets `images`, (N, H, W) or (N, C, H, W) of numbers, and
+    `labels`, (N,) of integers, and the attribute `classes`, the names of the classes
+    in the order of their labels. `lensequiv simulate` writes such files. Every process
+    opens the file for itself when it reads its first image.
+
+    Attributes:
+        path: The file.
+        classes: Names of the classes in the order of their labels.
+        labels: Index into `classes` of each image, (N,) int64.
+        rows: Where the images stand in the file, (N,) int64; see `split`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        transform: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        """Read labels and classes and compare them with the shape of the images.
+
+        Args:
+            path: The file.
+            transform: Applied to each image, (C, H, W) float32, by `__getitem__`.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ImageError: The file is damaged or has another layout, or a label is not
+                that of a class.
+            ImportError: h5py is not installed.
+        """
+        self.path = Path(path)
+        self.transform = transform
+        self._process = -1
+        self._images: Any = None  # the open data set, which keeps its file open
+        with opened(self.path) as file:
+            images, labels = self._find(file)
+            self.classes = self._read_classes(file)
+            self._shape = tuple(images.shape)
+            self.labels = torch.from_numpy(labels[()].astype(np.int64))
+            for name, values in file.get("parameters", {}).items():
+                if values.shape[:1] != labels.shape:
+                    self._refuse(
+                        f"has a parameter {name} of shape {values.shape} beside"
+                        f" {len(labels)} labels"
+                    )
+        unknown = (self.labels < 0) | (self.labels >= len(self.classes))
+        if unknown.any():
+            index = int(torch.nonzero(unknown)[0])
+            self._refuse(
+                f"has the label {int(self.labels[index])} at image {index}, but"
+                f" {len(self.classes)} classes"
+            )
+        self.rows = torch.arange(len(self.labels))
+
+    def _refuse(self, found: str) -> NoReturn:
+        raise ImageError.because(self.path, found, _LAYOUT)
+
+    def _find(self, file: Any) -> tuple[Any, Any]:
+        """Return the data sets of images and labels once they are known to fit."""
+        found = datasets(file)
+        for name in ("images", "labels"):
+            if name not in found:
+                listed = ", ".join(found) or "none"
+                self._refuse(f"has no data set {name} (data sets: {listed})")
+            check_storage(found[name], self.path)
+        images, labels = found["images"], found["labels"]
+        check_dtype(images.dtype, f"{self.path} images")
+        channels = images.shape[1] if images.ndim == 4 else 1
+        if (
+            images.ndim not in (3, 4)
+            or min(images.shape) < 1
+            or channels > MAX_CHANNELS
+        ):
+            self._refuse(f"has images of shape {images.shape}")
+        if images.chunks is not None:
+            check_compressed_size(images.shape[1:], f"{self.path} images")
+            check_compressed_size(images.chunks, f"{self.path} images")
+        if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
+            self._refuse(
+                f"has labels of shape {labels.shape} and type {labels.dtype} beside"
+                f" images of shape {images.shape}"
+            )
+        if labels.chunks is not None:
+            check_compressed_size(labels.shape, f"{self.path} labels")
+        return images, labels
+
+    def _read_classes(self, file: Any) -> tuple[str, ...]:
+        """Return the names in the attribute."""
+        stored = file.attrs.get("classes")
+        if not isinstance(stored, np.ndarray) or stored.ndim != 1 or not len(stored):
+            self._refuse("has no list of names in the attribute classes")
+        names = tuple(n.decode() if isinstance(n, bytes) else n for n in stored)
+        if not all(isinstance(name, str) for name in names):
+            self._refuse(f"has the classes {names}, which are not all names")
+        if len(set(names)) < len(names):
+            self._refuse(f"names a class twice: {list(names)}")
+        return names
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """Read one image.
+
+        Args:
+            index: Position in `labels`.
+
+        Returns:
+            The image, (C, H, W) float32 in the unit of the file unless the transform
+            makes it otherwise, and its label.
+
+        Raises:
+            ImageError: The image is not usable, the transform refuses it, or the file
+                cannot be read any more.
+            IndexError: There is no such position.
+        """
+        row = int(self.rows[index])
+        image = torch.from_numpy(self._read(row, row + 1)[0])
+        check_image(image.numpy(), f"{self.path} images[{row}]")
+        image = transformed(self.transform, image, f"{self.path} images[{row}]")
+        return image, int(self.labels[index])
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        """Read rows of the file: (stop - start, C, H, W) float32."""
+        import h5py
+
+        try:
+            # A file opened before a fork must not be shared with the child.
+            if self._images is None or self._process != os.getpid():
+                self._images = h5py.File(self.path, "r")["images"]
+                self._process = os.getpid()
+            with np.errstate(over="ignore"):  # overflow is found, and named, later
+                stored = self._images[start:stop]
+                block: np.ndarray = stored.astype(np.float32, copy=False)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ImageError.because(
+                f"{self.path} images[{start}:{stop}]",
+                f"cannot be decoded ({error})",
+                "a complete HDF5 file",
+            ) from error
+        return block[:, None] if block.ndim == 3 else block
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the open file, for the workers of a data loader."""
+        return {**self.__dict__, "_images": None}
+
+    def _blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield successive positions and their images."""
+        rows = self.rows.numpy()
+        size = max(1, _BLOCK // (4 * int(np.prod(self._shape[1:]))))
+        for start in range(0, self._shape[0], size):
+            low, high = np.searchsorted(rows, [start, start + size])
+            if low < high:
+                first, last = int(rows[low]), int(rows[high - 1])
+                block = self._read(first, last + 1)
+                yield slice(low, high), block[rows[low:high] - first]
+
+    def load_arrays(
+        self, progress: bool = True, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """Read all images into memory, without the transform.
+
+        Args:
+            progress: Whether to show a progress bar.
+            dtype: Of the result, floating; float16 halves the memory and keeps counts
+                up to 2048 exactly.
+
+        Returns:
+            Images in the order of `labels`, (N, C, H, W) `dtype`, in the unit of the
+            file.
+
+        Raises:
+            ImageError: An image is not usable, or has a pixel beyond the range of
+                `dtype`.
+        """
+        from tqdm import tqdm
+
+        channels = self._shape[1] if len(self._shape) == 4 else 1
+        shape = (len(self), channels, *self._shape[-2:])
+        images = torch.empty(shape, dtype=dtype)
+        with tqdm(
+            total=len(self), desc="reading", unit="image", disable=not progress
+        ) as bar:
+            for positions, block in self._blocks():
+                rows = self.rows[positions].tolist()
+                for row, image in zip(rows, block, strict=True):
+                    check_image(image, f"{self.path} images[{row}]")
+                    check_range(image, dtype, f"{self.path} images[{row}]")
+                images[positions] = torch.from_numpy(block)
+                bar.update(len(block))
+        return images
+
+    def split(self, fractions: Sequence[float], seed: int) -> list[Self]:
+        """Divide the images at random, each class in the same proportions.
+
+        Args:
+            fractions: Share of each part; they add up to 1.
+            seed: Not negative; the same file and seed give the same parts.
+
+        Returns:
+            A data set for each fraction, with this one's classes and transform;
+            together they have every image once, in the order of the file.
+
+        Raises:
+            ValueError: The fractions are not positive or do not add up to 1, or a
+                part would have no image of some class.
+        """
+        parts = []
+        for positions in stratified(self.labels, self.classes, fractions, seed):
+            part = copy.copy(self)
+            part.rows, part.labels = self.rows[positions], self.labels[positions]
+            parts.append(part)
+        return parts

@@ -1,0 +1,41 @@
+"""Work on many files at once, in order and with a progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_WORKERS = 4
+_CHUNK = 64  # files; handing over single ones would cost as much as reading them
+
+
+def over_files(work: Callable[[int], T], n: int, progress: bool) -> Iterator[T]:
+    """Call `work(i)` for i from 0 to n - 1 in a few threads.
+
+    Args:
+        work: What to do with one file; it may be called in any order.
+        n: Number of files.
+        progress: Whether to show a progress bar.
+
+    Yields:
+        The results, in order. An exception ends the work; of several, that of the
+        smallest i is raised.
+    """
+    from tqdm import tqdm
+
+    def chunk(start: int) -> list[T]:
+        return [work(i) for i in range(start, min(start + _CHUNK, n))]
+
+    with (
+        tqdm(total=n, desc="reading", unit="image", disable=not progress) as bar,
+        ThreadPoolExecutor(_WORKERS) as pool,
+    ):
+        try:
+            for results in pool.map(chunk, range(0, n, _CHUNK)):
+                yield from results
+                bar.update(len(results))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
