@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,9 @@ from lensequiv.prediction import Prediction
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["plot_predictions"]
+    from lensequiv.simulation import Simulation
+
+__all__ = ["plot_predictions", "plot_samples"]
 
 # Okabe and Ito's colours, distinguishable with any colour vision.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
@@ -80,6 +83,50 @@ def plot_predictions(
         bars.spines[["top", "right"]].set_visible(False)
     if path is not None:
         figure.savefig(path, dpi=110)
+    return figure
+
+
+def plot_samples(
+    simulations: Sequence[Simulation],
+    *,
+    each: int = 2,
+    path: str | Path | None = None,
+) -> Figure:
+    """Draws the first images of each class: a row for each simulated set.
+
+    Args:
+        simulations: What `lensequiv.simulation.simulate` returned.
+        each: Images a class.
+        path: Where to save the figure; the ending decides the format.
+
+    Returns:
+        The figure, with axes in arcsec.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: A class has fewer images than `each`, or there is no simulation.
+    """
+    if not simulations:
+        raise ValueError("simulations is empty; expected at least one")
+    figure_class = _figure_class()
+    columns = each * max(len(s.classes) for s in simulations)
+    rows = len(simulations)
+    figure = figure_class(figsize=(1.7 * columns, 2.0 * rows), layout="constrained")
+    for row, simulation in enumerate(simulations):
+        for label, name in enumerate(simulation.classes):
+            images = simulation.images[simulation.labels == label][:each].numpy()
+            if len(images) < each:
+                raise ValueError(
+                    f"{simulation.recipe.name} has {len(images)} images of {name}; "
+                    f"expected at least each={each}"
+                )
+            for i, image in enumerate(images):
+                position = row * columns + label * each + i + 1
+                panel = figure.add_subplot(rows, columns, position)
+                _draw_image(panel, image, simulation.recipe.pixel_scale)
+                panel.set_title(f"{simulation.recipe.name}: {name}", fontsize=7)
+    if path is not None:
+        figure.savefig(path, dpi=80)
     return figure
 
 

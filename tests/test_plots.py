@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from lensequiv.plots import plot_predictions
+from lensequiv.plots import plot_predictions, plot_samples
 from lensequiv.prediction import Prediction
+from lensequiv.simulation import simulate
 
 
 def prediction(n, paths=None):
@@ -60,3 +61,23 @@ def test_file_is_written(tmp_path):
 def test_wrong_number_is_refused():
     with pytest.raises(ValueError, match="2 images, but 1 predictions"):
         plot_predictions(images(2), prediction(1))
+
+
+def test_samples_of_each_class(tmp_path):
+    sets = [simulate("deeplensesim2", 6, seed=0), simulate("deeplensesim3", 6, seed=0)]
+    figure = plot_samples(sets, path=tmp_path / "sheet.png")
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+    titles = [ax.get_title() for ax in figure.axes]
+    assert titles[:6] == [
+        f"deeplensesim2: {name}" for name in ("no", "sphere", "vort") for _ in range(2)
+    ]
+    assert len(titles) == 12
+    extents = [ax.images[0].get_extent()[1] for ax in figure.axes[::6]]
+    np.testing.assert_allclose(extents, [32 * 0.101, 32 * 0.08])
+
+
+def test_too_few_samples():
+    with pytest.raises(ValueError, match="deeplensesim2 has 1 images of no"):
+        plot_samples([simulate("deeplensesim2", 3, seed=0)])
+    with pytest.raises(ValueError, match="simulations is empty"):
+        plot_samples([])

@@ -65,40 +65,42 @@ def _cosmology(hubble: float, omega_matter: float) -> Any:
     return FlatLambdaCDM(H0=hubble, Om0=omega_matter)
 
 
-def ray_grid(recipe: Recipe, like: Tensor) -> Tensor:
-    """Positions of the rays along one axis, (pixels * supersampling,), in arcsec.
-
-    Dtype and device are those of `like`.
-    """
+def ray_grid(recipe: Recipe) -> Tensor:
+    """Positions of the rays along one axis, (pixels * supersampling,), in arcsec."""
     count = recipe.pixels * recipe.supersampling
     step = recipe.pixel_scale / recipe.supersampling
-    rays = torch.arange(count, dtype=like.dtype, device=like.device)
-    return (rays - (count - 1) / 2) * step
+    return (torch.arange(count, dtype=torch.float64) - (count - 1) / 2) * step
 
 
 def deflect(
-    axis: Tensor, lens: dict[str, Tensor], *, axis_ratio: float = 1.0, straight: bool
+    axis: Tensor,
+    lens: dict[str, Tensor],
+    *,
+    axis_ratio: float = 1.0,
+    straight: bool,
+    dtype: torch.dtype = torch.float32,
 ) -> tuple[Tensor, Tensor]:
     """Where the rays of a square grid meet the source plane.
 
     Args:
-        axis: (n,) positions of the rays along either axis.
-        lens: `theta_e` (B,) Einstein radius of the isothermal halo at the origin and
-            `halo_angle` (B,) its direction; `shear` and `shear_angle` (B,); angles in
-            radians; `mass_x`, `mass_y` (B, K) and `mass_theta2` (B, K), positions and
-            squared Einstein radii of the point masses, K may be 0.
+        axis: (n,) float64 positions of the rays along either axis.
+        lens: In float64: `theta_e` (B,) Einstein radius of the isothermal halo at the
+            origin and `halo_angle` (B,) its direction; `shear` and `shear_angle` (B,);
+            angles in radians; `mass_x`, `mass_y` (B, K) and `mass_theta2` (B, K),
+            positions and squared Einstein radii of the point masses, K may be 0.
         axis_ratio: Of the halo.
         straight: Whether each lens's point masses are equal and evenly spaced on a
             straight line.
+        dtype: Of everything that has the size of the grid.
 
     Returns:
-        x and y in the source plane, (B, n, n) each.
+        x and y in the source plane, (B, n, n) `dtype` each.
     """
     from caustics.lenses import func
 
-    x, y = axis[None, None, :], axis[None, :, None]
+    x, y = axis.to(dtype)[None, None, :], axis.to(dtype)[None, :, None]
     pick = {
-        name: lens[name][:, None, None]
+        name: lens[name].to(dtype)[:, None, None]
         for name in ("theta_e", "halo_angle", "shear", "shear_angle")
     }
     gamma1 = func.gamma_phi_to_gamma1(pick["shear"], pick["shear_angle"])
@@ -111,59 +113,65 @@ def deflect(
             0.0, 0.0, pick["theta_e"], x, y, _CORE
         )
     else:
-        q = torch.tensor(axis_ratio, dtype=axis.dtype, device=axis.device)
+        q = torch.tensor(axis_ratio, dtype=dtype, device=axis.device)
         halo_x, halo_y = func.reduced_deflection_angle_sie(
             0.0, 0.0, q, pick["halo_angle"], pick["theta_e"], x, y, _CORE
         )
     beta_x, beta_y = (x - shear_x).sub_(halo_x), (y - shear_y).sub_(halo_y)
     if lens["mass_x"].shape[1]:
-        # Masses along a first axis that the rays do not have.
-        at_x, at_y, theta2 = (
-            lens[name].T[:, :, None, None]
-            for name in ("mass_x", "mass_y", "mass_theta2")
-        )
+        masses = (lens["mass_x"], lens["mass_y"], lens["mass_theta2"])
         by_masses = line_deflection if straight else point_deflection
-        mass_x, mass_y = by_masses(x, y, at_x, at_y, theta2)
+        mass_x, mass_y = by_masses(axis, *masses, dtype=dtype)
         beta_x -= mass_x
         beta_y -= mass_y
     return beta_x, beta_y
 
 
 def point_deflection(
-    x: Tensor, y: Tensor, mass_x: Tensor, mass_y: Tensor, theta2: Tensor
+    axis: Tensor,
+    mass_x: Tensor,
+    mass_y: Tensor,
+    theta2: Tensor,
+    *,
+    dtype: torch.dtype = torch.float32,
 ) -> tuple[Tensor, Tensor]:
     """Deflection by point masses, one mass after the other over all rays.
 
     In place, and with squares taken before x and y meet: a third of the memory traffic
-    of caustics' point mass.
+    of caustics' point mass. Distances are taken in double precision, so that they keep
+    their digits next to a mass.
 
     Args:
-        x: Positions of the rays, broadcastable with `y`.
-        y: See `x`.
-        mass_x: (K, ...) positions and squared Einstein radii of the masses; the axes
-            after the first are broadcastable with `x` and `y`.
+        axis: (n,) float64 positions of the rays along either axis.
+        mass_x: (B, K) float64 positions and squared Einstein radii of the masses.
         mass_y: See `mass_x`.
         theta2: See `mass_x`.
+        dtype: Of the result.
 
     Returns:
-        x and y components, in the broadcast shape. *Unit*: arcsec.
+        x and y components, (B, n, n) `dtype` each. *Unit*: arcsec.
     """
-    shape = torch.broadcast_shapes(x.shape, y.shape, mass_x.shape[1:])
-    total_x, total_y, weight = (
-        x.new_zeros(shape),
-        x.new_zeros(shape),
-        x.new_empty(shape),
-    )
-    for dx, dy, strength in zip(x - mass_x, y - mass_y, theta2, strict=True):
-        torch.add(dx.square() + _SOFTENING, dy.square(), out=weight)
-        torch.div(strength, weight, out=weight)
-        total_x.addcmul_(dx, weight)
-        total_y.addcmul_(dy, weight)
+    dx = (axis - mass_x[..., None]).transpose(0, 1)
+    dy = (axis - mass_y[..., None]).transpose(0, 1)
+    dx2, dy2 = (dx.square() + _SOFTENING).to(dtype), dy.square().to(dtype)
+    dx, dy, strength = dx.to(dtype), dy.to(dtype), theta2.T.to(dtype)
+    total_x = dx.new_zeros(dx.shape[1], len(axis), len(axis))
+    total_y, weight = torch.zeros_like(total_x), torch.empty_like(total_x)
+    for k in range(len(dx)):
+        torch.add(dx2[k, :, None, :], dy2[k, :, :, None], out=weight)
+        torch.div(strength[k, :, None, None], weight, out=weight)
+        total_x.addcmul_(dx[k, :, None, :], weight)
+        total_y.addcmul_(dy[k, :, :, None], weight)
     return total_x, total_y
 
 
 def line_deflection(
-    x: Tensor, y: Tensor, mass_x: Tensor, mass_y: Tensor, theta2: Tensor
+    axis: Tensor,
+    mass_x: Tensor,
+    mass_y: Tensor,
+    theta2: Tensor,
+    *,
+    dtype: torch.dtype = torch.float32,
 ) -> tuple[Tensor, Tensor]:
     """The same for equal masses, evenly spaced on a straight line, in closed form.
 
@@ -171,61 +179,70 @@ def line_deflection(
     the sum over masses of 1 / (w - k) is the integral over the line, which is a
     logarithm, plus the Euler-Maclaurin terms of its two ends. Their first is kept;
     the next is below 2e-6 where it is used, farther than `_NEAR` spacings from the
-    line. Nearer rays, about one in a hundred, are summed mass by mass.
+    line. Nearer rays, about one in a hundred, are summed mass by mass, in double
+    precision.
 
     Args:
-        x: See `point_deflection`.
-        y: See `point_deflection`.
+        axis: See `point_deflection`.
         mass_x: See `point_deflection`; K is at least 2.
         mass_y: See `point_deflection`.
         theta2: See `point_deflection`.
+        dtype: Of the result.
 
     Returns:
-        x and y components, in the broadcast shape. *Unit*: arcsec.
+        x and y components, (B, n, n) `dtype` each. *Unit*: arcsec.
     """
-    count = len(mass_x)
+    count = mass_x.shape[1]
     half = count / 2
-    step_x = (mass_x[-1] - mass_x[0]) / (count - 1)
-    step_y = (mass_y[-1] - mass_y[0]) / (count - 1)
+    step_x = (mass_x[:, -1:] - mass_x[:, :1]) / (count - 1)
+    step_y = (mass_y[:, -1:] - mass_y[:, :1]) / (count - 1)
     step2 = step_x**2 + step_y**2
-    dx = x - (mass_x[-1] + mass_x[0]) / 2
-    dy = y - (mass_y[-1] + mass_y[0]) / 2
-    along = (step_x / step2 * dx).add(step_y / step2 * dy)
-    across = (step_x / step2 * dy).sub(step_y / step2 * dx)
+    dx = (axis - (mass_x[:, -1:] + mass_x[:, :1]) / 2) / step2
+    dy = (axis - (mass_y[:, -1:] + mass_y[:, :1]) / 2) / step2
+    # (B, n) each: what a ray's column and its row add to along and across.
+    along_x, along_y, across_x, across_y = (
+        step_x * dx,
+        step_y * dy,
+        -step_y * dx,
+        step_x * dy,
+    )
+    along = along_x.to(dtype)[:, None, :] + along_y.to(dtype)[:, :, None]
+    across = across_x.to(dtype)[:, None, :] + across_y.to(dtype)[:, :, None]
+    near = (across.abs() < _NEAR) & (along.abs() < half + _NEAR)
+    image, row, column = near.nonzero(as_tuple=True)
 
-    to_start, to_end = along + half, along - half
-    across2 = across**2
-    start2 = (to_start**2).add_(across2)
-    end2 = (to_end**2).add_(across2)
+    to_start, to_end = along + half, along.sub_(half)
+    across2 = across.square()
+    start2, end2 = to_start.square().add_(across2), to_end.square().add_(across2)
     # log((w + half) / (w - half)), then -(1 / (w - half)^2 - 1 / (w + half)^2) / 24
-    real = (start2 / end2).log_().mul_(0.5)
-    imaginary = torch.atan2(-2 * half * across, torch.mul(to_start, to_end) + across2)
+    real = torch.div(start2, end2).log_().mul_(0.5)
+    angle = torch.mul(to_start, to_end).add_(across2)
+    imaginary = torch.atan2(torch.mul(across, -2 * half), angle, out=angle)
     start2.square_().reciprocal_().mul_(1 / 24)
     end2.square_().reciprocal_().mul_(1 / 24)
-    real += (to_start.square() - across2).mul_(start2)
-    real -= (to_end.square() - across2).mul_(end2)
-    imaginary -= to_start.mul_(across).mul_(start2).mul_(2)
-    imaginary += to_end.mul_(across).mul_(end2).mul_(2)
+    real += torch.addcmul(-across2, to_start, to_start).mul_(start2)
+    real -= torch.addcmul(-across2, to_end, to_end).mul_(end2)
+    to_start.mul_(across).mul_(start2)
+    to_end.mul_(across).mul_(end2)
+    imaginary += to_end.sub_(to_start).mul_(2)
 
-    near = ((across.abs() < _NEAR) & (along.abs() < half + _NEAR)).nonzero(
-        as_tuple=True
-    )
-    offset = torch.arange(count, dtype=x.dtype, device=x.device) - (count - 1) / 2
-    soft = (_SOFTENING / step2).expand_as(along)
+    offset = torch.arange(count, dtype=axis.dtype, device=axis.device) - (count - 1) / 2
+    soft = _SOFTENING / step2
     rays = max(1, _NEAR_ELEMENTS // count)
-    for start in range(0, len(near[0]), rays):
-        at = tuple(index[start : start + rays] for index in near)
-        u, v = along[at][:, None] - offset, across[at][:, None]
-        weight = (u**2 + v**2).add_(soft[at][:, None]).reciprocal_()
-        real[at] = (u * weight).sum(1)
-        imaginary[at] = -(v * weight).sum(1)
+    for start in range(0, len(image), rays):
+        at = tuple(index[start : start + rays] for index in (image, row, column))
+        u = (along_x[at[0], at[2]] + along_y[at[0], at[1]])[:, None] - offset
+        v = (across_x[at[0], at[2]] + across_y[at[0], at[1]])[:, None]
+        weight = (u.square() + v.square()).add_(soft[at[0]]).reciprocal_()
+        real[at] = (u * weight).sum(1).to(dtype)
+        imaginary[at] = -(v * weight).sum(1).to(dtype)
 
     # The complex conjugate of the deflection is the sum over the step, as a number.
-    strength = theta2[0] / step2
-    total_x = (real * (strength * step_x)).addcmul_(imaginary, strength * step_y)
-    total_y = real.mul_(strength * step_y).addcmul_(
-        imaginary, strength * step_x, value=-1
+    scale_x, scale_y = (
+        (theta2[:, :1] / step2 * step).to(dtype)[..., None] for step in (step_x, step_y)
     )
+    total_x = torch.mul(real, scale_x).addcmul_(imaginary, scale_y)
+    total_y = real.mul_(scale_y).addcmul_(imaginary, scale_x, value=-1)
     return total_x, total_y
 
 
@@ -240,7 +257,7 @@ def sersic(
     (Capaccioli 1989), both as in lenstronomy's SERSIC_ELLIPSE.
 
     Args:
-        x: (B, n, n) positions in the source plane; `y` likewise.
+        x: (B, n, n) positions in the source plane; `y` likewise. Both are overwritten.
         y: See `x`.
         source: `source_x`, `source_y`, `axis_ratio` and `source_angle` (radians),
             (B,) each.
@@ -255,7 +272,7 @@ def sersic(
     pick = {name: value[:, None, None] for name, value in source.items()}
     cos, sin = torch.cos(pick["source_angle"]), torch.sin(pick["source_angle"])
     q = pick["axis_ratio"]
-    dx, dy = x - pick["source_x"], y - pick["source_y"]
+    dx, dy = x.sub_(pick["source_x"]), y.sub_(pick["source_y"])
     major, minor = (
         (cos * dx).addcmul_(sin, dy),
         dy.mul_(cos).addcmul_(sin, dx, value=-1),
@@ -325,28 +342,33 @@ def blur(image: Tensor, kernel: Tensor) -> Tensor:
     return image
 
 
-def render(lens: dict[str, Tensor], recipe: Recipe, *, straight: bool) -> Tensor:
+def render(
+    lens: dict[str, Tensor],
+    recipe: Recipe,
+    *,
+    straight: bool,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
     """The image without noise: rays, source, pixels, point-spread function, sky.
 
     Args:
-        lens: The keys that `deflect` and `sersic` need, and `exposure` (B,).
+        lens: The keys that `deflect` and `sersic` need, and `exposure` (B,), float64.
         recipe: Everything that all images share.
         straight: See `deflect`.
+        dtype: Of the result.
 
     Returns:
-        (B, pixels, pixels) expected counts, in the dtype and on the device of `lens`.
+        (B, pixels, pixels) expected counts, on the device of `lens`.
     """
-    axis = ray_grid(recipe, lens["theta_e"])
-    names = ("source_x", "source_y", "axis_ratio", "source_angle")
-    beta = deflect(axis, lens, axis_ratio=recipe.halo_axis_ratio, straight=straight)
-    light = sersic(
-        *beta,
-        {name: lens[name] for name in names},
-        recipe.sersic_index,
-        recipe.effective_radius,
+    axis = ray_grid(recipe).to(lens["theta_e"].device)
+    x, y = deflect(
+        axis, lens, axis_ratio=recipe.halo_axis_ratio, straight=straight, dtype=dtype
     )
+    names = ("source_x", "source_y", "axis_ratio", "source_angle")
+    source = {name: lens[name].to(dtype) for name in names}
+    light = sersic(x, y, source, recipe.sersic_index, recipe.effective_radius)
     image = sum_blocks(light, recipe.supersampling)
     kernel = gaussian_kernel(recipe.psf_sigma / recipe.pixel_scale, recipe.psf_size)
     image = blur(image, kernel)
     factor = lens["exposure"] * recipe.amplitude / recipe.supersampling**2
-    return image.mul_(factor[:, None, None]).add_(recipe.noise.sky)
+    return image.mul_(factor.to(dtype)[:, None, None]).add_(recipe.noise.sky)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from operator import index
 
 import numpy as np
@@ -20,8 +21,8 @@ __all__ = ["Simulation", "iter_blocks", "simulate"]
 
 # Lenses of one class drawn from one random stream. Changing it changes every image.
 BLOCK = 64
-# Images of one task: enough for its overhead, few enough to wait in memory.
-_JOB = 64
+# Images that are made and handed on together.
+_TASK = 64
 # Rays traced together: few enough for the processor's cache.
 _RAYS = 720_000
 
@@ -151,9 +152,7 @@ def simulate_range(
     parameters = _rotate(
         {name: stack([p[name] for p in parts]) for name in parts[0]}, rotation
     )
-    lens = {
-        k: torch.from_numpy(v).to(device, torch.float32) for k, v in parameters.items()
-    }
+    lens = {name: torch.from_numpy(v).to(device) for name, v in parameters.items()}
     straight = recipe.substructure[recipe.classes[label]].straight
     together = max(1, _RAYS // (recipe.pixels * recipe.supersampling) ** 2)
     images = torch.empty(stop - start, recipe.pixels, recipe.pixels)
@@ -163,6 +162,7 @@ def simulate_range(
         for name in ("mass_x", "mass_y", "mass_theta2"):
             chunk[name] = chunk[name][:, :used]
         images[i : i + together] = render(chunk, recipe, straight=straight)
+
     if noise:
         for image, index, exposure in zip(
             images.numpy(), range(start, stop), parameters["exposure"], strict=True
@@ -214,19 +214,20 @@ def iter_blocks(
     if workers < 1:
         raise ValueError(f"workers={workers}: expected at least 1")
 
-    def job(first: int) -> tuple[Tensor, Arrays]:
+    def task(first: int) -> tuple[Tensor, Arrays]:
         return simulate_range(
             recipe,
             label,
             seed,
             first,
-            min(first + _JOB, n),
+            min(first + _TASK, n),
             rotation=rotation,
             noise=noise,
             device=device,
         )
 
-    starts = range(start, n, _JOB)
+    keep_memory()
+    starts = range(start, n, _TASK)
     window = 4 * workers  # bounds what waits in memory
     try:
         with ThreadPoolExecutor(
@@ -234,12 +235,24 @@ def iter_blocks(
         ) as pool:
             for first in range(0, len(starts), window):
                 now = starts[first : first + window]
-                jobs = [pool.submit(job, s) for s in now]
-                for s, done in zip(now, jobs, strict=True):
+                tasks = [pool.submit(task, s) for s in now]
+                for s, done in zip(now, tasks, strict=True):
                     yield s, *done.result()
     finally:
         # What a worker sets for itself is also the default of threads to come.
         torch.set_num_threads(threads)
+
+
+@cache
+def keep_memory() -> None:
+    """Makes glibc keep freed memory for the next step, once for the whole process.
+
+    It returns large blocks to the system at once, and getting them back costs ten
+    times what is computed in them. Freeing one block just below 32 MiB raises that
+    bound to its size (mallopt(3), M_MMAP_THRESHOLD: "dynamic"). The block is never
+    written to, so it costs nothing, and other allocators take no notice.
+    """
+    torch.empty(2**25 - 2**16, dtype=torch.uint8)
 
 
 def class_counts(recipe: Recipe, n: int) -> list[int]:

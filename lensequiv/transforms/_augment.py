@@ -47,17 +47,23 @@ class RandomPose(nn.Module):
         turns = torch.randint(4, (n,)) * (math.pi / 2)
         off_grid = (torch.rand(n) < self.rotate) * torch.rand(n) * (math.pi / 2)
         flips = torch.randint(2, (n,)) * 2.0 - 1.0
-        shifts = torch.randint(-self.shift, self.shift + 1, (2, n, 1, 1)).float()
-        cos = torch.cos(turns + off_grid)[:, None, None]
-        sin = torch.sin(turns + off_grid)[:, None, None]
+        shifts = torch.randint(-self.shift, self.shift + 1, (2, n, 1)).float()
+        cos, sin = (
+            torch.cos(turns + off_grid)[:, None],
+            torch.sin(turns + off_grid)[:, None],
+        )
         steps = torch.arange(self.size) - float(self.size // 2)
-        x, y = steps[None, None, :] + shifts[0], steps[None, :, None] + shifts[1]
+        x, y = steps + shifts[0], steps + shifts[1]
         # grid_sample counts from -1 to 1 between the outer edges of the frame. The
         # centre is a pixel, so that turns by 90 degrees hit pixels.
         centre_x, centre_y = (width - 1) // 2 + 0.5, (height - 1) // 2 + 0.5
-        source_x = (cos * x - sin * y) * flips[:, None, None] + centre_x
-        source_y = sin * x + cos * y + centre_y
-        grid = torch.stack([source_x * 2 / width - 1, source_y * 2 / height - 1], -1)
+        scale_x, scale_y = flips[:, None] * (2 / width), 2 / height
+        # Sums of a row and a column, so nothing of full size is made but the grid.
+        grid = torch.empty(n, self.size, self.size, 2)
+        row, column = cos * x * scale_x + (centre_x * 2 / width - 1), -sin * y * scale_x
+        torch.add(row[:, None, :], column[:, :, None], out=grid[..., 0])
+        row, column = sin * x * scale_y + (centre_y * 2 / height - 1), cos * y * scale_y
+        torch.add(row[:, None, :], column[:, :, None], out=grid[..., 1])
         return F.grid_sample(
             images.float(),
             grid.to(images.device),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -67,15 +68,14 @@ class CropAndScale(nn.Module):
             ValueError: An image's peak is not above its sky, or a pixel is NaN or
                 infinite.
         """
-        if not bool(torch.isfinite(images).all()):
+        if not images.is_floating_point():
+            images = images.double()
+        if not bool(torch.stack(torch.aminmax(images)).isfinite().all()):
             raise ValueError("images hold NaN or infinite pixels; expected none")
-        # Differences from one of the pixels first, in double precision: a small signal
-        # on a large constant keeps its digits.
-        pixels = images.double().flatten(-2)
-        pixels = pixels - pixels[..., :1]
+        pixels = images.flatten(-2)
         last = pixels.shape[-1] - 1
-        sky = pixels.kthvalue(round(self.sky * last) + 1, -1, keepdim=True).values
-        peak = pixels.kthvalue(round(self.peak * last) + 1, -1, keepdim=True).values
+        places = (round(self.sky * last), round(self.peak * last))
+        sky, peak = _order_statistics(pixels, places)
         flat = ~(peak > sky)
         if bool(flat.any()):
             bad = int(flat.flatten().nonzero()[0])
@@ -86,7 +86,15 @@ class CropAndScale(nn.Module):
                 "quantile after the crop, so there is nothing to scale to; expected "
                 "an image with a source in its centre"
             )
-        return ((pixels - sky) / (peak - sky)).float().reshape(images.shape)
+        # In double precision: a small signal on a large constant keeps its digits.
+        sky, height = sky.double(), peak.double() - sky.double()
+        if pixels.ndim < 2 or pixels.requires_grad:
+            return ((pixels - sky) / height).float().reshape(images.shape)
+        scaled = torch.empty_like(pixels, dtype=torch.float32)
+        # Image by image, which stays in the processor's cache.
+        for image, low, scale, out in zip(pixels, sky, height, scaled, strict=True):
+            torch.div(image - low, scale, out=out)
+        return scaled.reshape(images.shape)
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps (..., H, W) to (..., size, size) float32; see `crop` and `scale`."""
@@ -122,3 +130,26 @@ class CropAndScale(nn.Module):
         """The parameters, for printing."""
         parts = (f"{k}={v}" for k, v in self.to_config().items() if k != "name")
         return ", ".join(parts)
+
+
+def _order_statistics(pixels: Tensor, places: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The pixels that stand at two places in the order of their values.
+
+    On the CPU by NumPy's partition, which finds both at once in a tenth of the time of
+    torch's selection.
+
+    Args:
+        pixels: (..., N) finite numbers.
+        places: From 0 to N - 1.
+
+    Returns:
+        (..., 1) each, in the dtype of the pixels.
+    """
+    if pixels.is_cpu and not pixels.requires_grad and pixels.dtype != torch.bfloat16:
+        ordered = torch.from_numpy(np.partition(pixels.numpy(), places, axis=-1))
+        low, high = (ordered[..., place : place + 1] for place in places)
+    else:
+        low, high = (
+            pixels.kthvalue(place + 1, -1, keepdim=True).values for place in places
+        )
+    return low, high
