@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from lensequiv.transforms import CropAndScale, Preprocessing
 
 if TYPE_CHECKING:
+    from lensequiv.models.conversion import PlainLayers
+    from lensequiv.plain import PlainModel
     from lensequiv.prediction import Images, Prediction
 
 __all__ = ["InputSizes", "LensModel"]
@@ -58,7 +60,7 @@ class LensModel(nn.Module):
     """Base of all models: sizes, features, embedding, head, freezing, prediction.
 
     A subclass sets `head` (the layers that `num_classes` decides) and implements
-    `_features` and `_pool`.
+    `_features` and `_pool`, and `_plain_layers` if it has a plain form.
 
     Attributes:
         name: Name under which the registry builds it.
@@ -119,6 +121,26 @@ class LensModel(nn.Module):
                 f"{self.name}: input of {height} x {width} pixels; expected a square "
                 f"with a side of {self.input_sizes}; nearest to {height}: {near}"
             )
+
+    def _plain_layers(self, layers: PlainLayers) -> None:
+        raise NotImplementedError(f"{self.name} has no plain form")
+
+    def to_torch(self) -> PlainModel:
+        """The network in evaluation mode as ordinary torch modules.
+
+        Filters are expanded and batch norms folded; logits agree to 1e-5 of their
+        scale. The result shares no memory with this model, needs no e2cnn to run, save
+        or load, and passes `torch.export`, `torch.compile(fullgraph=True)` and ONNX.
+
+        Returns:
+            From preprocessed images (N, in_channels, H, W) to logits.
+
+        Raises:
+            NotImplementedError: The architecture has no plain form.
+        """
+        from lensequiv.models.conversion import to_plain
+
+        return to_plain(self)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The last feature map.

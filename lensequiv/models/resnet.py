@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 
 from lensequiv.models.base import InputSizes, LensModel
+from lensequiv.models.conversion import PlainLayers, fold_norm
 
 __all__ = ["ResNet18"]
 
@@ -51,6 +54,33 @@ class ResNet18(LensModel):
         for name in _LAYERS:
             x = getattr(self, name)(x)
         return x
+
+    def _plain_layers(self, layers: PlainLayers) -> None:
+        body = cast(Any, self)  # its layers are torchvision's
+        layers.add_conv(*fold_norm(body.conv1.weight, body.bn1), 2, 3)
+        layers.add("max-pool", {}, kernel=3, stride=2, padding=1)
+        for stage in (body.layer1, body.layer2, body.layer3, body.layer4):
+            for block in stage:
+                parts = {
+                    "first": (block.conv1, block.bn1),
+                    "second": (block.conv2, block.bn2),
+                }
+                if block.downsample is not None:
+                    parts["downsample"] = tuple(block.downsample)
+                tensors = {}
+                for name, (conv, norm) in parts.items():
+                    weight, bias = fold_norm(conv.weight, norm)
+                    tensors[f"{name}.conv.weight"] = weight
+                    tensors[f"{name}.conv.bias"] = bias
+                layers.add(
+                    "basic-block",
+                    tensors,
+                    inputs=block.conv1.in_channels,
+                    outputs=block.conv1.out_channels,
+                    stride=block.conv1.stride[0],
+                )
+        layers.add("map-mean", {})
+        layers.add_linear(body.head)
 
     def _pool(self, features: Tensor) -> Tensor:
         return features.mean((2, 3))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from lensequiv._e2cnn import (
@@ -17,6 +19,7 @@ from lensequiv._e2cnn import (
     parse_group,
 )
 from lensequiv.models.base import InputSizes, LensModel
+from lensequiv.models.conversion import PlainLayers, fold_norm
 from lensequiv.transforms import Singh2021Eval
 
 __all__ = ["Singh2021"]
@@ -107,7 +110,38 @@ class Singh2021(LensModel):
         tensor: Tensor = field.tensor
         return tensor
 
+    def _plain_layers(self, layers: PlainLayers) -> None:
+        body: Any = self  # its blocks are e2cnn's, which has no types
+        mask, *_ = body.block1.children()
+        layers.add("mask", {"mask": mask.mask[:1, :1]}, size=self.input_size)
+        for i in range(1, 7):
+            *_, conv, norm, _ = getattr(body, f"block{i}").children()
+            (batch_norm,) = norm.children()  # one size of field
+            order = conv.out_type.representations[0].size
+            weight, bias = fold_norm(conv.filters()[0], batch_norm, repeat=order)
+            layers.add_conv(weight, bias, conv.stride, conv.padding)
+            if i % 2 == 0:
+                pool = getattr(self, f"pool{i // 2}")
+                # The outer product of the kernel with itself, of sum 1.
+                kernel = pool.filter[0, 0].double().sum(1)
+                layers.add(
+                    "blur",
+                    {},
+                    kernel=kernel.tolist(),
+                    stride=_int(pool.stride),
+                    padding=_int(pool.padding),
+                )
+        layers.add("group-max", {}, order=order)
+        layers.add("flatten", {})
+        linear, hidden_norm, _ = body.fully_net
+        layers.add_linear(linear, hidden_norm, "elu")
+        layers.add_linear(body.head)
+
     def _pool(self, features: Tensor) -> Tensor:
         invariant = self.gpool(GeometricTensor(features, self.gpool.in_type)).tensor
         hidden: Tensor = self.fully_net(invariant.flatten(1))
         return hidden
+
+
+def _int(pair: int | tuple[int, int]) -> int:
+    return pair if isinstance(pair, int) else pair[0]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lensequiv._e2cnn import FieldType, parse_group
 from lensequiv.models.base import InputSizes, LensModel
+from lensequiv.models.conversion import PlainLayers, fold_norm
 from lensequiv.models.layers import (
     AntialiasedPool,
     FieldNorm,
@@ -38,6 +39,14 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(self.conv(x))
         return torch.relu(y + x if self.shortcut else y)
+
+    def add_plain(self, layers: PlainLayers) -> None:
+        weight, bias = fold_norm(
+            self.conv.filters()[0], self.norm, repeat=self.norm.size
+        )
+        layers.add_conv(
+            weight, bias, self.conv.stride, self.conv.padding, shortcut=self.shortcut
+        )
 
 
 class SteerableCNN(LensModel):
@@ -126,6 +135,31 @@ class SteerableCNN(LensModel):
             contrast = self.contrast(x)
         features: Tensor = self.blocks(self.stem(contrast))
         return features
+
+    def _plain_layers(self, layers: PlainLayers) -> None:
+        layers.add(
+            "contrast",
+            {},
+            kernel=list(self.contrast.blur.kernel),
+            floor=self.contrast.floor,
+        )
+        for block in [self.stem, *self.blocks]:
+            if isinstance(block, AntialiasedPool):
+                layers.add(
+                    "blur",
+                    {},
+                    kernel=list(block.kernel),
+                    stride=block.stride,
+                    padding=len(block.kernel) // 2,
+                )
+            else:
+                block.add_plain(layers)
+        layers.add("group-max", {}, order=self.group_order)
+        layers.add("map-statistics", {})
+        head: Any = self.head
+        first, norm, _, _, last = head
+        layers.add_linear(first, norm, "relu")
+        layers.add_linear(last)
 
     def _pool(self, features: Tensor) -> Tensor:
         n, _, height, width = features.shape

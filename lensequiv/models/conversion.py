@@ -1,0 +1,130 @@
+"""From equivariant networks to `lensequiv.plain`: what the architectures share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from lensequiv.plain import PlainModel
+
+if TYPE_CHECKING:
+    from lensequiv.models.base import LensModel
+
+__all__ = ["PlainLayers", "fold_norm", "to_plain"]
+
+
+@dataclass
+class PlainLayers:
+    """Layers of a `PlainModel` and their tensors, collected in order."""
+
+    config: list[dict[str, Any]] = field(default_factory=list)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, layer: str, tensors: dict[str, Tensor], **arguments: Any) -> None:
+        """Appends a layer.
+
+        Args:
+            layer: Its name in `lensequiv.plain`.
+            tensors: Its state, by name.
+            **arguments: Of its constructor, JSON-able.
+        """
+        for name, value in tensors.items():
+            self.tensors[f"{len(self.config)}.{name}"] = value.detach()
+        self.config.append({"layer": layer, **arguments})
+
+    def add_conv(
+        self,
+        weight: Tensor,
+        bias: Tensor,
+        stride: int,
+        padding: int,
+        *,
+        shortcut: bool = False,
+    ) -> None:
+        """Appends a convolution with bias and ReLU."""
+        self.add(
+            "conv",
+            {"conv.weight": weight, "conv.bias": bias},
+            inputs=weight.shape[1],
+            outputs=weight.shape[0],
+            kernel=weight.shape[2],
+            stride=stride,
+            padding=padding,
+            shortcut=shortcut,
+        )
+
+    def add_linear(
+        self,
+        linear: nn.Linear,
+        norm: nn.BatchNorm1d | None = None,
+        activation: str | None = None,
+    ) -> None:
+        """Appends a linear layer with the batch norm after it."""
+        weight: Tensor = linear.weight
+        bias: Tensor = linear.bias
+        if norm is not None:
+            weight, bias = fold_norm(weight, norm, bias=bias)
+        self.add(
+            "linear",
+            {"linear.weight": weight, "linear.bias": bias},
+            inputs=linear.in_features,
+            outputs=linear.out_features,
+            activation=activation,
+        )
+
+
+def fold_norm(
+    weight: Tensor,
+    norm: nn.modules.batchnorm._BatchNorm,
+    *,
+    repeat: int = 1,
+    bias: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Folds batch norm in evaluation mode into the layer before it.
+
+    Args:
+        weight: (C, ...) of that layer.
+        norm: With C / repeat channels.
+        repeat: Successive channels that share the norm: the size of a field.
+        bias: (C,) of that layer, or None.
+
+    Returns:
+        Weight and bias that do both.
+    """
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight.double() * torch.rsqrt(norm.running_var.double() + norm.eps)
+    shift = norm.bias.double() - norm.running_mean.double() * scale
+    scale, shift = scale.repeat_interleave(repeat), shift.repeat_interleave(repeat)
+    folded = weight.double() * scale.view(-1, *[1] * (weight.ndim - 1))
+    if bias is not None:
+        shift = shift + bias.double() * scale
+    return folded.to(weight.dtype), shift.to(weight.dtype)
+
+
+@torch.no_grad()
+def to_plain(model: LensModel) -> PlainModel:
+    """Makes the plain form of a model; see `LensModel.to_torch`."""
+    training = model.training
+    if training:
+        model.eval()
+    layers = PlainLayers()
+    model._plain_layers(layers)
+    if training:
+        model.train()
+    config = {
+        "layers": layers.config,
+        "model": model.name,
+        "classes": list(model.classes),
+        "in_channels": model.in_channels,
+        "input_size": model.input_size,
+        "input_sizes": list(model.input_sizes.range),
+        "preprocess": model.preprocess.to_config(),
+    }
+    plain = PlainModel(config)
+    state = {name: value.clone() for name, value in layers.tensors.items()}
+    plain.load_state_dict(state, strict=True, assign=True)
+    return plain.requires_grad_(False)

@@ -1,0 +1,305 @@
+"""Trained networks as ordinary torch modules: fast, exportable, nothing but torch.
+
+`model.to_torch()` makes a `PlainModel`: filters expanded, batch norm folded into the
+convolution or linear layer before it, group and spatial pooling written out. This
+module imports torch alone, so a saved `PlainModel` loads and runs without e2cnn.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["PlainModel", "load_plain"]
+
+_FORMAT = 1
+
+
+class Mask(nn.Module):
+    """Multiplies by a fixed mask: `size` the side of the map."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.ones(1, 1, size, size))
+
+    mask: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C, size, size) to the same shape."""
+        return x * self.mask
+
+
+class Blur(nn.Module):
+    """A separable filter with zero padding on every channel.
+
+    As two products with banded matrices: on processors several times as fast as a
+    depthwise convolution (`benchmarks/layers.py`).
+
+    Args:
+        kernel: Along either axis.
+        stride: Every how many pixels the result is wanted.
+        padding: Zeros around the map.
+    """
+
+    kernel: Tensor
+
+    def __init__(self, kernel: Sequence[float], stride: int, padding: int) -> None:
+        super().__init__()
+        self.register_buffer("kernel", torch.tensor(kernel), persistent=False)
+        self.stride, self.padding = stride, padding
+
+    def _matrix(self, size: int, like: Tensor) -> Tensor:
+        taps = len(self.kernel)
+        count = (size + 2 * self.padding - taps) // self.stride + 1
+        first = torch.arange(count, device=like.device) * self.stride - self.padding
+        tap = torch.arange(size, device=like.device) - first[:, None]
+        weight = self.kernel[tap.clamp(0, taps - 1)]
+        zero = torch.zeros_like(weight)
+        return torch.where((tap >= 0) & (tap < taps), weight, zero).to(like.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C, H, W) to (N, C, h, w)."""
+        rows, columns = self._matrix(x.shape[2], x), self._matrix(x.shape[3], x)
+        return torch.matmul(torch.matmul(rows, x), columns.T)
+
+
+class Contrast(nn.Module):
+    """Local contrast: (x - B) / sqrt(B + floor), B the blurred image."""
+
+    def __init__(self, kernel: Sequence[float], floor: float) -> None:
+        super().__init__()
+        self.blur = Blur(kernel, 1, len(kernel) // 2)
+        self.floor = floor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C, H, W) to the same shape."""
+        smooth: Tensor = self.blur(x)
+        return (x - smooth) * torch.rsqrt(smooth.clamp_min(0) + self.floor)
+
+
+class Conv(nn.Module):
+    """A convolution with bias, then optionally a shortcut and a ReLU.
+
+    The input is cast to the weights' type, so that a network can compute in bf16 what
+    is worth it.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int,
+        padding: int,
+        shortcut: bool = False,
+        relu: bool = True,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding)
+        self.shortcut, self.relu = shortcut, relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, inputs, H, W) to (N, outputs, h, w)."""
+        x = x.to(self.conv.weight.dtype)
+        y: Tensor = self.conv(x)
+        if self.shortcut:
+            y = y + x
+        return torch.relu(y) if self.relu else y
+
+
+class BasicBlock(nn.Module):
+    """ResNet's: two convolutions beside a shortcut, which may be a convolution."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.first = Conv(inputs, outputs, 3, stride, 1)
+        self.second = Conv(outputs, outputs, 3, 1, 1, relu=False)
+        changes = stride != 1 or inputs != outputs
+        self.downsample = (
+            Conv(inputs, outputs, 1, stride, 0, relu=False) if changes else None
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, inputs, H, W) to (N, outputs, h, w)."""
+        aside = x if self.downsample is None else self.downsample(x)
+        y: Tensor = self.second(self.first(x)) + aside
+        return torch.relu(y)
+
+
+class MaxPool(nn.Module):
+    """Maximum over windows."""
+
+    def __init__(self, kernel: int, stride: int, padding: int) -> None:
+        super().__init__()
+        self.kernel, self.stride, self.padding = kernel, stride, padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, C, H, W) to (N, C, h, w)."""
+        return F.max_pool2d(x, self.kernel, self.stride, self.padding)
+
+
+class GroupMax(nn.Module):
+    """Maximum over the group: (N, F * order, H, W) to (N, F, H, W)."""
+
+    def __init__(self, order: int) -> None:
+        super().__init__()
+        self.order = order
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        fields: Tensor = x.unflatten(1, (-1, self.order)).amax(2)
+        return fields
+
+
+class MapStatistics(nn.Module):
+    """Mean, maximum and standard deviation over the map: (N, C, H, W) to (N, 3 C)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class; sums are taken in single precision."""
+        x = x.flatten(2).to(torch.promote_types(x.dtype, torch.float32))
+        return torch.cat([x.mean(2), x.amax(2), x.std(2)], 1)
+
+
+class MapMean(nn.Module):
+    """Mean over the map: (N, C, H, W) to (N, C)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class; the sum is taken in single precision."""
+        return x.to(torch.promote_types(x.dtype, torch.float32)).mean((2, 3))
+
+
+class Flatten(nn.Module):
+    """(N, C, H, W) to (N, C H W), in single precision or better."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return x.flatten(1).to(torch.promote_types(x.dtype, torch.float32))
+
+
+class Linear(nn.Module):
+    """A linear layer, then optionally `"relu"` or `"elu"`."""
+
+    def __init__(
+        self, inputs: int, outputs: int, activation: str | None = None
+    ) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, outputs)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, inputs) to (N, outputs)."""
+        y: Tensor = self.linear(x)
+        if self.activation == "relu":
+            return torch.relu(y)
+        return F.elu(y) if self.activation == "elu" else y
+
+
+_LAYERS: dict[str, type[nn.Module]] = {
+    "basic-block": BasicBlock,
+    "blur": Blur,
+    "contrast": Contrast,
+    "conv": Conv,
+    "flatten": Flatten,
+    "group-max": GroupMax,
+    "linear": Linear,
+    "map-mean": MapMean,
+    "map-statistics": MapStatistics,
+    "mask": Mask,
+    "max-pool": MaxPool,
+}
+
+
+class PlainModel(nn.Sequential):
+    """A network for inference, from preprocessed images to logits.
+
+    Attributes:
+        config: What rebuilds it: `layers` (a list of names with their arguments),
+            and `model`, `classes`, `in_channels`, `input_sizes` and `preprocess` of
+            the model it was made from.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        layers = []
+        for layer in config["layers"]:
+            arguments = {k: v for k, v in layer.items() if k != "layer"}
+            if layer["layer"] not in _LAYERS:
+                raise ValueError(
+                    f"unknown layer {layer['layer']!r}; expected one of "
+                    f"{', '.join(_LAYERS)}"
+                )
+            layers.append(_LAYERS[layer["layer"]](**arguments))
+        super().__init__(*layers)
+        self.config = config
+        self.eval()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the logits."""
+        return tuple(self.config["classes"])
+
+    def bfloat16_convolutions(self) -> PlainModel:
+        """Makes the convolutions compute in bf16, all else in single precision.
+
+        Returns:
+            The model itself.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(torch.bfloat16)
+        return self
+
+    def save(self, path: str | Path) -> Path:
+        """Writes config and weights to one file, which `load_plain` reads.
+
+        Args:
+            path: The file; an existing one is replaced when the new one is complete.
+
+        Returns:
+            `path`.
+        """
+        path = Path(path)
+        temporary = path.with_name(f".{path.name}.tmp")
+        content = {
+            "format": _FORMAT,
+            "config": json.dumps(self.config),
+            "state": self.state_dict(),
+        }
+        try:
+            torch.save(content, temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return path
+
+
+def load_plain(path: str | Path) -> PlainModel:
+    """Reads what `PlainModel.save` wrote; no code from the file is executed.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The model in evaluation mode, on the CPU.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is damaged or holds something else.
+    """
+    path = Path(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(content, dict) or content.get("format") != _FORMAT:
+            raise ValueError(f"expected format {_FORMAT}")
+        model = PlainModel(json.loads(content["config"]))
+        model.load_state_dict(content["state"], strict=True, assign=True)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file fails in any step of its reading
+        raise ValueError(f"{path} is not a saved PlainModel: {error}") from error
+    return model.requires_grad_(False)
