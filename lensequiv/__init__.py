@@ -1,7 +1,7 @@
 """Equivariant networks for dark-matter substructure in gravitational lenses."""
 
 from lensequiv.models import create_model, list_models, register_model
-from lensequiv.prediction import Prediction, predict
+from lensequiv.prediction import Prediction, iter_predict, predict
 from lensequiv.pretrained import (
     WeightsError,
     from_pretrained,
@@ -9,6 +9,7 @@ from lensequiv.pretrained import (
     pretrained_info,
     save_pretrained,
 )
+from lensequiv.streaming import predict_to_file
 
 __version__ = "0.1.0"
 
@@ -18,9 +19,11 @@ __all__ = [
     "__version__",
     "create_model",
     "from_pretrained",
+    "iter_predict",
     "list_models",
     "list_pretrained",
     "predict",
+    "predict_to_file",
     "pretrained_info",
     "register_model",
     "save_pretrained",

@@ -45,6 +45,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     predict.add_argument("--output", choices=("table", "csv", "json"), default="table")
     predict.add_argument("--plot", type=Path, metavar="FILE.png", help="draw them, too")
+    predict.add_argument(
+        "--to",
+        type=Path,
+        metavar="FILE",
+        help="write a row for each image to a .csv or .parquet file instead, for any "
+        "number of images; a killed run goes on (.csv)",
+    )
+    predict.add_argument(
+        "--skip-errors",
+        action="store_true",
+        help="with --to: write why a file could not be used, and go on",
+    )
+    predict.add_argument(
+        "--precision",
+        choices=("fp32", "bf16"),
+        default="fp32",
+        help="bf16 is faster, and changes probabilities by up to 0.07",
+    )
     predict.add_argument("--batch-size", type=int, default=64)
     predict.add_argument("--hdu", help="number or name of the FITS extension")
     predict.add_argument(
@@ -98,10 +116,29 @@ def _predict(args: argparse.Namespace) -> None:
         _demo(args)
         return
     hdu = int(args.hdu) if args.hdu and args.hdu.isdecimal() else args.hdu
+    if args.to:
+        _predict_to_file(args, hdu)
+        return
     rows, prediction, images = _classify(args, args.weights, args.paths, hdu)
     _print_rows(rows, args.output)
     if args.plot:
         _plot(images, [prediction], args.plot)
+
+
+def _predict_to_file(args: argparse.Namespace, hdu: int | str | None) -> None:
+    from lensequiv import from_pretrained
+    from lensequiv.streaming import predict_to_file
+
+    out = predict_to_file(
+        from_pretrained(args.weights),
+        args.paths,
+        args.to,
+        args.batch_size,
+        hdu=hdu,
+        precision=args.precision,
+        on_error="skip" if args.skip_errors else "raise",
+    )
+    print(f"written to {out}", file=sys.stderr)
 
 
 def _demo(args: argparse.Namespace) -> None:
@@ -139,7 +176,9 @@ def _classify(
     from lensequiv.data import read_image
 
     model = from_pretrained(weights)
-    prediction = model.predict(paths, args.batch_size, hdu=hdu, progress=True)
+    prediction = model.predict(
+        paths, args.batch_size, hdu=hdu, progress=True, precision=args.precision
+    )
     names = prediction.paths or []
     images = []
     if args.plot:

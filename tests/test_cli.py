@@ -113,3 +113,18 @@ def test_installed_command():
         check=True,
     )
     assert done.stdout.strip() == lensequiv.__version__
+
+
+def test_predict_to_a_file(capsys, tmp_path):
+    out = tmp_path / "rows.csv"
+    paths = [str(p) for p in lensequiv.data.sample_paths("modelF")]
+    (tmp_path / "bad.npy").write_bytes(b"no image")
+    argv = ("predict", *paths, tmp_path / "bad.npy", "--to", out)
+    code, _, err = run(capsys, *argv)
+    assert code == 1
+    assert "bad.npy" in err
+    assert not out.exists()
+    code, _, err = run(capsys, *argv, "--skip-errors", "--precision", "fp32")
+    assert code == 0
+    assert f"written to {out}" in err
+    assert len(out.read_text().splitlines()) == len(paths) + 2

@@ -112,9 +112,11 @@ def to_plain(model: LensModel) -> PlainModel:
     if training:
         model.eval()
     layers = PlainLayers()
-    model._plain_layers(layers)
-    if training:
-        model.train()
+    try:
+        model._plain_layers(layers)
+    finally:
+        if training:
+            model.train()
     config = {
         "layers": layers.config,
         "model": model.name,

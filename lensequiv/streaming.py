@@ -1,0 +1,190 @@
+"""Predictions written to a file while they are made."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from lensequiv.models import LensModel
+from lensequiv.prediction import Batch, PathLike, path_batches, resolve_paths
+
+__all__ = ["predict_to_file"]
+
+_ROW_GROUP = 8192  # rows that Parquet stores together
+
+
+def predict_to_file(
+    model: LensModel,
+    x: PathLike | Sequence[PathLike],
+    out: str | Path,
+    batch_size: int = 64,
+    *,
+    hdu: int | str | None = None,
+    progress: bool = True,
+    workers: int | None = None,
+    precision: Literal["fp32", "bf16"] = "fp32",
+    on_error: Literal["raise", "skip"] = "raise",
+) -> Path:
+    """Classifies files and writes a row for each: CSV, or Parquet (extra `parquet`).
+
+    Columns: `path`, `label`, the probability of each class, `notes` (in what respects
+    an image is unlike the training images) and `error`. Memory does not grow with the
+    number of images, but for the list of their paths. `out` appears when it is
+    complete. Until then rows wait in a hidden folder beside it; a CSV goes on where a
+    killed run ended when the same call is made again, Parquet starts anew.
+
+    Args:
+        model: Any lensequiv model.
+        x: A path, a folder, or a list of these.
+        out: File to make; the ending `.parquet` decides the format.
+        batch_size: See `lensequiv.predict`.
+        hdu: See `lensequiv.predict`.
+        progress: Whether to show a progress bar.
+        workers: See `lensequiv.predict`.
+        precision: See `lensequiv.predict`.
+        on_error: `"skip"` writes why a file could not be used into `error` and leaves
+            its other columns empty; `"raise"` ends the run, which can go on later.
+
+    Returns:
+        `out`.
+
+    Raises:
+        FileExistsError: `out` exists, or what waits beside it belongs to another call.
+        FileNotFoundError: A path does not exist.
+        ImageError: A file cannot be used, and `on_error` is `"raise"`.
+        ImportError: pyarrow is not installed.
+        ValueError: An argument is out of range.
+    """
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"on_error={on_error!r}: expected 'raise' or 'skip'")
+    out = Path(out)
+    if out.exists():
+        raise FileExistsError(f"{out} exists: choose a new name, or remove it first")
+    paths = resolve_paths(x)
+
+    def rows(start: int) -> Iterator[list[dict[str, Any]]]:
+        options = (batch_size, start, hdu, progress, workers, precision, on_error)
+        for batch in path_batches(model, paths, *options):
+            yield _rows(batch, model.classes)
+
+    folder = out.with_name(f".{out.name}.unfinished")
+    _claim(folder, out, model, paths, {"precision": precision, "hdu": hdu})
+    if out.suffix == ".parquet":
+        _write_parquet(folder / "rows", rows(0), model.classes)
+    else:
+        progress_file = folder / "progress.json"
+        done = {"rows": 0, "bytes": 0}
+        if progress_file.exists():
+            done = json.loads(progress_file.read_text())
+        with (folder / "rows").open("a", newline="", encoding="utf-8") as stream:
+            stream.truncate(done["bytes"])
+            columns = ["path", "label", *model.classes, "notes", "error"]
+            writer = csv.DictWriter(stream, columns, lineterminator="\n")
+            if done["bytes"] == 0:
+                writer.writeheader()
+            for batch in rows(done["rows"]):
+                writer.writerows({k: _cell(v) for k, v in row.items()} for row in batch)
+                stream.flush()
+                done = {"rows": done["rows"] + len(batch), "bytes": stream.tell()}
+                _replace_json(progress_file, done)
+    (folder / "rows").rename(out)
+    shutil.rmtree(folder)
+    return out
+
+
+def _claim(
+    folder: Path,
+    out: Path,
+    model: LensModel,
+    paths: list[str],
+    options: dict[str, Any],
+) -> None:
+    """Makes the folder, or finds the one that a killed run of the same call left."""
+    weights = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        weights.update(name.encode())
+        weights.update(value.detach().cpu().contiguous().numpy().tobytes())
+    request = {
+        "weights": weights.hexdigest(),
+        "classes": list(model.classes),
+        "images": hashlib.sha256("\0".join(paths).encode()).hexdigest(),
+        **options,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / "request.json"
+    if record.exists():
+        found = json.loads(record.read_text())
+        different = [key for key in request if found.get(key) != request[key]]
+        if different:
+            raise FileExistsError(
+                f"{folder} holds the unfinished {out.name} of a call with other "
+                f"{', '.join(different)}: repeat that call, or remove the folder"
+            )
+    _replace_json(record, request)
+
+
+def _replace_json(path: Path, content: dict[str, Any]) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content))
+    temporary.replace(path)
+
+
+def _rows(batch: Batch, classes: tuple[str, ...]) -> list[dict[str, Any]]:
+    good = zip(
+        batch.logits.softmax(1).tolist(),
+        [classes[i] for i in batch.logits.argmax(1).tolist()],
+        batch.notes,
+        strict=True,
+    )
+    rows = []
+    for path, error in zip(batch.names, batch.errors, strict=True):
+        values: Sequence[float | None] = [None] * len(classes)
+        label: str | None = None
+        notes: list[str] = []
+        if error is None:
+            values, label, notes = next(good)
+        rows.append(
+            {
+                "path": path,
+                "label": label,
+                **dict(zip(classes, values, strict=True)),
+                "notes": "; ".join(notes),
+                "error": error,
+            }
+        )
+    return rows
+
+
+def _cell(value: Any) -> Any:
+    return f"{value:.7g}" if isinstance(value, float) else value
+
+
+def _write_parquet(
+    path: Path, rows: Iterator[list[dict[str, Any]]], classes: tuple[str, ...]
+) -> None:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ImportError(
+            "writing Parquet needs pyarrow: pip install 'lensequiv[parquet]'"
+        ) from error
+    text = pyarrow.string()
+    schema = pyarrow.schema(
+        [("path", text), ("label", text)]
+        + [(name, pyarrow.float32()) for name in classes]
+        + [("notes", text), ("error", text)]
+    )
+    waiting: list[dict[str, Any]] = []
+    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+        for batch in rows:
+            waiting += batch
+            if len(waiting) >= _ROW_GROUP:
+                writer.write_table(pyarrow.Table.from_pylist(waiting, schema))
+                waiting = []
+        writer.write_table(pyarrow.Table.from_pylist(waiting, schema))

@@ -1,0 +1,263 @@
+"""Predictions batch by batch and into files: equal to `predict`, whole or absent."""
+
+import csv
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+import torch
+
+import lensequiv
+from lensequiv import prediction as prediction_module
+from lensequiv import streaming
+from lensequiv.data import ImageError, sample_paths
+from lensequiv.models import InputSizes, LensModel
+
+PATHS = [str(p) for p in sample_paths()]
+COLUMNS = ["path", "label", "no", "sphere", "vort", "notes", "error"]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return lensequiv.from_pretrained("c8-modelF")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Ten images under names that sort, and their paths."""
+    paths = []
+    for i, path in enumerate(PATHS[:10]):
+        paths.append(tmp_path / "in" / f"{i}.npy")
+        paths[-1].parent.mkdir(exist_ok=True)
+        np.save(paths[-1], np.load(path))
+    return paths
+
+
+def read_csv(path):
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+# Batch by batch
+
+
+def test_iter_predict_is_predict(model):
+    whole = model.predict(PATHS)
+    parts = list(lensequiv.iter_predict(model, PATHS, batch_size=5))
+    assert [len(p) for p in parts] == [5, 5, 2]
+    torch.testing.assert_close(torch.cat([p.logits for p in parts]), whole.logits)
+    assert [x for p in parts for x in p.paths] == PATHS
+    assert [x for p in parts for x in p.labels] == whole.labels
+    rest = list(lensequiv.iter_predict(model, PATHS, batch_size=5, start=7))
+    torch.testing.assert_close(rest[0].logits, whole.logits[7:])
+
+
+def test_reading_stays_ahead_but_bounded(model, monkeypatch):
+    read = []
+
+    def counting(path, **kwargs):
+        read.append(path)
+        return lensequiv.data.read_image(PATHS[0])
+
+    monkeypatch.setattr(prediction_module, "read_image", counting)
+    many = PATHS * 20
+    batches = lensequiv.iter_predict(model, many, batch_size=4)
+    assert read == []
+    next(batches)
+    assert len(read) <= 12  # this batch and two more
+    next(batches)
+    assert len(read) <= 16
+    batches.close()
+    assert len(read) < 20
+    assert torch.get_num_threads() >= 1
+
+
+def test_workers_do_not_matter(model):
+    one = model.predict(PATHS, workers=1)
+    assert torch.equal(one.logits, model.predict(PATHS, workers=3).logits)
+    with pytest.raises(ValueError, match="workers=0"):
+        model.predict(PATHS, workers=0)
+
+
+def test_threads_setting_is_left_alone(model):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        model.predict(PATHS[:2])
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_bf16_is_close_and_asked_for(model):
+    exact, fast = model.predict(PATHS), model.predict(PATHS, precision="bf16")
+    assert not torch.equal(exact.logits, fast.logits)
+    assert (exact.probabilities - fast.probabilities).abs().max() < 0.1
+    assert exact.labels == fast.labels
+    with pytest.raises(ValueError, match="precision='int8'"):
+        model.predict(PATHS, precision="int8")
+
+
+class Other(LensModel):
+    """A model without a plain form."""
+
+    def __init__(self):
+        super().__init__(1, 3, InputSizes(129, 1, 129))
+        self.head = torch.nn.Linear(129, 3)
+        self.norm = torch.nn.BatchNorm2d(1)
+
+    def _features(self, x):
+        return self.norm(x)
+
+    def _pool(self, features):
+        return features.mean((1, 2))
+
+    def __deepcopy__(self, memo):
+        copy = Other()
+        copy.load_state_dict(self.state_dict())
+        return copy
+
+
+def test_models_without_a_plain_form():
+    model = Other().train()
+    found = model.predict(PATHS)
+    assert model.training
+    model.eval()
+    torch.testing.assert_close(found.logits, model.predict(PATHS).logits)
+    assert int(model.norm.num_batches_tracked) == 0
+    with pytest.raises(NotImplementedError):
+        model.predict(PATHS, precision="bf16")
+
+
+# Into files
+
+
+def test_csv(model, folder, tmp_path):
+    out = lensequiv.predict_to_file(
+        model, tmp_path / "in", tmp_path / "deep" / "out.csv", 4, progress=False
+    )
+    rows, expected = read_csv(out), model.predict(folder)
+    assert list(rows[0]) == COLUMNS
+    assert [row["path"] for row in rows] == [str(p) for p in folder]
+    assert [row["label"] for row in rows] == expected.labels
+    found = [[float(row[c]) for c in model.classes] for row in rows]
+    np.testing.assert_allclose(found, expected.probabilities, rtol=1e-5, atol=1e-6)
+    assert [row["notes"] for row in rows] == ["; ".join(n) for n in expected.notes]
+    assert all(row["error"] == "" for row in rows)
+    assert [p.name for p in out.parent.iterdir()] == ["out.csv"]
+
+
+def test_parquet(model, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(streaming, "_ROW_GROUP", 6)
+    out = lensequiv.predict_to_file(
+        model, folder, tmp_path / "out.parquet", 4, progress=False
+    )
+    table = pyarrow.parquet.read_table(out)
+    assert table.column_names == COLUMNS
+    assert pyarrow.parquet.ParquetFile(out).num_row_groups == 2
+    expected = model.predict(folder)
+    assert table["label"].to_pylist() == expected.labels
+    np.testing.assert_allclose(
+        table["vort"].to_numpy(), expected.probabilities[:, 2], rtol=1e-5, atol=1e-6
+    )
+    assert table["error"].to_pylist() == [None] * 10
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_damaged_files_can_be_skipped(model, folder, tmp_path, ending):
+    folder[3].write_bytes(b"no image")
+    out = tmp_path / f"out.{ending}"
+    with pytest.raises(ImageError, match=r"3\.npy"):
+        lensequiv.predict_to_file(model, folder, out, 4, progress=False)
+    assert not out.exists()
+    lensequiv.predict_to_file(model, folder, out, 4, progress=False, on_error="skip")
+    rows = (
+        read_csv(out)
+        if ending == "csv"
+        else pyarrow.parquet.read_table(out).to_pylist()
+    )
+    assert len(rows) == 10
+    assert "3.npy is not an NPY file" in rows[3]["error"]
+    assert not rows[3]["label"] and not rows[3]["vort"]
+    assert sum(bool(row["error"]) for row in rows) == 1
+    expected = model.predict(folder[4:])
+    assert [row["label"] for row in rows[4:]] == expected.labels
+
+
+def test_all_files_damaged(model, folder, tmp_path):
+    for path in folder:
+        path.write_bytes(b"no image")
+    out = tmp_path / "out.csv"
+    lensequiv.predict_to_file(model, folder, out, 4, progress=False, on_error="skip")
+    assert all(row["error"] for row in read_csv(out))
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_killed_and_started_again(model, folder, tmp_path, after, monkeypatch):
+    expected = lensequiv.predict_to_file(
+        model, folder, tmp_path / "whole.csv", 4, progress=False
+    )
+    out = tmp_path / "out.csv"
+    code = f"""
+import os, lensequiv
+from lensequiv import streaming
+rows, made = streaming._rows, []
+def dying(*args):
+    if len(made) == {after}:
+        os._exit(9)
+    made.append(1)
+    return rows(*args)
+streaming._rows = dying
+model = lensequiv.from_pretrained("c8-modelF")
+lensequiv.predict_to_file(model, {str(tmp_path / "in")!r}, {str(out)!r}, 4)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == 9
+    assert not out.exists()
+    waiting = tmp_path / ".out.csv.unfinished"
+    with (waiting / "rows").open("a") as stream:
+        stream.write("in/8.npy,half a r")  # as a kill within a write leaves it
+    read = []
+
+    def counting(path, **kwargs):
+        read.append(path)
+        return lensequiv.data.read_image(path)
+
+    monkeypatch.setattr(prediction_module, "read_image", counting)
+    lensequiv.predict_to_file(model, tmp_path / "in", out, 4, progress=False)
+    assert len(read) == 10 - 4 * after
+    assert out.read_bytes() == expected.read_bytes()
+    assert not waiting.exists()
+
+
+def test_another_call_does_not_mix_in(model, folder, tmp_path):
+    out = tmp_path / "out.csv"
+    folder[9].write_bytes(b"no image")
+    with pytest.raises(ImageError):
+        lensequiv.predict_to_file(model, folder, out, 4, progress=False)
+    other = lensequiv.from_pretrained("c8-modelJ")
+    for arguments, what in (
+        ((other, folder), "weights"),
+        ((model, folder[:9]), "images"),
+    ):
+        with pytest.raises(FileExistsError, match=f"with other {what}"):
+            lensequiv.predict_to_file(*arguments, out, 4, progress=False)
+    np.save(folder[9], np.load(PATHS[9]))
+    lensequiv.predict_to_file(model, folder, out, 4, progress=False)
+    assert len(read_csv(out)) == 10
+
+
+def test_bad_arguments(model, folder, tmp_path):
+    (tmp_path / "mine.csv").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"mine\.csv exists"):
+        lensequiv.predict_to_file(model, folder, tmp_path / "mine.csv")
+    assert (tmp_path / "mine.csv").read_text() == "mine"
+    with pytest.raises(ValueError, match="on_error='ignore'"):
+        lensequiv.predict_to_file(
+            model, folder, tmp_path / "out.csv", on_error="ignore"
+        )
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        lensequiv.predict_to_file(model, "nowhere", tmp_path / "out.csv")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "mine.csv"]
