@@ -7,7 +7,8 @@ What is mended, and how:
 * Slow import: sympy (differential operators) and scipy.stats (one initialisation)
   are loaded when something asks for them.
 * Slow construction: `R2Conv` here initialises with a vectorised form of e2cnn's
-  `generalized_he_init`, or not at all.
+  `generalized_he_init`, or not at all, and gives its weights no names (e2cnn writes a
+  string for each: four million for the 2021 D8 network).
 * State dict that depends on the mode: filters and bases, which follow from the
   weights and the architecture, are not saved.
 * Bases shared between models: every `R2Conv` owns its basis tensors, so casting or
@@ -24,9 +25,10 @@ import math
 import sys
 import types
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -139,8 +141,47 @@ def _mend_numpy2() -> None:
             cls.__hash__ = basis_hash
 
 
+class _Unnamed:
+    """As many names of weights as a basis needs, none of them written."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+
+_unnamed = ContextVar("_unnamed", default=False)
+
+
+def _mend_names() -> None:
+    blocks = e2cnn.nn.modules.r2_conv.basisexpansion_blocks
+    name_all = blocks._compute_attrs_and_ids
+
+    def names(in_type: Any, out_type: Any, modules: dict[Any, Any]) -> Any:
+        if not _unnamed.get():
+            return name_all(in_type, out_type, modules)
+        inputs = Counter(r.name for r in in_type.representations)
+        outputs = Counter(r.name for r in out_type.representations)
+        return {
+            (i, o): _Unnamed(inputs[i] * outputs[o] * module.dimension())
+            for (i, o), module in modules.items()
+        }
+
+    def dimension(self: Any) -> int:
+        ends = (end for _, end in self._weights_ranges.values())
+        return max(ends, default=0)
+
+    blocks._compute_attrs_and_ids = names
+    blocks.BlocksBasisExpansion.dimension = dimension
+
+
 _mend_diffops()
 _mend_numpy2()
+_mend_names()
 
 
 def parse_group(name: str) -> GSpace:
@@ -195,9 +236,17 @@ class R2Conv(e2cnn.nn.R2Conv):  # type: ignore[misc]
         initialize: bool = True,
         **kwargs: Any,
     ) -> None:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="indexing with dtype torch.uint8")
-            super().__init__(in_type, out_type, kernel_size, initialize=False, **kwargs)
+        token = _unnamed.set(True)
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings(
+                    "ignore", message="indexing with dtype torch.uint8"
+                )
+                super().__init__(
+                    in_type, out_type, kernel_size, initialize=False, **kwargs
+                )
+        finally:
+            _unnamed.reset(token)
         self._own_basis()
         _forget_buffers(self, self._basisexpansion)
         if initialize:

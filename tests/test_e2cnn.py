@@ -353,3 +353,21 @@ def test_sympy_and_scipy_stats_work_when_asked_for(after_e2cnn):
 def test_sympy_imported_before_is_kept():
     code = "import sympy; import lensequiv._e2cnn, sys; print(sympy is sys.modules[{}])"
     assert run(code.format("'sympy'")) == ["True"]
+
+
+@pytest.mark.parametrize("group", ["c4", "d4"])
+def test_weights_are_counted_without_names(group):
+    """Ours writes no names, e2cnn's own layers keep theirs; all else is equal."""
+    space = parse_group(group)
+    mixed = FieldType(space, 2 * [space.regular_repr] + [space.trivial_repr])
+    ours = R2Conv(mixed, mixed, 3, initialize=False)
+    theirs = e2cnn.nn.R2Conv(mixed, mixed, 3, initialize=False)
+    assert ours.weights.shape == theirs.weights.shape
+    assert ours.basisexpansion.dimension() == theirs.basisexpansion.dimension()
+    names = theirs.basisexpansion.get_basis_names()
+    assert len(set(names)) == len(theirs.weights)
+    assert ours.basisexpansion.get_basis_names() == []
+    weights = torch.randn_like(ours.weights)
+    for layer in (ours, theirs):
+        layer.weights.data.copy_(weights)
+    assert torch.equal(ours.expand_parameters()[0], theirs.expand_parameters()[0])

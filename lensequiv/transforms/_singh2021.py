@@ -69,7 +69,20 @@ class _Singh2021(nn.Module):
             msg = f"expected 1 <= size <= padded, found size {size}, padded {padded}"
             raise ValueError(msg)
         self.size, self.padded = size, padded
-        self.steps = nn.Sequential()
+
+    @property
+    def steps(self) -> nn.Sequential:
+        """The steps, for one image; made, and torchvision imported, on first use."""
+        if "_steps" not in self._modules:
+            self._steps = self._build()
+        return self._steps
+
+    def _build(self) -> nn.Sequential:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        """All steps in their order, with their parameters."""
+        return f"{type(self).__name__}({self.steps!r})"
 
     def forward(self, image: Tensor) -> Tensor:
         """Apply all steps to one image or, independently, to each of several.
@@ -176,18 +189,21 @@ class Singh2021Train(_Singh2021):
             raise ValueError(f"expected upsample of at least 1, found {upsample}")
         if not 0 <= degrees <= 180:
             raise ValueError(f"expected degrees from 0 to 180, found {degrees}")
-        from torchvision.transforms import v2
-
         self.upsample = upsample
         self.degrees = float(degrees)
         self.generator = generator
-        self.steps = nn.Sequential(
+
+    def _build(self) -> nn.Sequential:
+        from torchvision.transforms import v2
+
+        missing = self.padded - self.size
+        return nn.Sequential(
             MaxToUint8(),
-            v2.RandomCrop(size),
-            v2.Pad([0, 0, padded - size, padded - size]),
-            v2.Resize([upsample * padded] * 2),
+            v2.RandomCrop(self.size),
+            v2.Pad([0, 0, missing, missing]),
+            v2.Resize([self.upsample * self.padded] * 2),
             v2.RandomRotation(self.degrees, v2.InterpolationMode.BILINEAR),
-            v2.Resize([padded] * 2),
+            v2.Resize([self.padded] * 2),
             Uint8ToUnit(),
         )
 
@@ -209,11 +225,14 @@ class Singh2021Eval(_Singh2021):
 
     def __init__(self, size: int = 128, padded: int = 129) -> None:
         super().__init__(size, padded)
+
+    def _build(self) -> nn.Sequential:
         from torchvision.transforms import v2
 
-        self.steps = nn.Sequential(
+        missing = self.padded - self.size
+        return nn.Sequential(
             MaxToUint8(),
-            v2.CenterCrop(size),
-            v2.Pad([0, 0, padded - size, padded - size]),
+            v2.CenterCrop(self.size),
+            v2.Pad([0, 0, missing, missing]),
             Uint8ToUnit(),
         )
