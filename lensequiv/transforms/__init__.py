@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from lensequiv.transforms._augment import RandomPose
+from lensequiv.transforms._augment import RandomPose, rotate
 from lensequiv.transforms._normalise import CropAndScale
 from lensequiv.transforms._singh2021 import Singh2021Eval, Singh2021Train
 
@@ -18,6 +18,7 @@ __all__ = [
     "Singh2021Eval",
     "Singh2021Train",
     "preprocessing_from_config",
+    "rotate",
 ]
 
 

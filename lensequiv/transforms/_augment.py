@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["RandomPose"]
+__all__ = ["RandomPose", "rotate"]
 
 
 class RandomPose(nn.Module):
@@ -43,34 +43,80 @@ class RandomPose(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps (N, C, H, W) of any real dtype to (N, C, size, size) float32."""
-        n, height, width = images.shape[0], images.shape[-2], images.shape[-1]
+        n = len(images)
         turns = torch.randint(4, (n,)) * (math.pi / 2)
         off_grid = (torch.rand(n) < self.rotate) * torch.rand(n) * (math.pi / 2)
         flips = torch.randint(2, (n,)) * 2.0 - 1.0
         shifts = torch.randint(-self.shift, self.shift + 1, (2, n, 1)).float()
-        cos, sin = (
-            torch.cos(turns + off_grid)[:, None],
-            torch.sin(turns + off_grid)[:, None],
-        )
-        steps = torch.arange(self.size) - float(self.size // 2)
-        x, y = steps + shifts[0], steps + shifts[1]
-        # grid_sample counts from -1 to 1 between the outer edges of the frame. The
-        # centre is a pixel, so that turns by 90 degrees hit pixels.
-        centre_x, centre_y = (width - 1) // 2 + 0.5, (height - 1) // 2 + 0.5
-        scale_x, scale_y = flips[:, None] * (2 / width), 2 / height
-        # Sums of a row and a column, so nothing of full size is made but the grid.
-        grid = torch.empty(n, self.size, self.size, 2)
-        row, column = cos * x * scale_x + (centre_x * 2 / width - 1), -sin * y * scale_x
-        torch.add(row[:, None, :], column[:, :, None], out=grid[..., 0])
-        row, column = sin * x * scale_y + (centre_y * 2 / height - 1), cos * y * scale_y
-        torch.add(row[:, None, :], column[:, :, None], out=grid[..., 1])
-        return F.grid_sample(
-            images.float(),
-            grid.to(images.device),
-            padding_mode="reflection",
-            align_corners=False,
-        )
+        return _resample(images, turns + off_grid, flips, shifts, self.size)
 
     def extra_repr(self) -> str:
         """The parameters, for printing."""
         return f"size={self.size}, shift={self.shift}, rotate={self.rotate}"
+
+
+def rotate(images: Tensor, degrees: Tensor | float, size: int = 129) -> Tensor:
+    """Turns images about their central pixel and crops them, on whole batches.
+
+    With bilinear interpolation: nearer to a lens rendered at that angle than the 2021
+    chain (up three times, bilinear turn, down three times), and no farther than bicubic
+    interpolation (`benchmarks/transforms.py`).
+
+    Args:
+        images: (N, C, H, W) of any real dtype.
+        degrees: Anticlockwise where row 0 is at the bottom, like the `rotation` of
+            `lensequiv.simulation.simulate`; one for all or (N,).
+        size: Side of the result in pixels, odd.
+
+    Returns:
+        (N, C, size, size) float32. Pixels from beyond the frame are reflected into it.
+
+    Raises:
+        ValueError: `size` is even.
+    """
+    if size < 1 or size % 2 == 0:
+        raise ValueError(f"size={size}: expected an odd number of pixels")
+    n = len(images)
+    angle = -torch.deg2rad(torch.as_tensor(degrees, dtype=torch.float32))
+    return _resample(images, angle.expand(n), torch.ones(n), torch.zeros(2, n, 1), size)
+
+
+def _resample(
+    images: Tensor,
+    angle: Tensor,
+    flips: Tensor,
+    shifts: Tensor,
+    size: int,
+) -> Tensor:
+    """Samples images at turned, mirrored and shifted pixels.
+
+    Args:
+        images: (N, C, H, W).
+        angle: (N,) of the pixels sampled, in radians.
+        flips: (N,) -1 for a mirror image along x, else 1.
+        shifts: (2, N, 1) of the pixels sampled, along x and y.
+        size: Side of the result.
+
+    Returns:
+        (N, C, size, size) float32.
+    """
+    height, width = images.shape[-2:]
+    cos, sin = torch.cos(angle)[:, None], torch.sin(angle)[:, None]
+    steps = torch.arange(size) - float(size // 2)
+    x, y = steps + shifts[0], steps + shifts[1]
+    # grid_sample counts from -1 to 1 between the outer edges of the frame. The centre
+    # is a pixel, so that turns by 90 degrees hit pixels.
+    centre_x, centre_y = (width - 1) // 2 + 0.5, (height - 1) // 2 + 0.5
+    scale_x, scale_y = flips[:, None] * (2 / width), 2 / height
+    # Sums of a row and a column, so nothing of full size is made but the grid.
+    grid = torch.empty(len(images), size, size, 2)
+    row, column = cos * x * scale_x + (centre_x * 2 / width - 1), -sin * y * scale_x
+    torch.add(row[:, None, :], column[:, :, None], out=grid[..., 0])
+    row, column = sin * x * scale_y + (centre_y * 2 / height - 1), cos * y * scale_y
+    torch.add(row[:, None, :], column[:, :, None], out=grid[..., 1])
+    return F.grid_sample(
+        images.float(),
+        grid.to(images.device),
+        padding_mode="reflection",
+        align_corners=False,
+    )
