@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from operator import index
 
 import numpy as np
@@ -21,8 +23,8 @@ __all__ = ["Simulation", "iter_blocks", "simulate"]
 
 # Lenses of one class drawn from one random stream. Changing it changes every image.
 BLOCK = 64
-# Images that are made and handed on together.
-_TASK = 64
+# Images that are handed on together, and that a worker makes at a time.
+_TASK, _PIECE = 64, 16
 # Rays traced together: few enough for the processor's cache.
 _RAYS = 720_000
 
@@ -156,13 +158,13 @@ def simulate_range(
     straight = recipe.substructure[recipe.classes[label]].straight
     together = max(1, _RAYS // (recipe.pixels * recipe.supersampling) ** 2)
     images = torch.empty(stop - start, recipe.pixels, recipe.pixels)
-    for i in range(0, stop - start, together):
-        chunk = {name: value[i : i + together] for name, value in lens.items()}
-        used = int((chunk["mass"] > 0).sum(1).amax()) if chunk["mass"].numel() else 0
+    # Lenses with as many masses go together, so that few places are empty.
+    used = torch.from_numpy((parameters["mass"] > 0).sum(1))
+    for places in used.argsort(stable=True).split(together):
+        chunk = {name: value[places.to(device)] for name, value in lens.items()}
         for name in ("mass_x", "mass_y", "mass_theta2"):
-            chunk[name] = chunk[name][:, :used]
-        images[i : i + together] = render(chunk, recipe, straight=straight)
-
+            chunk[name] = chunk[name][:, : int(used[places].amax())]
+        images[places] = render(chunk, recipe, straight=straight).cpu()
     if noise:
         for image, index, exposure in zip(
             images.numpy(), range(start, stop), parameters["exposure"], strict=True
@@ -214,31 +216,39 @@ def iter_blocks(
     if workers < 1:
         raise ValueError(f"workers={workers}: expected at least 1")
 
-    def task(first: int) -> tuple[Tensor, Arrays]:
+    def piece(first: int) -> tuple[Tensor, Arrays]:
+        last = min(first + _PIECE, n)
         return simulate_range(
             recipe,
             label,
             seed,
             first,
-            min(first + _TASK, n),
+            last,
             rotation=rotation,
             noise=noise,
             device=device,
         )
 
     keep_memory()
-    starts = range(start, n, _TASK)
-    window = 4 * workers  # bounds what waits in memory
+    pieces = iter(range(start, n, _PIECE))
+    pending: deque[Future[tuple[Tensor, Arrays]]] = deque()
+    pool = ThreadPoolExecutor(workers, initializer=lambda: torch.set_num_threads(1))
     try:
-        with ThreadPoolExecutor(
-            workers, initializer=lambda: torch.set_num_threads(1)
-        ) as pool:
-            for first in range(0, len(starts), window):
-                now = starts[first : first + window]
-                tasks = [pool.submit(task, s) for s in now]
-                for s, done in zip(now, tasks, strict=True):
-                    yield s, *done.result()
+        for first in range(start, n, _TASK):
+            # This task's pieces, and enough to keep all workers busy meanwhile.
+            wanted = _TASK // _PIECE + 2 * workers
+            pending.extend(
+                pool.submit(piece, p) for p in islice(pieces, wanted - len(pending))
+            )
+            count = -(-min(_TASK, n - first) // _PIECE)
+            done = [pending.popleft().result() for _ in range(count)]
+            yield (
+                first,
+                torch.cat([images for images, _ in done]),
+                {name: stack([p[name] for _, p in done]) for name in done[0][1]},
+            )
     finally:
+        pool.shutdown(cancel_futures=True)
         # What a worker sets for itself is also the default of threads to come.
         torch.set_num_threads(threads)
 
