@@ -8,7 +8,7 @@ when row 0 is drawn at the bottom. Lengths are in arcsec.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,22 @@ _CORE = 1e-10  # arcsec: keeps a ray through the centre finite
 _SOFTENING = 1e-10  # arcsec^2: keeps a ray through a point mass finite
 _NEAR = 8.0  # spacings of a line of masses, within which they are summed one by one
 _NEAR_ELEMENTS = 2**21  # bounds the memory of that sum
+
+
+@cache
+def check_extra() -> None:
+    """Requires what the extra `sim` installs.
+
+    Raises:
+        ImportError: astropy or caustics is missing.
+    """
+    try:
+        import astropy.cosmology  # noqa: F401
+        import caustics.lenses.func  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"simulating needs {error.name}: pip install 'lensequiv[sim]'"
+        ) from error
 
 
 def mass_to_arcsec2(

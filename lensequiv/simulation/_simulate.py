@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lensequiv.simulation._physics import mass_to_arcsec2, render
+from lensequiv.simulation._physics import check_extra, mass_to_arcsec2, render
 from lensequiv.simulation.recipes import Recipe, get_recipe
 from lensequiv.simulation.substructure import Range
 
@@ -145,6 +145,7 @@ def simulate_range(
     Returns:
         (stop - start, pixels, pixels) float32 counts and their parameters.
     """
+    check_extra()
     parts = []
     for block in range(start // BLOCK, -(-stop // BLOCK)):
         drawn = draw(recipe, label, np.random.default_rng([seed, label, block]))
@@ -321,6 +322,7 @@ def simulate(
         Images, labels and parameters.
 
     Raises:
+        ImportError: The extra `sim` is not installed.
         ValueError: Unknown recipe, or n or seed out of range.
     """
     from tqdm.auto import tqdm

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import lensequiv
+from lensequiv.simulation._physics import check_extra
 from lensequiv.simulation._simulate import (
     Arrays,
     checked_request,
@@ -77,6 +78,7 @@ def write_class_folders(
     Raises:
         FileExistsError: `out` exists, or an unfinished set of other images is in its
             place, or another process is writing it.
+        ImportError: The extra `sim` is not installed.
         ValueError: Unknown recipe, or n or seed out of range.
     """
     recipe, out = get_recipe(recipe), Path(out)
@@ -134,7 +136,7 @@ def write_hdf5(
     Raises:
         FileExistsError: `out` exists, or an unfinished set of other images is in its
             place, or another process is writing it.
-        ImportError: h5py is not installed.
+        ImportError: h5py or the extra `sim` is not installed.
         ValueError: Unknown recipe, or n or seed out of range.
     """
     try:
@@ -241,6 +243,7 @@ def _unfinished(
     from filelock import FileLock, Timeout
 
     n, seed = checked_request(n, seed, at_least=len(recipe.classes))
+    check_extra()
     manifest = {
         "recipe": recipe.describe(),
         "images": n,

@@ -302,3 +302,23 @@ def test_progress_and_workers(tmp_path, capsys):
     for name in ("no", "sphere", "vort"):
         a, b = (np.load(tmp_path / x / name / "0.npy") for x in "ab")
         np.testing.assert_array_equal(a, b)
+
+
+@WRITERS
+@pytest.mark.parametrize("missing", ["caustics", "astropy"])
+def test_missing_extra_is_named_before_anything_is_written(tmp_path, write, missing):
+    code = f"""
+import sys
+sys.modules[{missing!r}] = None
+from lensequiv.simulation import {write.__name__}
+try:
+    {write.__name__}("modelF", 3, {str(tmp_path / "set.h5")!r}, seed=0)
+except ImportError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    assert f"needs {missing}" in done.stdout
+    assert "pip install 'lensequiv[sim]'" in done.stdout
+    assert list(tmp_path.iterdir()) == []
