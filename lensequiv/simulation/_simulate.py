@@ -26,7 +26,7 @@ BLOCK = 64
 # Images that are handed on together, and that a worker makes at a time.
 _TASK, _PIECE = 64, 16
 # Rays traced together: few enough for the processor's cache.
-_RAYS = 720_000
+_RAYS = 360_000
 
 Arrays = dict[str, NDArray[np.float64]]
 
