@@ -28,7 +28,7 @@ _ARCSEC = 180 * 3600 / math.pi
 _MASS_TO_ARCSEC2 = 4 * _GM_SUN / _C**2 / _MPC * _ARCSEC**2
 
 _CORE = 1e-10  # arcsec: keeps a ray through the centre finite
-_SOFTENING = 1e-10  # arcsec^2: keeps a ray through a point mass finite
+_SOFTENING = 1e-16  # arcsec^2: keeps a ray through a point mass finite
 _NEAR = 8.0  # spacings of a line of masses, within which they are summed one by one
 _NEAR_ELEMENTS = 2**21  # bounds the memory of that sum
 

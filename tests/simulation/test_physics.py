@@ -3,9 +3,8 @@
 What was measured when these tests were written (lenstronomy 1.14), over eight lenses
 of each class and recipe: images differ by up to 1e-6 of their peak, near point masses
 too. Deflections in float64 differ by up to 1e-6 of their length farther than 0.02
-arcsec from every point mass. Nearer, the
-softening of 1e-10 arcsec^2 is the whole difference: 1e-5 at 0.003 arcsec, 3e-4 at
-0.0006 arcsec. In float32, rounding adds 1e-5 arcsec (2e-4 pixels) at most.
+arcsec from every point mass; the softening of 1e-16 arcsec^2 matters within 1e-6 arcsec
+of one. In float32, rounding adds 1e-5 arcsec (2e-4 pixels) at most.
 """
 
 import math
