@@ -44,12 +44,13 @@ def image_statistics(images: Tensor) -> dict[str, Tensor]:
     across = (images[..., 1:] - images[..., :-1]).flatten(2)
     down = (images[..., 1:, :] - images[..., :-1, :]).flatten(2)
     steps = torch.cat([across, down], 2).abs()
-    middle = (steps.shape[2] - 1) // 2  # the lower median, as torch's
+    # The lower median, as torch's.
+    (noise,) = order_statistics(steps, [(steps.shape[2] - 1) // 2])
     values = {
         "centre": images[..., centre].mean(2),
         "edge": images[..., edge].mean(2),
         "maximum": pixels.amax(2),
-        "noise": order_statistics(steps, (middle, middle))[0].squeeze(2) / 0.954,
+        "noise": noise.squeeze(2) / 0.954,
         "extent": (pixels > 0.1).float().mean(2),
     }
     return {name: value.amax(1) for name, value in values.items()}

@@ -35,6 +35,26 @@ class Mask(nn.Module):
         return x * self.mask
 
 
+def banded_matrix(kernel: Tensor, size: int, stride: int, padding: int) -> Tensor:
+    """A filter along one axis, with zeros around the map, as a matrix.
+
+    Args:
+        kernel: (taps,).
+        size: Side of the map.
+        stride: Every how many pixels the result is wanted.
+        padding: Zeros before and after the map.
+
+    Returns:
+        (result, size) in the dtype and on the device of `kernel`.
+    """
+    taps, device = len(kernel), kernel.device
+    count = (size + 2 * padding - taps) // stride + 1
+    first = torch.arange(count, device=device) * stride - padding
+    tap = torch.arange(size, device=device) - first[:, None]
+    weight = kernel[tap.clamp(0, taps - 1)]
+    return torch.where((tap >= 0) & (tap < taps), weight, torch.zeros_like(weight))
+
+
 class Blur(nn.Module):
     """A separable filter with zero padding on every channel.
 
@@ -54,18 +74,12 @@ class Blur(nn.Module):
         self.register_buffer("kernel", torch.tensor(kernel), persistent=False)
         self.stride, self.padding = stride, padding
 
-    def _matrix(self, size: int, like: Tensor) -> Tensor:
-        taps = len(self.kernel)
-        count = (size + 2 * self.padding - taps) // self.stride + 1
-        first = torch.arange(count, device=like.device) * self.stride - self.padding
-        tap = torch.arange(size, device=like.device) - first[:, None]
-        weight = self.kernel[tap.clamp(0, taps - 1)]
-        zero = torch.zeros_like(weight)
-        return torch.where((tap >= 0) & (tap < taps), weight, zero).to(like.dtype)
-
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to (N, C, h, w)."""
-        rows, columns = self._matrix(x.shape[2], x), self._matrix(x.shape[3], x)
+        rows, columns = (
+            banded_matrix(self.kernel, size, self.stride, self.padding).to(x.dtype)
+            for size in x.shape[2:]
+        )
         return torch.matmul(torch.matmul(rows, x), columns.T)
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import os
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lensequiv._threads import ahead
 from lensequiv.data import as_images, find_images, read_image
 from lensequiv.domain import OutOfDomainWarning, unlike
 from lensequiv.models import LensModel
@@ -125,9 +125,9 @@ def predict(
         ValueError: An image does not fit the model, or another argument is out of
             range.
     """
-    source = _source(x, hdu)
+    source = source_of(x, hdu)
     parts = list(
-        _batches(model, source, batch_size, 0, progress, workers, precision, "raise")
+        batches(model, source, batch_size, 0, progress, workers, precision, "raise")
     )
     notes = [note for part in parts for note in part.notes]
     _warn(source.names, notes)
@@ -167,8 +167,8 @@ def iter_predict(
         ImageError: See `predict`.
         ValueError: See `predict`.
     """
-    source = _source(x, hdu)
-    parts = _batches(
+    source = source_of(x, hdu)
+    parts = batches(
         model, source, batch_size, start, progress, workers, precision, "raise"
     )
     for part in parts:
@@ -178,7 +178,7 @@ def iter_predict(
 
 
 @dataclass(frozen=True)
-class _Source:
+class Source:
     """Named images, read one by one."""
 
     names: Sequence[str]
@@ -203,37 +203,19 @@ class Batch:
     notes: list[list[str]]
 
 
-def _source(x: Images, hdu: int | str | None) -> _Source:
+def source_of(x: Images, hdu: int | str | None) -> Source:
     if _is_paths(x):
         paths = resolve_paths(x)
-        return _Source(
+        return Source(
             paths, lambda i: torch.from_numpy(read_image(paths[i], hdu=hdu)), paths
         )
     stack = as_images(x)  # type: ignore[arg-type]  # TypeGuard has no else branch
-    return _Source([f"x[{i}]" for i in range(len(stack))], lambda i: stack[i], None)
+    return Source([f"x[{i}]" for i in range(len(stack))], lambda i: stack[i], None)
 
 
-def path_batches(
+def batches(
     model: LensModel,
-    paths: list[str],
-    batch_size: int,
-    start: int,
-    hdu: int | str | None,
-    progress: bool,
-    workers: int | None,
-    precision: str,
-    on_error: str,
-) -> Iterator[Batch]:
-    """Batches of files from the `start`-th on, as `predict_to_file` needs them."""
-    source = _source(paths, hdu)
-    return _batches(
-        model, source, batch_size, start, progress, workers, precision, on_error
-    )
-
-
-def _batches(
-    model: LensModel,
-    source: _Source,
+    source: Source,
     batch_size: int,
     start: int,
     progress: bool,
@@ -241,13 +223,30 @@ def _batches(
     precision: str,
     on_error: str,
 ) -> Iterator[Batch]:
-    """Reads ahead in threads, classifies in this one."""
+    """Reads ahead in threads, classifies in this one.
+
+    Args:
+        model: See `predict`.
+        source: What to read.
+        batch_size: See `predict`.
+        start: Index of the first image.
+        progress: See `predict`.
+        workers: See `predict`.
+        precision: See `predict`.
+        on_error: `"raise"`, or `"skip"` to note in the batch what cannot be used.
+
+    Yields:
+        The images in order.
+
+    Raises:
+        ImageError: See `predict`.
+        ValueError: See `predict`.
+    """
     from tqdm.auto import tqdm
 
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: expected a positive integer")
-    threads = torch.get_num_threads()
-    workers = min(threads, 4) if workers is None else workers
+    workers = min(torch.get_num_threads(), 4) if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers={workers}: expected a positive integer")
     network = _network(model, precision)
@@ -265,29 +264,19 @@ def _batches(
 
     total = len(source.names)
     bar = tqdm(total=total, initial=start, unit="img", delay=2, disable=not progress)
-    pending: deque[Future[tuple[Tensor, list[str]] | Exception]] = deque()
-    following = iter(range(start, total))
-    pool = ThreadPoolExecutor(workers, initializer=lambda: torch.set_num_threads(1))
-    try:
+    # While one batch is in the network, the two after it are read.
+    ready = ahead(prepare, range(start, total), workers, 2 * batch_size + 1)
+    with bar, closing(ready):
         for first in range(start, total, batch_size):
-            # This batch and the two after it.
-            for i in islice(following, 3 * batch_size - len(pending)):
-                pending.append(pool.submit(prepare, i))
-            names = list(source.names[first : first + batch_size])
-            ready = [pending.popleft().result() for _ in names]
-            good = [item for item in ready if not isinstance(item, Exception)]
+            batch = list(islice(ready, batch_size))
+            good = [item for item in batch if not isinstance(item, Exception)]
             yield Batch(
-                names=names,
-                errors=[str(r) if isinstance(r, Exception) else None for r in ready],
+                names=list(source.names[first : first + batch_size]),
+                errors=[str(i) if isinstance(i, Exception) else None for i in batch],
                 logits=_classify(network, [image for image, _ in good], device, model),
                 notes=[note for _, note in good],
             )
-            bar.update(len(names))
-    finally:
-        pool.shutdown(cancel_futures=True)
-        bar.close()
-        # What a worker sets for itself is also the default of threads to come.
-        torch.set_num_threads(threads)
+            bar.update(len(batch))
 
 
 def _network(model: LensModel, precision: str) -> nn.Module:

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from lensequiv._files import write_atomically
 from lensequiv.models import LensModel
-from lensequiv.prediction import Batch, PathLike, path_batches, resolve_paths
+from lensequiv.prediction import Batch, PathLike, batches, source_of
 
 __all__ = ["predict_to_file"]
 
@@ -65,15 +66,15 @@ def predict_to_file(
     out = Path(out)
     if out.exists():
         raise FileExistsError(f"{out} exists: choose a new name, or remove it first")
-    paths = resolve_paths(x)
+    source = source_of(x, hdu)
 
     def rows(start: int) -> Iterator[list[dict[str, Any]]]:
-        options = (batch_size, start, hdu, progress, workers, precision, on_error)
-        for batch in path_batches(model, paths, *options):
+        options = (batch_size, start, progress, workers, precision, on_error)
+        for batch in batches(model, source, *options):
             yield _rows(batch, model.classes)
 
     folder = out.with_name(f".{out.name}.unfinished")
-    _claim(folder, out, model, paths, {"precision": precision, "hdu": hdu})
+    _claim(folder, out, model, source.names, {"precision": precision, "hdu": hdu})
     if out.suffix == ".parquet":
         _write_parquet(folder / "rows", rows(0), model.classes)
     else:
@@ -101,7 +102,7 @@ def _claim(
     folder: Path,
     out: Path,
     model: LensModel,
-    paths: list[str],
+    paths: Sequence[str],
     options: dict[str, Any],
 ) -> None:
     """Makes the folder, or finds the one that a killed run of the same call left."""
@@ -129,9 +130,8 @@ def _claim(
 
 
 def _replace_json(path: Path, content: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content))
-    temporary.replace(path)
+    # After every batch: it has to survive a kill, not a power failure.
+    write_atomically(path, json.dumps(content).encode(), sync=False)
 
 
 def _rows(batch: Batch, classes: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lensequiv._e2cnn import FieldType, R2Conv
+from lensequiv.plain import banded_matrix
 
 __all__ = ["AntialiasedPool", "FieldNorm", "LocalContrast", "SteerableConv"]
 
@@ -96,13 +97,8 @@ class _Banded(nn.Module):
     def _matrix(self, size: int, like: Tensor) -> Tensor:
         key = (size, like.device, like.dtype)
         if key not in self._matrices:
-            radius = len(self.kernel) // 2
-            matrix = torch.zeros(-(-size // self.stride), size, dtype=torch.float64)
-            for row in range(matrix.shape[0]):
-                for i, value in enumerate(self.kernel):
-                    column = row * self.stride + i - radius
-                    if 0 <= column < size:
-                        matrix[row, column] = value
+            kernel = torch.tensor(self.kernel, dtype=torch.float64)
+            matrix = banded_matrix(kernel, size, self.stride, len(kernel) // 2)
             with torch.inference_mode(False):  # they may serve training later
                 self._matrices[key] = matrix.to(like.device, like.dtype, copy=True)
         return self._matrices[key]

@@ -10,6 +10,7 @@ from typing import Any
 
 from safetensors.torch import save
 
+from lensequiv._files import write_atomically
 from lensequiv.models import LensModel
 from lensequiv.pretrained._card import model_card
 from lensequiv.pretrained._format import (
@@ -17,7 +18,6 @@ from lensequiv.pretrained._format import (
     CONFIG,
     FORMAT,
     WEIGHTS,
-    write_atomically,
 )
 
 __all__ = ["save_pretrained"]

@@ -8,11 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from lensequiv.simulation._simulate import (
-    checked_request,
-    keep_memory,
-    simulate_range,
-)
+from lensequiv.simulation._simulate import checked_request, simulate_range
 from lensequiv.simulation.recipes import Recipe, get_recipe
 
 __all__ = ["SimulatedLenses"]
@@ -95,7 +91,6 @@ class SimulatedLenses(IterableDataset[tuple[Tensor, Tensor]]):
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Simulates the batches of this worker, in order."""
-        keep_memory()
         worker = get_worker_info()
         skip, step = (worker.id, worker.num_workers) if worker else (0, 1)
         for index in range(self.first + skip, self.batches, step):

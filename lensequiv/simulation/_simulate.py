@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lensequiv._threads import ahead
 from lensequiv.simulation._physics import check_extra, mass_to_arcsec2, render
 from lensequiv.simulation.recipes import Recipe, get_recipe
 from lensequiv.simulation.substructure import Range
@@ -146,6 +146,7 @@ def simulate_range(
         (stop - start, pixels, pixels) float32 counts and their parameters.
     """
     check_extra()
+    keep_memory()
     parts = []
     for block in range(start // BLOCK, -(-stop // BLOCK)):
         drawn = draw(recipe, label, np.random.default_rng([seed, label, block]))
@@ -212,8 +213,7 @@ def iter_blocks(
         ValueError: `workers` is below 1.
     """
     recipe = get_recipe(recipe)
-    threads = torch.get_num_threads()
-    workers = threads if workers is None else workers
+    workers = torch.get_num_threads() if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers={workers}: expected at least 1")
 
@@ -230,28 +230,17 @@ def iter_blocks(
             device=device,
         )
 
-    keep_memory()
-    pieces = iter(range(start, n, _PIECE))
-    pending: deque[Future[tuple[Tensor, Arrays]]] = deque()
-    pool = ThreadPoolExecutor(workers, initializer=lambda: torch.set_num_threads(1))
-    try:
+    # One task's pieces, and enough to keep all workers busy meanwhile.
+    waiting = _TASK // _PIECE + 2 * workers
+    pieces = ahead(piece, range(start, n, _PIECE), workers, waiting)
+    with closing(pieces):
         for first in range(start, n, _TASK):
-            # This task's pieces, and enough to keep all workers busy meanwhile.
-            wanted = _TASK // _PIECE + 2 * workers
-            pending.extend(
-                pool.submit(piece, p) for p in islice(pieces, wanted - len(pending))
-            )
-            count = -(-min(_TASK, n - first) // _PIECE)
-            done = [pending.popleft().result() for _ in range(count)]
+            done = list(islice(pieces, _TASK // _PIECE))
             yield (
                 first,
                 torch.cat([images for images, _ in done]),
                 {name: stack([p[name] for _, p in done]) for name in done[0][1]},
             )
-    finally:
-        pool.shutdown(cancel_futures=True)
-        # What a worker sets for itself is also the default of threads to come.
-        torch.set_num_threads(threads)
 
 
 @cache

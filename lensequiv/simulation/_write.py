@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import lensequiv
+from lensequiv._files import write_atomically
 from lensequiv.simulation._physics import check_extra
 from lensequiv.simulation._simulate import (
     Arrays,
@@ -92,9 +94,11 @@ def write_class_folders(
                 (folder / name).mkdir(exist_ok=True)
                 lines = []
                 for i, image in enumerate(stored_form(images, recipe), start):
-                    np.save(folder / name / f"{i}.npy", image)
-                    digest = hashlib.sha256((folder / name / f"{i}.npy").read_bytes())
-                    lines.append(f"{digest.hexdigest()}  {name}/{i}.npy\n")
+                    content = io.BytesIO()
+                    np.save(content, image)
+                    (folder / name / f"{i}.npy").write_bytes(content.getbuffer())
+                    digest = hashlib.sha256(content.getbuffer()).hexdigest()
+                    lines.append(f"{digest}  {name}/{i}.npy\n")
                 sums.writelines(lines)
                 sums.flush()
         total = hashlib.sha256((folder / _SUMS).read_bytes()).hexdigest()
@@ -293,6 +297,4 @@ def _whole_lines(path: Path) -> list[str]:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    temporary.replace(path)
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())

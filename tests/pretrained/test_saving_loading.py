@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import lensequiv
+from lensequiv import _files
 from lensequiv.pretrained import _format
 
 X = torch.rand(2, 1, 129, 129)
@@ -167,7 +168,7 @@ def test_swapped_weights_are_refused(tmp_path, saved):
 
 def test_interrupted_save_leaves_the_old_files_or_a_refusal(saved, shaken, monkeypatch):
     folder, model = saved
-    original = _format.write_atomically
+    original = _files.write_atomically
     written = []
 
     def fail_at_config(path, content):
@@ -186,14 +187,14 @@ def test_interrupted_save_leaves_the_old_files_or_a_refusal(saved, shaken, monke
 
 def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file"
-    _format.write_atomically(path, b"old")
+    _files.write_atomically(path, b"old")
 
     def no_space(_):
         raise OSError("no space")
 
     monkeypatch.setattr("os.fsync", no_space)
     with pytest.raises(OSError, match="no space"):
-        _format.write_atomically(path, b"new")
+        _files.write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
