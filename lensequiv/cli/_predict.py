@@ -1,4 +1,4 @@
-"""The `lensequiv` command."""
+"""`lensequiv predict`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import argparse
 import csv
 import json
 import sys
-import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lensequiv import __version__
+from lensequiv.cli._types import Commands
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,25 +17,11 @@ if TYPE_CHECKING:
 
     from lensequiv import Prediction
 
-__all__ = ["main"]
+__all__ = ["add"]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="lensequiv", description="Dark-matter substructure in lensing images."
-    )
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    listing = commands.add_parser("list", help="models and trained weights")
-    listing.add_argument("pattern", nargs="?", default="*", help="for instance 'c8*'")
-    listing.set_defaults(run=_list)
-
-    info = commands.add_parser("info", help="what is known about a trained weight")
-    info.add_argument("name")
-    info.add_argument("--json", action="store_true", help="the whole config")
-    info.set_defaults(run=_info)
-
+def add(commands: Commands) -> None:
+    """Adds the subcommand."""
     predict = commands.add_parser("predict", help="classify images")
     predict.add_argument("paths", nargs="*", metavar="PATH", help="images or folders")
     predict.add_argument(
@@ -71,42 +55,6 @@ def _parser() -> argparse.ArgumentParser:
         help="classify the bundled simulated samples with all bundled weights",
     )
     predict.set_defaults(run=_predict)
-
-    simulate = commands.add_parser("simulate", help="make a data set (extra: sim)")
-    simulate.add_argument(
-        "recipe", help="modelF, modelJ, deeplensesim1, deeplensesim2 or deeplensesim3"
-    )
-    simulate.add_argument(
-        "out", type=Path, metavar="OUT", help="folder to make, or file (.h5)"
-    )
-    simulate.add_argument("--images", type=int, required=True, metavar="N")
-    simulate.add_argument("--seed", type=int, required=True, metavar="S")
-    simulate.add_argument("--workers", type=int, help="threads (default: all)")
-    simulate.set_defaults(run=_simulate)
-    return parser
-
-
-def _list(args: argparse.Namespace) -> None:
-    from lensequiv import list_models, list_pretrained, pretrained_info
-
-    print("models (lensequiv.create_model):")
-    for name in list_models(args.pattern):
-        print(f"  {name}")
-    print("trained weights (lensequiv.from_pretrained):")
-    for name in list_pretrained(args.pattern):
-        test = pretrained_info(name)["info"]["metrics"]["test"]
-        print(
-            f"  {name}  test AUC {test['auc_micro']:.4f}, "
-            f"accuracy {100 * test['accuracy']:.1f} %"
-        )
-
-
-def _info(args: argparse.Namespace) -> None:
-    from lensequiv import pretrained_info
-    from lensequiv.pretrained import model_card
-
-    config = pretrained_info(args.name)
-    print(json.dumps(config, indent=2) if args.json else model_card(config))
 
 
 def _predict(args: argparse.Namespace) -> None:
@@ -250,45 +198,3 @@ def _print_rows(rows: list[dict[str, Any]], form: str) -> None:
 
 def _cell(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def _simulate(args: argparse.Namespace) -> None:
-    from lensequiv.simulation import write_class_folders, write_hdf5
-
-    is_file = args.out.suffix.lower() in (".h5", ".hdf5")
-    write = write_hdf5 if is_file else write_class_folders
-    out = write(
-        args.recipe, args.images, args.out, seed=args.seed, workers=args.workers
-    )
-    print(f"{args.images} images in {out}")
-
-
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"warning: {message}", file=sys.stderr)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line.
-
-    Args:
-        argv: Arguments; those of the process if None.
-
-    Returns:
-        0, or 1 after printing what was wrong with the input.
-    """
-    args = _parser().parse_args(argv)
-    with warnings.catch_warnings():
-        from lensequiv.domain import OutOfDomainWarning
-
-        warnings.simplefilter("always", OutOfDomainWarning)
-        warnings.showwarning = _show_warning
-        try:
-            args.run(args)
-        except (OSError, ValueError, ImportError) as error:
-            print(f"lensequiv {args.command}: {error}", file=sys.stderr)
-            return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,55 @@
+"""The `lensequiv` command: a module for each subcommand."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from lensequiv import __version__
+from lensequiv.cli import _info, _list, _predict, _simulate
+
+__all__ = ["main"]
+
+# Each adds its parser, with the function to run as the default `run`.
+_COMMANDS = (_list, _info, _predict, _simulate)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lensequiv", description="Dark-matter substructure in lensing images."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in _COMMANDS:
+        command.add(commands)
+    return parser
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        argv: Arguments; those of the process if None.
+
+    Returns:
+        0, or 1 after printing what was wrong with the input.
+    """
+    args = _parser().parse_args(argv)
+    with warnings.catch_warnings():
+        from lensequiv.domain import OutOfDomainWarning
+
+        warnings.simplefilter("always", OutOfDomainWarning)
+        warnings.showwarning = _show_warning
+        try:
+            args.run(args)
+        except (OSError, ValueError, ImportError) as error:
+            print(f"lensequiv {args.command}: {error}", file=sys.stderr)
+            return 1
+    return 0
