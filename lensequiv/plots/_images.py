@@ -1,14 +1,15 @@
-"""Pictures (extra `plots`)."""
+"""Images: with what a model says about them, and samples of simulated sets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lensequiv.plots._style import COLOURS, draw_image, figure_class
 from lensequiv.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -17,20 +18,6 @@ if TYPE_CHECKING:
     from lensequiv.simulation import Simulation
 
 __all__ = ["plot_predictions", "plot_samples"]
-
-# Okabe and Ito's colours, distinguishable with any colour vision.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-
-
-def _figure_class() -> type[Figure]:
-    # Not pyplot: a figure of our own needs no display and no global state.
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "plots need matplotlib: pip install 'lensequiv[plots]'"
-        ) from error
-    return Figure
 
 
 def plot_predictions(
@@ -60,21 +47,21 @@ def plot_predictions(
     """
     if len(images) != len(prediction):
         raise ValueError(f"{len(images)} images, but {len(prediction)} predictions")
-    figure_class = _figure_class()
+    make = figure_class()
     titles = _titles(prediction)
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
-    figure = figure_class(figsize=(2.1 * columns, 2.9 * rows), layout="constrained")
+    figure = make(figsize=(2.1 * columns, 2.9 * rows), layout="constrained")
     grid = figure.add_gridspec(2 * rows, columns, height_ratios=[3, 1] * rows)
     for i, image in enumerate(images):
         row, column = divmod(i, columns)
         panel = figure.add_subplot(grid[2 * row, column])
-        _draw_image(panel, np.atleast_3d(image.T).T[0], pixel_scale)
+        draw_image(panel, np.atleast_3d(image.T).T[0], pixel_scale)
         panel.set_title(titles[i][-28:], fontsize=8)
         bars = figure.add_subplot(grid[2 * row + 1, column])
         values = prediction.probabilities[i].numpy()
         classes = prediction.classes
-        colours = [_COLOURS[k % len(_COLOURS)] for k in range(len(classes))]
+        colours = [COLOURS[k % len(COLOURS)] for k in range(len(classes))]
         bars.barh(classes, values, color=colours)
         for k, value in enumerate(values):
             bars.text(1.02, k, f"{value:.2f}", va="center", fontsize=7)
@@ -108,10 +95,10 @@ def plot_samples(
     """
     if not simulations:
         raise ValueError("simulations is empty; expected at least one")
-    figure_class = _figure_class()
+    make = figure_class()
     columns = each * max(len(s.classes) for s in simulations)
     rows = len(simulations)
-    figure = figure_class(figsize=(1.7 * columns, 2.0 * rows), layout="constrained")
+    figure = make(figsize=(1.7 * columns, 2.0 * rows), layout="constrained")
     for row, simulation in enumerate(simulations):
         for label, name in enumerate(simulation.classes):
             images = simulation.images[simulation.labels == label][:each].numpy()
@@ -123,7 +110,7 @@ def plot_samples(
             for i, image in enumerate(images):
                 position = row * columns + label * each + i + 1
                 panel = figure.add_subplot(rows, columns, position)
-                _draw_image(panel, image, simulation.recipe.pixel_scale)
+                draw_image(panel, image, simulation.recipe.pixel_scale)
                 panel.set_title(f"{simulation.recipe.name}: {name}", fontsize=7)
     if path is not None:
         figure.savefig(path, dpi=80)
@@ -139,19 +126,3 @@ def _titles(prediction: Prediction) -> list[str]:
     if len(set(stems)) == len(stems):
         return stems
     return ["/".join(path.parts[-2:]) for path in paths]
-
-
-def _draw_image(panel: Any, image: NDArray[np.float32], scale: float | None) -> None:
-    low, high = np.quantile(image, [0.25, 0.999])
-    shown = np.sqrt(np.clip((image - low) / (high - low), 0, 1))
-    extent = None
-    if scale is not None:
-        height, width = image.shape
-        half = width * scale / 2, height * scale / 2
-        extent = (-half[0], half[0], -half[1], half[1])
-    panel.imshow(shown, cmap="magma", origin="lower", extent=extent)
-    if scale is None:
-        panel.set(xticks=[], yticks=[])
-    else:
-        panel.tick_params(labelsize=6)
-        panel.set_xlabel("arcsec", fontsize=7, labelpad=0)
