@@ -17,7 +17,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 
 
 def figure_class() -> type[Figure]:
-    """matplotlib's `Figure`; not pyplot: no display and no global state.
+    """Matplotlib's `Figure`; not pyplot: no display and no global state.
 
     Raises:
         ImportError: matplotlib is not installed.
