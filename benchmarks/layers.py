@@ -1,4 +1,4 @@
-"""lensequiv's layers beside the e2cnn layers they equal, and a step beside its parts.
+"""lensequiv's layers beside the e2cnn layers they equal.
 
     python benchmarks/layers.py [--quick] [--json FILE]
 
@@ -16,10 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from e2cnn.nn.init import generalized_he_init
 
-import lensequiv
 from lensequiv._e2cnn import (
     FieldType,
     GeometricTensor,
@@ -29,7 +27,7 @@ from lensequiv._e2cnn import (
     he_init_std,
     parse_group,
 )
-from lensequiv.models.layers import AntialiasedPool, FieldNorm, SteerableConv
+from lensequiv.models.layers import AntialiasedPool, FieldNorm
 
 Side = Callable[[], object]
 
@@ -78,42 +76,6 @@ def layer_sides(shape: tuple[int, int, int, int]) -> dict[str, dict[str, Side]]:
     }
 
 
-def step_sides(size: int, batch: int) -> dict[str, Side]:
-    """A training step of c8, and its convolutions alone."""
-    model = lensequiv.create_model("c8")
-    optimizer = torch.optim.AdamW(model.parameters())
-    x, labels = torch.randn(batch, 1, size, size), torch.randint(3, (batch,))
-    bare: list[Side] = []
-
-    def record(conv: SteerableConv, args: tuple[torch.Tensor], y: torch.Tensor) -> None:
-        # The stem's input is the image: no gradient is needed for it.
-        image = args[0].detach().bfloat16().requires_grad_(args[0].shape[1] > 1)
-        weight = conv.filters()[0].detach().bfloat16().requires_grad_()
-        grad = torch.randn_like(y)
-        wanted = [t for t in (image, weight) if t.requires_grad]
-
-        def one() -> object:
-            out = F.conv2d(image, weight, None, conv.stride, conv.padding)
-            return torch.autograd.grad(out, wanted, grad)
-
-        bare.append(one)
-
-    convs = [m for m in model.modules() if isinstance(m, SteerableConv)]
-    hooks = [conv.register_forward_hook(record) for conv in convs]
-
-    def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = model(x)
-        F.cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        optimizer.zero_grad()
-
-    step()
-    for hook in hooks:
-        hook.remove()
-    return {"training step": step, "its convolutions": lambda: [one() for one in bare]}
-
-
 def init_sides() -> dict[str, Side]:
     """Initialisation of one layer of the 2021 C4 network."""
     space = parse_group("c4")
@@ -135,8 +97,6 @@ def main() -> None:
     groups: dict[str, dict[str, Side]] = {}
     for shape in ((64, 64, 33, 33), (64, 96, 17, 17)):
         groups |= layer_sides(shape)
-    for size in (97, 129):
-        groups[f"c8, batch of 64, {size} pixels, bf16"] = step_sides(size, 64)
     groups["initialisation, 48 -> 48 fields of C4, 5 x 5"] = init_sides()
     results = {}
     for title, sides in groups.items():

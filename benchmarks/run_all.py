@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 SCRIPTS = (
-    "import_and_load",
+    "load",
     "predict",
+    "train_step",
     "layers",
+    "growth",
     "transforms",
     "simulation",
     "data",

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
+from lensequiv.models._recompute import recomputed
 from lensequiv.transforms import CropAndScale, Preprocessing
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from lensequiv.prediction import Images, Prediction
 
 __all__ = ["InputSizes", "LensModel"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ class LensModel(nn.Module):
         self.preprocess: Preprocessing = CropAndScale(self.input_size, tuple(keep))
         self.weights_info: Mapping[str, Any] = {}
         self._frozen = False
+        self._recompute = False
 
     def _features(self, x: Tensor) -> Tensor:
         raise NotImplementedError
@@ -208,6 +213,26 @@ class LensModel(nn.Module):
         self._set_body_gradients(True)
         return self.train(self.training)
 
+    def set_grad_checkpointing(self, enable: bool = True) -> LensModel:
+        """Trades time for memory in training: activations are recomputed going back.
+
+        Of every block only the input is kept. Gradients, batch-norm statistics and
+        random numbers are those of ordinary training. `benchmarks/train_step.py` shows
+        what it saves and costs.
+
+        Returns:
+            The model itself.
+        """
+        self._recompute = enable
+        return self
+
+    def _step(self, layer: nn.Module, x: T) -> T:
+        """A layer of the body, checkpointed if so wanted."""
+        if self._recompute and torch.is_grad_enabled():
+            return recomputed(layer, x)
+        y: T = layer(x)
+        return y
+
     def _set_body_gradients(self, value: bool) -> None:
         for name, parameter in self.named_parameters():
             if not name.startswith("head."):
@@ -244,6 +269,7 @@ class LensModel(nn.Module):
             "preprocess": self.preprocess,
             "weights_info": self.weights_info,
             "_frozen": self._frozen,
+            "_recompute": self._recompute,
         }
         flags = {k: p.requires_grad for k, p in self.named_parameters()}
         return rebuild, (

@@ -52,7 +52,7 @@ class ResNet18(LensModel):
 
     def _features(self, x: Tensor) -> Tensor:
         for name in _LAYERS:
-            x = getattr(self, name)(x)
+            x = self._step(getattr(self, name), x)
         return x
 
     def _plain_layers(self, layers: PlainLayers) -> None:

@@ -104,9 +104,9 @@ class Singh2021(LensModel):
     def _features(self, x: Tensor) -> Tensor:
         field = GeometricTensor(x, self.input_type)
         for i in range(1, 7):
-            field = getattr(self, f"block{i}")(field)
+            field = self._step(getattr(self, f"block{i}"), field)
             if i % 2 == 0:
-                field = getattr(self, f"pool{i // 2}")(field)
+                field = self._step(getattr(self, f"pool{i // 2}"), field)
         tensor: Tensor = field.tensor
         return tensor
 

@@ -133,7 +133,9 @@ class SteerableCNN(LensModel):
     def _features(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             contrast = self.contrast(x)
-        features: Tensor = self.blocks(self.stem(contrast))
+        features: Tensor = self._step(self.stem, contrast)
+        for block in self.blocks:
+            features = self._step(block, features)
         return features
 
     def _plain_layers(self, layers: PlainLayers) -> None:
