@@ -146,12 +146,16 @@ def _training(info: Mapping[str, Any]) -> list[str]:
 
 
 def weights_table(configs: Mapping[str, Mapping[str, Any]]) -> str:
-    """Markdown rows with the scores of weights, as the README shows them.
+    """A Markdown table with the scores of weights, as README and docs show them.
 
     Args:
         configs: Content of `config.json` by the weight's name.
     """
-    rows = []
+    rows = [
+        "| weight | test AUC (micro) | accuracy | AUC, rotated at random "
+        "| images seen, minutes on two cores |",
+        "|---|---|---|---|---|",
+    ]
     for name, config in configs.items():
         info = config["info"]
         upright, rotated = info["metrics"]["test"], info["metrics"]["test_rotated"]

@@ -15,7 +15,9 @@ __all__ = ["SimulatedLenses"]
 
 
 class SimulatedLenses(IterableDataset[tuple[Tensor, Tensor]]):
-    """Batches of fresh lenses, for a `DataLoader` with `batch_size=None`.
+    """Batches of fresh lenses.
+
+    For a `DataLoader` that makes no batches of its own::
 
         loader = DataLoader(
             SimulatedLenses("modelJ", batches=6000, batch_size=64, seed=1),

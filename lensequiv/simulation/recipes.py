@@ -41,7 +41,7 @@ def _classes_of_2021() -> Mapping[str, Substructure]:
 class Recipe:
     """A simulated data set; a pair of numbers is the range of a uniform draw.
 
-    Derive your own with `dataclasses.replace`:
+    Derive your own with `dataclasses.replace`::
 
         replace(model_f, name="mine", noise=PoissonSky(50.0))
         replace(model_f, name="steep", substructure=dict(
