@@ -9,7 +9,7 @@ hold the network in its plain form, take one after the other, classify its image
 write their rows, those of `lensequiv.predict_to_file`, to `OUT/part-*.parquet`.
 
 A killed worker is replaced and its chunk repeated. A killed run goes on when the same
-command is given again. Many machines need the same paths and packages: docs/survey.md.
+command is given again. For many machines see docs/survey.md.
 """
 
 from __future__ import annotations
@@ -113,10 +113,13 @@ def cut(
         For each chunk its `part` (the file to write), its number of `images`, and
         either their `paths` or `file`, `start` and `stop`.
     """
-    tables: list[Path] = []
-    for path in (Path(path).absolute() for path in inputs):
-        found = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-        tables += [p for p in found if p.suffix == ".parquet"]
+    given = [Path(path).absolute() for path in inputs]
+    found = [
+        list(path.rglob("*.parquet")) if path.is_dir() else [path] for path in given
+    ]
+    tables = [p for some in found for p in sorted(some) if p.suffix == ".parquet"]
+    if tables and len(tables) != sum(max(1, len(some)) for some in found):
+        raise ValueError("Parquet files beside other input: give one or the other")
     chunks: list[dict[str, Any]] = []
     for table in tables:
         rows = count_cutouts(table, image, name)
@@ -124,10 +127,11 @@ def cut(
             j = min(i + size, rows)
             chunks.append({"file": str(table), "start": i, "stop": j, "images": j - i})
     if not tables:
-        paths = resolve_paths([Path(path).absolute() for path in inputs])
-        for i in range(0, len(paths), size):
-            some = paths[i : i + size]
-            chunks.append({"paths": some, "images": len(some)})
+        paths = resolve_paths(given)
+        parts = [paths[i : i + size] for i in range(0, len(paths), size)]
+        chunks = [{"paths": part, "images": len(part)} for part in parts]
+    if not chunks:
+        raise ValueError("the input holds no images")
     return [{"part": f"part-{i:07d}.parquet", **c} for i, c in enumerate(chunks)]
 
 
@@ -163,25 +167,30 @@ def survey(
             weights or options.
         FileNotFoundError: A path does not exist.
         ImageError: A folder holds no images, or a Parquet file not these columns.
-        ValueError: A number is out of range.
+        ValueError: A number is out of range, `out` is in the input, or kinds are mixed.
     """
     defaults = {"batch_size": 64, "precision": "fp32", "hdu": None}
     options = {**defaults, "image": "image", "name": "id", **options}
     size, out = options["batch_size"], Path(out).absolute()
     if min(size, chunk) < 1 or chunk % size:
         raise ValueError(f"chunk={chunk}: expected a multiple of batch_size={size}")
+    if any(out.is_relative_to(Path(path).absolute()) for path in inputs):
+        raise ValueError(f"{out} is within the input: choose another place")
     chunks = cut(inputs, chunk, options["image"], options["name"])
     listed = [json.dumps(item) for item in chunks]
     record = out / "_request.json"  # readers of Parquet folders leave out _*
     if out.exists() and not record.exists() and any(out.iterdir()):
         raise FileExistsError(f"{out} is not empty: choose a new name")
     claim(record, out, request_of(model, listed, {"chunk": chunk, **options}))
-    remove_leftovers(out)
+    for path in out.glob(
+        ".part-*"
+    ):  # attempts and half-written parts of killed workers
+        path.unlink(missing_ok=True)
     done = {path.name for path in out.glob("part-*.parquet")}
     todo = [i for i, item in enumerate(chunks) if item["part"] not in done]
     total = sum(item["images"] for item in chunks)
-    rest = sum(chunks[i]["images"] for i in todo)
-    bar = tqdm(total=total, initial=total - rest, unit="img", disable=not progress)
+    bar = tqdm(total=total, unit="img", disable=not progress)
+    bar.update(total - sum(chunks[i]["images"] for i in todo))
     DataContext.get_current().enable_progress_bars = False
     stored = ray.put(model)  # held by this name: an actor may have to be restarted
     if todo:
@@ -199,18 +208,11 @@ def survey(
             ),
             num_cpus=cpus,
         )
-        with bar:
-            for result in results.iter_batches(batch_size=None):
-                bar.update(int(result["images"].sum()))
-    remove_leftovers(out)
+        for result in results.iter_batches(batch_size=None):
+            bar.update(int(result["images"].sum()))
+    bar.close()
     finish(out, [item["part"] for item in chunks], total)
     return out
-
-
-def remove_leftovers(out: Path) -> None:
-    """Removes what killed workers left: half-written parts and counts of attempts."""
-    for path in out.glob(".part-*"):
-        path.unlink(missing_ok=True)
 
 
 def finish(out: Path, parts: list[str], total: int) -> None:
@@ -229,7 +231,7 @@ def main() -> None:
     p.add_argument("inputs", nargs="+", metavar="PATH")
     p.add_argument("--weights", required=True, help="name or folder")
     p.add_argument("--out", required=True, type=Path, help="folder to make")
-    p.add_argument("--address", help="of a Ray cluster, or auto; else this machine")
+    p.add_argument("--address", default="local", help="of a Ray cluster, or auto")
     p.add_argument("--actors", type=int, help="default: as many as there are cores for")
     p.add_argument("--cpus", type=int, default=1, help="cores for each actor")
     p.add_argument("--batch-size", type=int, default=64)

@@ -239,8 +239,22 @@ def test_refusals(survey, model, folder, tmp_path):
         ValueError, match="chunk=5: expected a multiple of batch_size=2"
     ):
         survey.survey(model, [folder], tmp_path / "out", batch_size=2, chunk=5)
-    with pytest.raises(FileExistsError, match="in is not empty"):
-        survey.survey(model, [folder], folder)
+    with pytest.raises(FileExistsError, match="tmp is not empty"):
+        (tmp_path / "tmp" / "a").mkdir(parents=True)
+        survey.survey(model, [folder], tmp_path / "tmp")
+    with pytest.raises(ValueError, match="out is within the input"):
+        survey.survey(model, [folder], folder / "out")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        survey.survey(model, [tmp_path / "nowhere"], tmp_path / "out")
+    empty = pa.table({"image": pa.array([], pa.binary()), "id": pa.array([], "int64")})
+    pq.write_table(empty, tmp_path / "empty.parquet")
+    for inputs, found in (
+        ([folder, tmp_path / "empty.parquet"], "give one or the other"),
+        ([folder / "0.npy", tmp_path / "empty.parquet"], "give one or the other"),
+        ([tmp_path / "empty.parquet"], "holds no images"),
+    ):
+        with pytest.raises(ValueError, match=found):
+            survey.survey(model, inputs, tmp_path / "out")
     with pytest.raises(ImageError, match=r"x\.parquet cannot be read as Parquet"):
         (tmp_path / "x.parquet").write_bytes(b"no")
         survey.survey(model, [tmp_path / "x.parquet"], tmp_path / "out")
