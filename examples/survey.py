@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -189,8 +188,8 @@ def survey(
     done = {path.name for path in out.glob("part-*.parquet")}
     todo = [i for i, item in enumerate(chunks) if item["part"] not in done]
     total = sum(item["images"] for item in chunks)
-    bar = tqdm(total=total, unit="img", disable=not progress)
-    bar.update(total - sum(chunks[i]["images"] for i in todo))
+    rest = sum(chunks[i]["images"] for i in todo)
+    bar = tqdm(total=total, initial=total - rest, unit="img", disable=not progress)
     DataContext.get_current().enable_progress_bars = False
     stored = ray.put(model)  # held by this name: an actor may have to be restarted
     if todo:
@@ -243,7 +242,7 @@ def main() -> None:
     model = lensequiv.from_pretrained(options.pop("weights"))
     ray.init(address=options.pop("address"), include_dashboard=False)
     out = survey(model, options.pop("inputs"), progress=True, **options)
-    print(f"written to {out}", file=sys.stderr)
+    print(f"written to {out}")
 
 
 if __name__ == "__main__":
