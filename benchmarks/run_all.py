@@ -17,6 +17,7 @@ SCRIPTS = (
     "transforms",
     "simulation",
     "data",
+    "survey",
 )
 
 

@@ -222,6 +222,7 @@ def batches(
     workers: int | None,
     precision: str,
     on_error: str,
+    network: nn.Module | None = None,
 ) -> Iterator[Batch]:
     """Reads ahead in threads, classifies in this one.
 
@@ -234,6 +235,7 @@ def batches(
         workers: See `predict`.
         precision: See `predict`.
         on_error: `"raise"`, or `"skip"` to note in the batch what cannot be used.
+        network: What `network_of` made for an earlier call; made anew if None.
 
     Yields:
         The images in order.
@@ -249,7 +251,8 @@ def batches(
     workers = min(torch.get_num_threads(), 4) if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers={workers}: expected a positive integer")
-    network = _network(model, precision)
+    if network is None:
+        network = network_of(model, precision)
     device = next(model.parameters()).device
     statistics = model.weights_info.get("image_statistics", {})
 
@@ -279,8 +282,13 @@ def batches(
             bar.update(len(batch))
 
 
-def _network(model: LensModel, precision: str) -> nn.Module:
-    """The plain form where there is one, else the model's copy in evaluation mode."""
+def network_of(model: LensModel, precision: str) -> nn.Module:
+    """The plain form where there is one, else the model's copy in evaluation mode.
+
+    Raises:
+        NotImplementedError: There is no plain form, and `precision` asks for one.
+        ValueError: `precision` is neither `"fp32"` nor `"bf16"`.
+    """
     if precision not in ("fp32", "bf16"):
         raise ValueError(f"precision={precision!r}: expected 'fp32' or 'bf16'")
     try:

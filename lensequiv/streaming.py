@@ -6,13 +6,16 @@ import csv
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lensequiv._files import write_atomically
 from lensequiv.models import LensModel
 from lensequiv.prediction import Batch, PathLike, batches, source_of
+
+if TYPE_CHECKING:
+    import pyarrow
 
 __all__ = ["predict_to_file"]
 
@@ -71,10 +74,11 @@ def predict_to_file(
     def rows(start: int) -> Iterator[list[dict[str, Any]]]:
         options = (batch_size, start, progress, workers, precision, on_error)
         for batch in batches(model, source, *options):
-            yield _rows(batch, model.classes)
+            yield rows_of(batch, model.classes)
 
     folder = out.with_name(f".{out.name}.unfinished")
-    _claim(folder, out, model, source.names, {"precision": precision, "hdu": hdu})
+    request = request_of(model, source.names, {"precision": precision, "hdu": hdu})
+    claim(folder / "request.json", out, request)
     if out.suffix == ".parquet":
         _write_parquet(folder / "rows", rows(0), model.classes)
     else:
@@ -98,43 +102,61 @@ def predict_to_file(
     return out
 
 
-def _claim(
-    folder: Path,
-    out: Path,
-    model: LensModel,
-    paths: Sequence[str],
-    options: dict[str, Any],
-) -> None:
-    """Makes the folder, or finds the one that a killed run of the same call left."""
+def request_of(
+    model: LensModel, names: Sequence[str], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What decides the rows of an output: weights, classes, images, options.
+
+    Args:
+        model: Its weights enter as a SHA-256.
+        names: What the images are called, in order; enter as a SHA-256, too.
+        options: Taken as they are.
+
+    Returns:
+        The request, JSON-able if the options are.
+    """
     weights = hashlib.sha256()
     for name, value in model.state_dict().items():
         weights.update(name.encode())
         weights.update(value.detach().cpu().contiguous().numpy().tobytes())
-    request = {
+    return {
         "weights": weights.hexdigest(),
         "classes": list(model.classes),
-        "images": hashlib.sha256("\0".join(paths).encode()).hexdigest(),
+        "images": hashlib.sha256("\0".join(names).encode()).hexdigest(),
         **options,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    record = folder / "request.json"
+
+
+def claim(record: Path, out: Path, request: Mapping[str, Any]) -> None:
+    """Records a request, or finds the record that a killed run of it left.
+
+    Args:
+        record: The file; the folder around it is made and holds what was begun.
+        out: What is to be made, for the message.
+        request: As `request_of` returns.
+
+    Raises:
+        FileExistsError: The record is of another request.
+    """
+    record.parent.mkdir(parents=True, exist_ok=True)
     if record.exists():
         found = json.loads(record.read_text())
         different = [key for key in request if found.get(key) != request[key]]
         if different:
             raise FileExistsError(
-                f"{folder} holds the unfinished {out.name} of a call with other "
+                f"{record.parent} holds the unfinished {out.name} of a call with other "
                 f"{', '.join(different)}: repeat that call, or remove the folder"
             )
     _replace_json(record, request)
 
 
-def _replace_json(path: Path, content: dict[str, Any]) -> None:
+def _replace_json(path: Path, content: Mapping[str, Any]) -> None:
     # After every batch: it has to survive a kill, not a power failure.
     write_atomically(path, json.dumps(content).encode(), sync=False)
 
 
-def _rows(batch: Batch, classes: tuple[str, ...]) -> list[dict[str, Any]]:
+def rows_of(batch: Batch, classes: tuple[str, ...]) -> list[dict[str, Any]]:
+    """A row for each image, good or not, by the columns of `predict_to_file`."""
     good = zip(
         batch.logits.softmax(1).tolist(),
         [classes[i] for i in batch.logits.argmax(1).tolist()],
@@ -164,22 +186,32 @@ def _cell(value: Any) -> Any:
     return f"{value:.7g}" if isinstance(value, float) else value
 
 
-def _write_parquet(
-    path: Path, rows: Iterator[list[dict[str, Any]]], classes: tuple[str, ...]
-) -> None:
+def parquet_schema(classes: tuple[str, ...]) -> pyarrow.Schema:
+    """The columns of `predict_to_file` in Parquet.
+
+    Raises:
+        ImportError: pyarrow is not installed.
+    """
     try:
         import pyarrow
-        import pyarrow.parquet
     except ImportError as error:
         raise ImportError(
             "writing Parquet needs pyarrow: pip install 'lensequiv[parquet]'"
         ) from error
     text = pyarrow.string()
-    schema = pyarrow.schema(
+    return pyarrow.schema(
         [("path", text), ("label", text)]
         + [(name, pyarrow.float32()) for name in classes]
         + [("notes", text), ("error", text)]
     )
+
+
+def _write_parquet(
+    path: Path, rows: Iterator[list[dict[str, Any]]], classes: tuple[str, ...]
+) -> None:
+    schema = parquet_schema(classes)
+    import pyarrow.parquet
+
     waiting: list[dict[str, Any]] = []
     with pyarrow.parquet.ParquetWriter(path, schema) as writer:
         for batch in rows:

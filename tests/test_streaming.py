@@ -203,13 +203,13 @@ def test_killed_and_started_again(model, folder, tmp_path, after, monkeypatch):
     code = f"""
 import os, lensequiv
 from lensequiv import streaming
-rows, made = streaming._rows, []
+rows, made = streaming.rows_of, []
 def dying(*args):
     if len(made) == {after}:
         os._exit(9)
     made.append(1)
     return rows(*args)
-streaming._rows = dying
+streaming.rows_of = dying
 model = lensequiv.from_pretrained("c8-modelF")
 lensequiv.predict_to_file(model, {str(tmp_path / "in")!r}, {str(out)!r}, 4)
 """

@@ -118,10 +118,10 @@ def read_image_and_mass(
             )
     except IsADirectoryError:
         raise ImageError.because(path, "is a folder", _EXPECTED_FILES) from None
-    return _as_float32(stored, path), mass
+    return as_float32(stored, path), mass
 
 
-def _as_float32(stored: np.ndarray, path: Path) -> np.ndarray:
+def as_float32(stored: np.ndarray, path: str | os.PathLike[str]) -> np.ndarray:
     """Bring an array of a valid layout to (C, H, W) float32, and check its pixels."""
     axis = channel_axis(stored.shape, path)
     stored = stored[None] if axis is None else np.moveaxis(stored, axis, 0)

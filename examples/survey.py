@@ -1,0 +1,249 @@
+"""Classify a survey's cut-outs on many cores or machines, with Ray Data.
+
+    pip install 'lensequiv[ray]'
+    python examples/survey.py cutouts/ --weights c8-modelF --out result
+
+Takes image files and folders of them, or Parquet files (and folders of them) with a
+column of images and a column of names. The input is cut into chunks. Actors, which
+hold the network in its plain form, take one after the other, classify its images and
+write their rows, those of `lensequiv.predict_to_file`, to `OUT/part-*.parquet`.
+
+A killed worker is replaced and its chunk repeated. A killed run goes on when the same
+command is given again. For many machines see docs/survey.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.dataset
+import pyarrow.parquet
+import ray
+import torch
+from ray.data import ActorPoolStrategy, DataContext
+from tqdm.auto import tqdm
+
+import lensequiv
+from lensequiv._files import write_atomically
+from lensequiv.data.parquet import count_cutouts, read_cutouts
+from lensequiv.models import LensModel
+from lensequiv.prediction import Source, batches, network_of, resolve_paths, source_of
+from lensequiv.streaming import claim, parquet_schema, request_of, rows_of
+
+ATTEMPTS = 4  # of a chunk whose worker dies, before the run ends
+
+
+class Classifier:
+    """An actor: makes the plain form once, then classifies chunk after chunk.
+
+    Args:
+        model: Reference to the `LensModel` in the object store, of which every node
+            keeps one copy; in a list, since Ray replaces bare references.
+        out: Folder of the parts.
+        cpus: Cores that the actor has.
+        options: `batch_size`, `precision`, `hdu`, `image`, `name`; see `survey`.
+    """
+
+    def __init__(
+        self, model: list[Any], out: Path, cpus: int, options: dict[str, Any]
+    ) -> None:
+        torch.set_num_threads(cpus)
+        self.model: LensModel = ray.get(model[0])
+        self.network = network_of(self.model, options["precision"])
+        self.out, self.options = out, options
+
+    def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
+        """Classifies one chunk; returns how many images it has."""
+        chunk = json.loads(rows["chunk"][0])
+        part = self.out / chunk["part"]
+        # An image that kills its worker must not do so for ever.
+        attempts = self.out / f".{part.name}.attempts"
+        with attempts.open("a") as file:
+            file.write("x")
+        if attempts.stat().st_size > ATTEMPTS:
+            raise RuntimeError(f"{ATTEMPTS} workers died of the same chunk: {chunk}")
+        found: list[dict[str, Any]] = []
+        for batch in batches(
+            self.model,
+            self.source(chunk),
+            self.options["batch_size"],
+            start=0,
+            progress=False,
+            workers=None,
+            precision=self.options["precision"],
+            on_error="skip",
+            network=self.network,
+        ):
+            found += rows_of(batch, self.model.classes)
+        content = io.BytesIO()
+        table = pyarrow.Table.from_pylist(found, parquet_schema(self.model.classes))
+        pyarrow.parquet.write_table(table, content)
+        write_atomically(part, content.getvalue())
+        attempts.unlink(missing_ok=True)
+        return {"images": np.array([len(found)])}
+
+    def source(self, chunk: dict[str, Any]) -> Source:
+        """The chunk's images, by name."""
+        if "paths" in chunk:
+            return source_of(chunk["paths"], self.options["hdu"])
+        columns = {key: self.options[key] for key in ("image", "name")}
+        rows = read_cutouts(chunk["file"], chunk["start"], chunk["stop"], **columns)
+        return Source(rows.names, lambda i: torch.from_numpy(rows.read(i)), None)
+
+
+def cut(
+    inputs: Sequence[str | Path], size: int, image: str, name: str
+) -> list[dict[str, Any]]:
+    """Cuts the input into chunks, the same in every run.
+
+    Args:
+        inputs: See `survey`.
+        size: Images in a chunk; fewer in the last one of the input or a Parquet file.
+        image: See `survey`.
+        name: See `survey`.
+
+    Returns:
+        For each chunk its `part` (the file to write), its number of `images`, and
+        either their `paths` or `file`, `start` and `stop`.
+    """
+    given = [Path(path).absolute() for path in inputs]
+    found = [
+        list(path.rglob("*.parquet")) if path.is_dir() else [path] for path in given
+    ]
+    tables = [p for some in found for p in sorted(some) if p.suffix == ".parquet"]
+    if tables and len(tables) != sum(max(1, len(some)) for some in found):
+        raise ValueError("Parquet files beside other input: give one or the other")
+    chunks: list[dict[str, Any]] = []
+    for table in tables:
+        rows = count_cutouts(table, image, name)
+        for i in range(0, rows, size):
+            j = min(i + size, rows)
+            chunks.append({"file": str(table), "start": i, "stop": j, "images": j - i})
+    if not tables:
+        paths = resolve_paths(given)
+        parts = [paths[i : i + size] for i in range(0, len(paths), size)]
+        chunks = [{"paths": part, "images": len(part)} for part in parts]
+    if not chunks:
+        raise ValueError("the input holds no images")
+    return [{"part": f"part-{i:07d}.parquet", **c} for i, c in enumerate(chunks)]
+
+
+def survey(
+    model: LensModel,
+    inputs: Sequence[str | Path],
+    out: str | Path,
+    *,
+    actors: int | None = None,
+    cpus: int = 1,
+    chunk: int = 1024,
+    progress: bool = False,
+    **options: Any,
+) -> Path:
+    """Classifies the input on the Ray cluster this process is connected to.
+
+    Args:
+        model: Any lensequiv model.
+        inputs: Image files and folders, or Parquet files and folders of them.
+        out: Folder for the parts, which all nodes see; see the module.
+        actors: How many; as many as the cluster has cores for if None.
+        cpus: Cores for each.
+        chunk: Images that are written together, a multiple of the batch size.
+        progress: Whether to show a progress bar.
+        options: `batch_size` (64), `precision` ("fp32") and `hdu` (None) as for
+            `lensequiv.predict`; for Parquet the columns `image` and `name` ("id").
+
+    Returns:
+        `out`, with its parts in the order of the input and `_manifest.json`.
+
+    Raises:
+        FileExistsError: `out` holds something else, or parts made from other images,
+            weights or options.
+        FileNotFoundError: A path does not exist.
+        ImageError: A folder holds no images, or a Parquet file not these columns.
+        ValueError: A number is out of range, `out` is in the input, or kinds are mixed.
+    """
+    defaults = {"batch_size": 64, "precision": "fp32", "hdu": None}
+    options = {**defaults, "image": "image", "name": "id", **options}
+    size, out = options["batch_size"], Path(out).absolute()
+    if min(size, chunk) < 1 or chunk % size:
+        raise ValueError(f"chunk={chunk}: expected a multiple of batch_size={size}")
+    if any(out.is_relative_to(Path(path).absolute()) for path in inputs):
+        raise ValueError(f"{out} is within the input: choose another place")
+    chunks = cut(inputs, chunk, options["image"], options["name"])
+    listed = [json.dumps(item) for item in chunks]
+    record = out / "_request.json"  # readers of Parquet folders leave out _*
+    if out.exists() and not record.exists() and any(out.iterdir()):
+        raise FileExistsError(f"{out} is not empty: choose a new name")
+    claim(record, out, request_of(model, listed, {"chunk": chunk, **options}))
+    for path in out.glob(
+        ".part-*"
+    ):  # attempts and half-written parts of killed workers
+        path.unlink(missing_ok=True)
+    done = {path.name for path in out.glob("part-*.parquet")}
+    todo = [i for i, item in enumerate(chunks) if item["part"] not in done]
+    total = sum(item["images"] for item in chunks)
+    rest = sum(chunks[i]["images"] for i in todo)
+    bar = tqdm(total=total, initial=total - rest, unit="img", disable=not progress)
+    DataContext.get_current().enable_progress_bars = False
+    stored = ray.put(model)  # held by this name: an actor may have to be restarted
+    if todo:
+        actors = actors or max(1, int(ray.cluster_resources()["CPU"]) // cpus)
+        results = ray.data.from_items(
+            [{"chunk": listed[i]} for i in todo], override_num_blocks=len(todo)
+        ).map_batches(
+            Classifier,
+            batch_size=1,  # one chunk
+            fn_constructor_args=([stored], out, cpus, options),
+            # One chunk at work and one waiting. By default Ray Data replaces a dead
+            # actor and repeats its chunks, as often as it takes.
+            compute=ActorPoolStrategy(
+                size=min(actors, len(todo)), max_tasks_in_flight_per_actor=2
+            ),
+            num_cpus=cpus,
+        )
+        for result in results.iter_batches(batch_size=None):
+            bar.update(int(result["images"].sum()))
+    bar.close()
+    finish(out, [item["part"] for item in chunks], total)
+    return out
+
+
+def finish(out: Path, parts: list[str], total: int) -> None:
+    """Counts the rows of all parts, then writes `_manifest.json`."""
+    rows = pyarrow.dataset.dataset([str(out / part) for part in parts])
+    if (found := rows.count_rows()) != total:
+        raise RuntimeError(f"{out} holds {found} rows; expected {total}")
+    bad = rows.count_rows(filter=pyarrow.dataset.field("error").is_valid())
+    manifest = {"images": total, "errors": bad, "parts": parts}
+    write_atomically(out / "_manifest.json", json.dumps(manifest, indent=1).encode())
+
+
+def main() -> None:
+    """The command line."""
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("inputs", nargs="+", metavar="PATH")
+    p.add_argument("--weights", required=True, help="name or folder")
+    p.add_argument("--out", required=True, type=Path, help="folder to make")
+    p.add_argument("--address", default="local", help="of a Ray cluster, or auto")
+    p.add_argument("--actors", type=int, help="default: as many as there are cores for")
+    p.add_argument("--cpus", type=int, default=1, help="cores for each actor")
+    p.add_argument("--batch-size", type=int, default=64)
+    p.add_argument("--chunk", type=int, default=1024, help="images written together")
+    p.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    p.add_argument("--image", default="image", help="Parquet column of images")
+    p.add_argument("--name", default="id", help="Parquet column of names")
+    options = vars(p.parse_args())
+    model = lensequiv.from_pretrained(options.pop("weights"))
+    ray.init(address=options.pop("address"), include_dashboard=False)
+    out = survey(model, options.pop("inputs"), progress=True, **options)
+    print(f"written to {out}")
+
+
+if __name__ == "__main__":
+    main()
