@@ -6,13 +6,14 @@ pickle's opcodes, which runs nothing either.
 
 from __future__ import annotations
 
+import io
 import pickletools
 import re
 import tarfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -72,7 +73,7 @@ def _check_container(path: Path) -> None:
     if start.startswith(_PICKLE):
         # Before 2.6 torch ran pickles inside tar files in spite of weights_only, and a
         # tar file begins with a name of its author's choice (CVE-2025-32434).
-        if tarfile.is_tarfile(path):
+        if _is_tar(path):
             raise WeightsError(f"{path} is a tar file; no torch since 0.1 writes them")
     elif start != _ZIP:
         raise WeightsError(
@@ -82,12 +83,20 @@ def _check_container(path: Path) -> None:
         _check_zip(path)
 
 
+def _is_tar(path: Path) -> bool:
+    try:
+        with tarfile.open(path, "r:"):
+            return True
+    except Exception:  # no more can torch open it, which does the same
+        return False
+
+
 def _check_zip(path: Path) -> None:
     """Torch ignores the checksums in its files; a flipped bit would go unseen."""
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except Exception as error:  # damaged directories raise whatever they hit upon
         raise WeightsError(f"{path} is cut short or damaged: {error}") from None
     if damaged is not None:
         raise WeightsError(f"{path} is damaged: {damaged} does not fit its checksum")
@@ -95,11 +104,15 @@ def _check_zip(path: Path) -> None:
 
 def _explain(path: Path, error: Exception) -> str:
     """Why torch would not load a file."""
-    refused = re.search(r"GLOBAL (\S+)", str(error))
-    if refused is None:
-        first = str(error).split("\n", 1)[0] or type(error).__name__
-        return f"cut short, damaged or not a file of torch.save ({first[:200]})"
-    if _names_modules(path):
+    text = str(error)
+    refused = re.search(r"GLOBAL (\S+) (?:was not|whose)", text)
+    kind = _kind(path) if refused else "damaged"
+    if refused is None or kind == "damaged":
+        # Past torch's advice to load with weights_only=False.
+        _, _, text = text.rpartition("WeightsUnpickler error: ")
+        why = text.strip().split("\n", 1)[0] or type(error).__name__
+        return f"cut short, damaged or not a file of torch.save ({why[:200]})"
+    if kind == "model":
         return (
             f"a whole model (its class is {refused[1]}), which only its own code can "
             "load, by running what the file says; where that code is, save "
@@ -111,32 +124,38 @@ def _explain(path: Path, error: Exception) -> str:
     )
 
 
-def _names_modules(path: Path) -> bool:
-    """Whether the pickle names classes of layers; opcodes are listed, not run."""
+def _kind(path: Path) -> str:
+    """Lists a refused file's opcodes without running them.
+
+    Returns:
+        "damaged" if the pickle has no end, "model" if it names classes of layers, else
+        "objects".
+    """
+    kind = "objects"
     try:
-        for opcode, argument in _opcodes(path):
-            texts = "GLOBAL" in opcode or "UNICODE" in opcode
+        for name, argument in _opcodes(path):
+            texts = "GLOBAL" in name or "UNICODE" in name
             if texts and str(argument).startswith(("torch.nn.modules.", "e2cnn.nn.")):
-                return True
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile):
-        pass  # damaged as well: then it is not said what it was
-    return False
+                kind = "model"
+    except Exception:  # as it is damaged, anything
+        return "damaged"
+    return kind
 
 
 def _opcodes(path: Path) -> Iterator[tuple[str, Any]]:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                if name.endswith("data.pkl"):
-                    with archive.open(name) as record:
-                        yield from _listed(record)
+            records = [n for n in archive.namelist() if n.endswith("data.pkl")]
+            for record in records:
+                yield from _listed(io.BytesIO(archive.read(record)))
         return
     with path.open("rb") as file:
         for _ in range(4):  # magic number, version, system, then the objects
-            yield from _listed(file)
+            if file.peek(1):
+                yield from _listed(file)
 
 
-def _listed(file: Any) -> Iterator[tuple[str, Any]]:
+def _listed(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
     for opcode, argument, _ in pickletools.genops(file):
         yield opcode.name, argument
 
