@@ -4,6 +4,7 @@ from lensequiv.models import create_model, list_models, register_model
 from lensequiv.prediction import Prediction, iter_predict, predict
 from lensequiv.pretrained import (
     WeightsError,
+    convert_checkpoint,
     from_pretrained,
     list_pretrained,
     pretrained_info,
@@ -17,6 +18,7 @@ __all__ = [
     "Prediction",
     "WeightsError",
     "__version__",
+    "convert_checkpoint",
     "create_model",
     "from_pretrained",
     "iter_predict",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -49,10 +50,13 @@ class Singh2021(LensModel):
         group: `"c4"`, `"c8"`, `"d4"` or `"d8"` in the study; any `parse_group` knows.
         in_channels: Channels of the input.
         num_classes: Number of logits.
+        fields: Regular fields of the six blocks, for networks made with the study's
+            code but of another width.
         initialize: False leaves the steerable weights zero, for loading.
 
     Raises:
-        ValueError: Unknown group, or a count that is not a positive integer.
+        ValueError: Unknown group, a count that is not a positive integer, or not six
+            fields.
     """
 
     input_size = 129
@@ -62,18 +66,22 @@ class Singh2021(LensModel):
         group: str,
         in_channels: int = 1,
         num_classes: int = 3,
+        *,
+        fields: Sequence[int] = _FIELDS,
         initialize: bool = True,
     ) -> None:
         super().__init__(in_channels, num_classes, InputSizes(129, 1, 129))
+        if len(fields) != len(_KERNELS) or min(fields) < 1:
+            raise ValueError(f"fields={fields!r}: expected six positive integers")
         self.preprocess = Singh2021Eval()
         space = parse_group(group)
         self.group = group
         in_type = FieldType(space, in_channels * [space.trivial_repr])
         self.input_type = in_type
-        for i, (fields, kernel, padding) in enumerate(
-            zip(_FIELDS, _KERNELS, _PADDINGS, strict=True), start=1
+        for i, (count, kernel, padding) in enumerate(
+            zip(fields, _KERNELS, _PADDINGS, strict=True), start=1
         ):
-            out_type = FieldType(space, fields * [space.regular_repr])
+            out_type = FieldType(space, count * [space.regular_repr])
             layers = [MaskModule(in_type, self.input_size, margin=1)] if i == 1 else []
             layers += [
                 R2Conv(
@@ -95,7 +103,7 @@ class Singh2021(LensModel):
             in_type = out_type
         self.gpool = GroupPooling(in_type)
         self.fully_net = nn.Sequential(
-            nn.Linear(_FIELDS[-1] * 26 * 26, _HIDDEN),
+            nn.Linear(fields[-1] * 26 * 26, _HIDDEN),
             nn.BatchNorm1d(_HIDDEN),
             nn.ELU(inplace=True),
         )

@@ -12,9 +12,16 @@ _LIMITS = """\
 
 - The answer says which of the classes above an image resembles most. On anything that
   is not a lens like the simulated ones (lens light, neighbouring galaxies, another
-  pixel scale, another telescope's noise) it means nothing. `predict` warns where simple
+  pixel scale, another telescope's noise) it means nothing. {warning}
+"""
+_WARNS = """\
+`predict` warns where simple
   statistics of an image lie outside those of the training images; that it does not
-  warn proves nothing.
+  warn proves nothing."""
+_DOES_NOT_WARN = """\
+`predict` does
+  not warn of such images: nothing is known here about the training images."""
+_LIMITS_SIMULATED = """\
 - The training images are re-simulated after a recipe recovered from the literature and
   from published images, not the original files of the 2021 study. Their physics is
   simplified: one isothermal lens, point-mass subhalos, a straight vortex, a shear that
@@ -55,8 +62,12 @@ def model_card(config: Mapping[str, Any]) -> str:
         "",
         *_metrics(config),
         *_training(info),
-        _LIMITS,
+        *_conversion(info),
     ]
+    if "converted" in info:
+        lines.append(_LIMITS.format(warning=_DOES_NOT_WARN))
+    else:
+        lines.append(_LIMITS.format(warning=_WARNS) + _LIMITS_SIMULATED)
     return "\n".join(lines)
 
 
@@ -143,6 +154,25 @@ def _training(info: Mapping[str, Any]) -> list[str]:
         "",
     ]
     return lines
+
+
+def _conversion(info: Mapping[str, Any]) -> list[str]:
+    if "converted" not in info:
+        return []
+    converted = info["converted"]
+    return [
+        "## Origin",
+        "",
+        f"Converted from a checkpoint of the 2021 study, `{converted['file']}` (sha256 "
+        f"`{converted['sha256']}`). Checked:",
+        "",
+        *(f"- {what}" for what in converted["checked"]),
+        "",
+        f"Taken on trust: {'; '.join(converted['taken_on_trust'])}.",
+        "",
+        f"Unknown: {'; '.join(converted['unknown'])}.",
+        "",
+    ]
 
 
 def weights_table(configs: Mapping[str, Mapping[str, Any]]) -> str:

@@ -170,6 +170,21 @@ def test_channels_and_classes():
     assert model.head.weight.shape == (2, 64)
 
 
+def test_other_widths():
+    fields = [3, 1, 1, 1, 1, 2]
+    model = lensequiv.create_model("singh2021-d4", fields=fields, initialize=False)
+    blocks = [getattr(model, f"block{i}").out_type.size for i in range(1, 7)]
+    assert blocks == [8 * count for count in fields]
+    assert model.fully_net[0].in_features == 2 * 26 * 26
+    assert copy.deepcopy(model).config == {"fields": fields}
+
+
+@pytest.mark.parametrize("fields", [[], [2] * 5, [2] * 7, [2, 2, 0, 2, 2, 2]])
+def test_wrong_widths_are_refused(fields):
+    with pytest.raises(ValueError, match="expected six positive integers"):
+        lensequiv.create_model("singh2021-c4", fields=fields)
+
+
 # Symmetry
 
 
