@@ -141,7 +141,8 @@ def evaluate(
             image, _ = dataset[int(positions[i])]
             return image if change is None else change(i, image)
 
-        parts = list(batches(model, Source(names, read, None), *options))
+        with torch.random.fork_rng(devices=[]):  # building the plain form draws
+            parts = list(batches(model, Source(names, read, None), *options))
         unlike = sum(bool(note) for part in parts for note in part.notes)
         return torch.cat([part.logits for part in parts]), unlike
 
@@ -233,7 +234,7 @@ def _turns(model: LensModel, n: int, seed: int) -> Callable[[int, Tensor], Tenso
     """What turns image i, with the poses drawn ahead in parts."""
     pose = RandomPose(129, shift=0, rotate=1.0)  # its size plays no part in drawing
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         drawn = [pose.draw(min(_PART, n - start)) for start in range(0, n, _PART)]
 
     def turn(i: int, image: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ _STYLE = """\
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff;
   max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; } .scroll td { white-space: nowrap; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .25rem .8rem .25rem 0; vertical-align: top;
   border-bottom: 1px solid #ddd; }
@@ -41,11 +41,12 @@ thead th { border-bottom: 2px solid #444; }
 tbody th { font-weight: normal; } .facts th { white-space: nowrap; }
 .facts td { overflow-wrap: anywhere; }
 .remark { border-left: 4px solid #D55E00; padding: .2rem .8rem; background: #fdf3ec; }
-figure { margin: 1.5rem 0; break-inside: avoid; } img { max-width: 100%; }
+figure { margin: 1.5rem 0; break-inside: avoid; }
+img { width: 100%; max-width: 50rem; }
 figcaption, footer { color: #444; font-size: .9rem; }
 @media print { body { font-size: 10pt; margin: 0; max-width: none; }
   h2 { break-after: avoid; } table { break-inside: avoid; }
-  .scroll { overflow: visible; font-size: 8.5pt; } }
+  .scroll { overflow: visible; font-size: 8pt; } }
 """
 
 

@@ -14,7 +14,7 @@ _NAMES = {
     "auc_micro": "ROC AUC, micro-average",
     "auc_macro": "ROC AUC, mean of the classes",
     "accuracy": "accuracy",
-    "calibration_error": "expected calibration error",
+    "calibration_error": "expected calibration error, 15 bins",
     "maximum_calibration_error": "maximum calibration error",
     "negative_log_likelihood": "negative log-likelihood, nat",
     "brier": "Brier score",
