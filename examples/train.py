@@ -22,10 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import confusion_matrix, roc_auc_score
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
@@ -33,6 +31,7 @@ from tqdm.auto import tqdm
 import lensequiv
 from lensequiv.data import ClassFolder
 from lensequiv.domain import statistics_ranges
+from lensequiv.evaluation import score
 from lensequiv.models import LensModel
 from lensequiv.transforms import RandomPose
 
@@ -107,26 +106,8 @@ def renew_batch_norm(
 
 def scores(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> dict[str, Any]:
     """Micro and one-vs-rest ROC AUC, accuracy, calibration error, confusion matrix."""
-    p, y = logits.double().softmax(1).numpy(), labels.numpy()
-    onehot = np.eye(len(classes))[y]
-    confidence, guess = p.max(1), p.argmax(1)
-    bins = np.minimum((confidence * 15).astype(int), 14)
-    gaps = [
-        abs((guess == y)[bins == b].mean() - confidence[bins == b].mean())
-        * (bins == b).mean()
-        for b in np.unique(bins)
-    ]
-    return {
-        "auc_micro": round(float(roc_auc_score(onehot.ravel(), p.ravel())), 5),
-        "auc": {
-            name: round(float(roc_auc_score(onehot[:, i], p[:, i])), 5)
-            for i, name in enumerate(classes)
-        },
-        "accuracy": round(float((guess == y).mean()), 5),
-        "calibration_error": round(float(sum(gaps)), 5),
-        "confusion": confusion_matrix(y, guess).tolist(),
-        "images": len(y),
-    }
+    found = score(labels.numpy(), logits=logits.numpy(), classes=classes, resamples=0)
+    return found.summary()
 
 
 def save_atomically(state: dict[str, Any], path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,10 +12,31 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "draw_image", "figure_class"]
+__all__ = [
+    "COLOURS",
+    "KEY",
+    "NORMAL",
+    "PANEL",
+    "SMALL",
+    "draw_image",
+    "figure_class",
+    "finish",
+    "line_styles",
+    "tidy",
+]
 
 # Okabe and Ito's colours, distinguishable with any colour vision.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+# Lines differ in more than colour, so that they do in black-and-white print.
+LINES = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (9, 3)))
+MARKERS = ("o", "s", "^", "D", "v", "P")
+
+# Points, of text: a figure is printed at the width it is made for.
+SMALL, NORMAL = 8, 9
+# Legends: no frame, lines long enough to show their dashes.
+KEY: dict[str, Any] = {"fontsize": SMALL, "frameon": False, "handlelength": 3.2}
+# *Unit*: inch. Of one panel with its labels.
+PANEL = 3.6
 
 
 def figure_class() -> type[Figure]:
@@ -46,3 +69,31 @@ def draw_image(panel: Any, image: NDArray[np.float32], scale: float | None) -> N
     else:
         panel.tick_params(labelsize=6)
         panel.set_xlabel("arcsec", fontsize=7, labelpad=0)
+
+
+def line_styles(n: int) -> list[dict[str, Any]]:
+    """Keywords for n lines that differ in colour, dashes and marker."""
+    looks = zip(cycle(COLOURS), cycle(LINES), cycle(MARKERS), strict=False)
+    return [
+        {"color": colour, "linestyle": dashes, "marker": marker}
+        for (colour, dashes, marker), _ in zip(looks, range(n), strict=False)
+    ]
+
+
+def tidy(panel: Any, *, title: str, x: str, y: str, grid: bool = True) -> None:
+    """Title, axis labels (with their unit), two spines, a faint grid."""
+    panel.set_title(title, fontsize=NORMAL, loc="left")
+    panel.set_xlabel(x, fontsize=NORMAL)
+    panel.set_ylabel(y, fontsize=NORMAL)
+    panel.tick_params(labelsize=SMALL)
+    if grid:
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.grid(color="0.88", linewidth=0.6)
+        panel.set_axisbelow(True)
+
+
+def finish(figure: Figure, path: str | Path | None) -> Figure:
+    """Saves the figure if a path is given; the ending decides the format."""
+    if path is not None:
+        figure.savefig(path, dpi=110)
+    return figure

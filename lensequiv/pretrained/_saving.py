@@ -20,7 +20,7 @@ from lensequiv.pretrained._format import (
     WEIGHTS,
 )
 
-__all__ = ["save_pretrained"]
+__all__ = ["packed", "save_pretrained"]
 
 
 def save_pretrained(
@@ -51,11 +51,7 @@ def save_pretrained(
     directory = Path(directory)
     if directory.exists() and not directory.is_dir():
         raise NotADirectoryError(f"{directory} is a file; expected a folder")
-    tensors = {
-        name: value.detach().cpu().contiguous()
-        for name, value in model.state_dict().items()
-    }
-    content = save(tensors)
+    content = packed(model)
     config = {
         "format": FORMAT,
         "model": model.name,
@@ -72,3 +68,12 @@ def save_pretrained(
     write_atomically(directory / CARD, model_card(config).encode())
     write_atomically(directory / CONFIG, text.encode())
     return directory
+
+
+def packed(model: LensModel) -> bytes:
+    """The content of `model.safetensors`, whose SHA-256 identifies the weights."""
+    tensors = {
+        name: value.detach().cpu().contiguous()
+        for name, value in model.state_dict().items()
+    }
+    return save(tensors)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["RandomPose", "rotate"]
+__all__ = ["RandomPose", "resample", "rotate"]
 
 
 class RandomPose(nn.Module):
@@ -43,12 +43,15 @@ class RandomPose(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps (N, C, H, W) of any real dtype to (N, C, size, size) float32."""
-        n = len(images)
+        return resample(images, *self.draw(len(images)), self.size)
+
+    def draw(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The `angle`, `flips` and `shifts` for n images; see `resample`."""
         turns = torch.randint(4, (n,)) * (math.pi / 2)
         off_grid = (torch.rand(n) < self.rotate) * torch.rand(n) * (math.pi / 2)
         flips = torch.randint(2, (n,)) * 2.0 - 1.0
         shifts = torch.randint(-self.shift, self.shift + 1, (2, n, 1)).float()
-        return _resample(images, turns + off_grid, flips, shifts, self.size)
+        return turns + off_grid, flips, shifts
 
     def extra_repr(self) -> str:
         """The parameters, for printing."""
@@ -78,10 +81,10 @@ def rotate(images: Tensor, degrees: Tensor | float, size: int = 129) -> Tensor:
         raise ValueError(f"size={size}: expected an odd number of pixels")
     n = len(images)
     angle = -torch.deg2rad(torch.as_tensor(degrees, dtype=torch.float32))
-    return _resample(images, angle.expand(n), torch.ones(n), torch.zeros(2, n, 1), size)
+    return resample(images, angle.expand(n), torch.ones(n), torch.zeros(2, n, 1), size)
 
 
-def _resample(
+def resample(
     images: Tensor,
     angle: Tensor,
     flips: Tensor,

@@ -1,0 +1,68 @@
+"""`lensequiv evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from lensequiv.cli._types import Commands
+
+__all__ = ["add"]
+
+
+def add(commands: Commands) -> None:
+    """Adds the subcommand."""
+    evaluate = commands.add_parser(
+        "evaluate", help="score weights on a labelled data set"
+    )
+    evaluate.add_argument(
+        "data", metavar="DIR", help="folder of class folders, or HDF5 file"
+    )
+    evaluate.add_argument("--weights", required=True, metavar="NAME", help="or folder")
+    evaluate.add_argument(
+        "--report",
+        type=Path,
+        metavar="OUT",
+        help="folder, for evaluation.json and evaluation.html; or a .json, .html or "
+        ".md file (extra: plots, but for .json)",
+    )
+    evaluate.add_argument(
+        "--no-rotated", action="store_true", help="only the images as they are"
+    )
+    evaluate.add_argument(
+        "--limit", type=int, metavar="N", help="the first N images, of each class alike"
+    )
+    evaluate.add_argument(
+        "--seed", type=int, default=0, help="of angles and bootstrap (default: 0)"
+    )
+    evaluate.add_argument(
+        "--resamples", type=int, default=1000, metavar="B", help="default: 1000"
+    )
+    evaluate.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    evaluate.add_argument("--batch-size", type=int, default=64)
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from lensequiv import from_pretrained
+    from lensequiv.evaluation import check_report, evaluate, table, write_report
+
+    if args.report:
+        check_report(args.report)  # before minutes of work, not after
+    result = evaluate(
+        from_pretrained(args.weights),
+        args.data,
+        rotated=not args.no_rotated,
+        seed=args.seed,
+        limit=args.limit,
+        batch_size=args.batch_size,
+        precision=args.precision,
+        resamples=args.resamples,
+        name=args.weights,
+        progress=True,
+    )
+    print(table(result))
+    if args.report:
+        files = write_report(result, args.report)
+        print(f"written to {', '.join(map(str, files))}", file=sys.stderr)

@@ -1,0 +1,196 @@
+import hashlib
+import json
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from lensequiv.data import ClassFolder, ImageError, open_dataset
+from lensequiv.evaluation import evaluate, score
+from lensequiv.pretrained import save_pretrained
+from lensequiv.transforms import RandomPose
+
+CARD = {
+    "trained_on": {
+        "recipe": "modelF",
+        "train": {"images": 60, "seed": 1},
+        "val": {"images": 9, "seed": 2},
+        "test": {"images": 15, "seed": 4},
+    },
+    "metrics": {
+        "test": {"auc_micro": 0.9, "auc": {"no": 0.8}, "images": 15},
+        "test_rotated": {"auc_micro": 0.7, "auc": {"no": 0.6}, "images": 15},
+    },
+}
+
+
+def set_manifest(folder, **changes):
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@torch.no_grad()
+def directly(model, data, part, seed):
+    """As examples/train.py: all images in memory, the model itself."""
+    images = data.load_arrays(progress=False)
+    torch.manual_seed(seed)
+    turned = RandomPose(model.input_size, shift=0, rotate=1.0)
+    rotated = torch.cat([turned(piece) for piece in images.split(part)])
+    labels = data.labels.numpy()
+    return [
+        score(labels, logits=model(model.preprocess(x)), classes=data.classes)
+        for x in (images, rotated)
+    ]
+
+
+@pytest.mark.parametrize("part", [4, 500])
+@pytest.mark.parametrize("form", ["folder", "hdf5"])
+def test_scores_are_those_of_the_training_script(
+    model, folder, tmp_path, part, form, monkeypatch
+):
+    monkeypatch.setattr("lensequiv.evaluation._evaluate._PART", part)
+    data, path = ClassFolder(folder), folder
+    if form == "hdf5":
+        path = tmp_path / "set.h5"
+        with h5py.File(path, "w") as file:
+            file["images"] = data.load_arrays(progress=False)[:, 0].numpy()
+            file["labels"] = data.labels.numpy()
+            file.attrs["classes"] = list(data.classes)
+            file.attrs["manifest"] = (folder / "manifest.json").read_text()
+    result = evaluate(model, path, seed=7, batch_size=4)
+    expected = directly(model, data, part, seed=7)
+    for found, wanted in zip((result.as_is, result.rotated), expected, strict=True):
+        for name, value in wanted.values.items():
+            assert found.values[name] == pytest.approx(value, abs=1e-4), name
+        assert found.confusion.tolist() == wanted.confusion.tolist()
+    assert result.as_is.values != pytest.approx(result.rotated.values, abs=1e-3)
+    assert result.data["manifest"]["seed"] == 4
+    assert result.data["images_per_class"] == {"no": 5, "sphere": 5, "vort": 5}
+
+
+def test_generator_and_mode_are_left_alone(model, folder):
+    model.train()
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    one = evaluate(model, folder, resamples=5)
+    assert torch.equal(torch.get_rng_state(), state) and model.training
+    torch.manual_seed(4)
+    again = evaluate(model, ClassFolder(folder), resamples=5)
+    assert one.rotated.to_dict() == again.rotated.to_dict()
+    other = evaluate(model, folder, resamples=5, seed=1)
+    assert other.as_is.values == one.as_is.values
+    assert other.rotated.values != one.rotated.values
+    assert evaluate(model, folder, rotated=False, resamples=0).rotated is None
+
+
+def test_classes_are_matched_by_name(model, folder):
+    reference = evaluate(model, folder, rotated=False, resamples=0)
+    data = open_dataset(folder, classes=["vort", "no", "sphere"])
+    found = evaluate(model, data, rotated=False, resamples=0)
+    assert found.as_is.summary() == reference.as_is.summary()
+    model.classes = ("sphere", "vort", "no")
+    renamed = evaluate(model, folder, rotated=False, resamples=0).as_is
+    assert renamed.classes == model.classes
+    # Logits stay where they are; the truth moves: sphere is now column 0.
+    order = [1, 2, 0]
+    assert renamed.confusion.tolist() == reference.as_is.confusion[order].tolist()
+
+
+def test_other_classes_are_refused_with_both_lists(model, folder):
+    (folder / "vort").rename(folder / "axion")
+    with pytest.raises(ValueError, match=r"set has the classes .*axion.*c4 has .*vort"):
+        evaluate(model, folder)
+
+
+def test_limit_takes_the_first_of_each_class(model, folder):
+    result = evaluate(model, folder, limit=7, rotated=False, resamples=0)
+    assert result.data["images_per_class"] == {"no": 3, "sphere": 2, "vort": 2}
+    assert result.remarks == ("7 of the data set's 15 images were scored.",)
+    for name, keep in {"no": 3, "sphere": 2, "vort": 2}.items():
+        for i in range(keep, 5):
+            (folder / name / f"{i}.npy").unlink()
+    alone = evaluate(model, folder, rotated=False, resamples=0)
+    assert alone.as_is.to_dict() == result.as_is.to_dict()
+    with pytest.raises(ValueError, match="limit=2: expected at least one image"):
+        evaluate(model, folder, limit=2)
+
+
+def test_bad_input_is_named(model, folder, tmp_path):
+    with pytest.raises(ValueError, match="opened with a transform"):
+        evaluate(model, ClassFolder(folder, transform=lambda x: x))
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        evaluate(model, tmp_path / "nowhere")
+    np.save(folder / "sphere" / "2.npy", np.full((60, 60), np.nan))
+    with pytest.raises(ImageError, match=r"sphere.2\.npy"):
+        evaluate(model, folder)
+    np.save(folder / "sphere" / "2.npy", np.random.default_rng(0).normal(size=(20, 20)))
+    with pytest.raises(ValueError, match=r"sphere.2\.npy.*20 x 20"):
+        evaluate(model, folder)
+
+
+def test_small_and_mixed_sizes_are_rotated_too(model, folder, pictures):
+    model.preprocess.keep = (41,)
+    np.save(folder / "no" / "1.npy", pictures[3, 0, 9:50, 9:50])
+    result = evaluate(model, folder, resamples=0)
+    assert result.rotated.images == 15
+
+
+def test_weights_are_identified(model, folder, tmp_path):
+    result = evaluate(model, folder, rotated=False, resamples=0, name="mine")
+    saved = save_pretrained(model, tmp_path / "w") / "model.safetensors"
+    digest = hashlib.sha256(saved.read_bytes()).hexdigest()
+    assert result.weights == {
+        "name": "mine",
+        "model": "c4",
+        "sha256": digest,
+        "recipe": None,
+    }
+    assert result.card is None and result.data["unlike"] is None
+
+
+def test_images_unlike_the_training_images_are_counted(model, folder, pictures):
+    model.weights_info = {"image_statistics": {"centre": [-10.0, 10.0]}}
+    result = evaluate(model, folder, rotated=False, resamples=0)
+    assert result.data["unlike"] == 0
+    model.weights_info = {"image_statistics": {"centre": [5.0, 10.0]}}
+    result = evaluate(model, folder, rotated=False, resamples=0)
+    assert result.data["unlike"] == 15
+
+
+@pytest.mark.parametrize(
+    ("changes", "remark"),
+    [
+        ({}, None),
+        ({"seed": 1}, "trained on images of this recipe and seed"),
+        ({"seed": 2}, "chose the weights among others"),
+        ({"recipe": {"name": "modelJ"}}, "trained on modelF; these images are modelJ"),
+        ({"seed": "four"}, "has no manifest"),
+        ({"recipe": "modelF"}, "has no manifest"),
+    ],
+)
+def test_card_and_remarks(model, folder, changes, remark):
+    model.weights_info = CARD
+    set_manifest(folder, **changes)
+    result = evaluate(model, folder, rotated=False, resamples=0)
+    same = result.data["manifest"] is not None and "recipe" not in changes
+    expected = {
+        "test": CARD["metrics"]["test"],
+        "test_rotated": CARD["metrics"]["test_rotated"],
+        "seed": 4,
+        "images": 15,
+    }
+    assert result.card == (expected if same else None)
+    assert len(result.remarks) == (remark is not None)
+    assert all(remark in text for text in result.remarks)
+
+
+def test_result_is_json(model, folder):
+    model.weights_info = CARD
+    result = evaluate(model, folder, resamples=10)
+    back = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert back["card"]["test"]["auc_micro"] == 0.9
+    assert back["as_is"]["images"] == back["rotated"]["images"] == 15
+    assert back["settings"]["resamples"] == 10
+    assert back["date"].endswith("+00:00")
+    assert back["versions"]["torch"] == torch.__version__
