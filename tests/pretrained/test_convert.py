@@ -1,5 +1,6 @@
 """Conversion of checkpoints that e2cnn 0.1.7 wrote (fixtures_2021/README.md)."""
 
+import itertools
 import json
 import lzma
 import re
@@ -175,11 +176,8 @@ def test_saved_on_a_graphics_card(state, convert, reference, monkeypatch):
 # Other networks
 
 
-@pytest.mark.parametrize("asked", GROUPS)
-@pytest.mark.parametrize("held", GROUPS)
+@pytest.mark.parametrize(("held", "asked"), itertools.permutations(GROUPS, 2))
 def test_another_group_is_named(held, asked, fixture, refuses):
-    if held == asked:
-        return
     assert refuses(fixture(f"{held}-train"), asked) == (
         f"{held}-train.pt is a network of group {held}, by its batch norms and basis; "
         f"you asked for {asked}"
