@@ -3,11 +3,13 @@
 from lensequiv.models import create_model, list_models, register_model
 from lensequiv.prediction import Prediction, iter_predict, predict
 from lensequiv.pretrained import (
+    HubError,
     WeightsError,
     convert_checkpoint,
     from_pretrained,
     list_pretrained,
     pretrained_info,
+    push_to_hub,
     save_pretrained,
 )
 from lensequiv.streaming import predict_to_file
@@ -15,6 +17,7 @@ from lensequiv.streaming import predict_to_file
 __version__ = "0.1.0"
 
 __all__ = [
+    "HubError",
     "Prediction",
     "WeightsError",
     "__version__",
@@ -27,6 +30,7 @@ __all__ = [
     "predict",
     "predict_to_file",
     "pretrained_info",
+    "push_to_hub",
     "register_model",
     "save_pretrained",
 ]

@@ -14,6 +14,9 @@ from lensequiv.models._recompute import recomputed
 from lensequiv.transforms import CropAndScale, Preprocessing
 
 if TYPE_CHECKING:
+    from huggingface_hub import CommitInfo
+
+    from lensequiv._origin import Origin
     from lensequiv.models.conversion import PlainLayers
     from lensequiv.plain import PlainModel
     from lensequiv.prediction import Images, Prediction
@@ -75,6 +78,8 @@ class LensModel(nn.Module):
         preprocess: Turns images in any flux unit into the network's input.
         weights_info: What is known about loaded weights (data, metrics, versions);
             empty for an untrained model.
+        origin: Where the weights were loaded from, with their checksum; None for a
+            model that was not loaded.
         head: From the embedding to the logits.
     """
 
@@ -104,6 +109,7 @@ class LensModel(nn.Module):
         keep = [s for s in input_sizes.range if 0.75 <= s / self.input_size < 1]
         self.preprocess: Preprocessing = CropAndScale(self.input_size, tuple(keep))
         self.weights_info: Mapping[str, Any] = {}
+        self.origin: Origin | None = None
         self._frozen = False
         self._recompute = False
 
@@ -259,6 +265,12 @@ class LensModel(nn.Module):
 
         return save_pretrained(self, directory, **kwargs)
 
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> CommitInfo:
+        """Publishes the model; see `lensequiv.pretrained.push_to_hub`."""
+        from lensequiv.pretrained import push_to_hub
+
+        return push_to_hub(self, repo_id, **kwargs)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles as name, config and state: e2cnn's modules cannot be pickled."""
         from lensequiv.models.registry import rebuild
@@ -268,6 +280,7 @@ class LensModel(nn.Module):
             "input_size": self.input_size,
             "preprocess": self.preprocess,
             "weights_info": self.weights_info,
+            "origin": self.origin,
             "_frozen": self._frozen,
             "_recompute": self._recompute,
         }

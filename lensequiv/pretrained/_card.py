@@ -30,11 +30,12 @@ _LIMITS_SIMULATED = """\
 """
 
 
-def model_card(config: Mapping[str, Any]) -> str:
+def model_card(config: Mapping[str, Any], name: str = "path/to/this/folder") -> str:
     """Markdown for `README.md`: what the model is, was trained on, and scored.
 
     Args:
         config: The content of `config.json`.
+        name: What to load it by.
 
     Returns:
         The card, with the front matter that the Hugging Face Hub reads.
@@ -56,10 +57,11 @@ def model_card(config: Mapping[str, Any]) -> str:
         "```python",
         "import lensequiv",
         "",
-        'model = lensequiv.from_pretrained("path/to/this/folder")',
+        f'model = lensequiv.from_pretrained("{name}")',
         "result = model.predict(images)  # arrays, tensors or paths",
         "```",
         "",
+        *_start(info),
         *_metrics(config),
         *_training(info),
         *_conversion(info),
@@ -78,6 +80,16 @@ def _list(names: list[str]) -> str:
 def _trained_on(info: Mapping[str, Any]) -> str:
     trained = info.get("trained_on")
     return f", trained on {trained['recipe']}" if trained else ""
+
+
+def _start(info: Mapping[str, Any]) -> list[str]:
+    if not (start := info.get("started_from")):
+        return []
+    return [
+        f"The weights were changed after they were loaded from `{start['weights']}` "
+        f"(sha256 `{start['sha256']}`).",
+        "",
+    ]
 
 
 def _metrics(config: Mapping[str, Any]) -> list[str]:

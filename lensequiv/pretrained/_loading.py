@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lensequiv._origin import Origin
 from lensequiv.models import LensModel, create_model
 from lensequiv.models.base import default_classes
 from lensequiv.pretrained._catalogue import (
@@ -22,9 +25,11 @@ from lensequiv.pretrained._format import (
     read_config,
     read_weights,
 )
+from lensequiv.pretrained._hub import HubOptions, fetch, is_repo_id
+from lensequiv.pretrained._provenance import read_provenance
 from lensequiv.transforms import preprocessing_from_config
 
-__all__ = ["from_pretrained"]
+__all__ = ["from_pretrained", "locate"]
 
 
 def from_pretrained(
@@ -32,52 +37,119 @@ def from_pretrained(
     *,
     num_classes: int | None = None,
     classes: list[str] | tuple[str, ...] | None = None,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    token: str | bool | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
 ) -> LensModel:
     """Loads trained weights, strictly.
 
     Args:
-        name: One of `list_pretrained()` (bundled, no network), or a folder written by
-            `save_pretrained`.
+        name: One of `list_pretrained()` (bundled, no network); else a folder written by
+            `save_pretrained` or `lensequiv download`; else a repository of the Hugging
+            Face Hub, `owner/name`. A `Path` is always a folder.
         num_classes: For fine-tuning: keeps the trained body and puts a new, randomly
             initialised head on it, even where the number is the trained one.
         classes: Names for the new head's classes; implies `num_classes`.
+        revision: Branch, tag or commit of the repository. Only a full commit names
+            the same weights for ever; `model.origin.commit` is the one loaded.
+        cache_dir: Where the Hub's client keeps its files, instead of `HF_HOME`.
+        token: For private repositories; True takes the saved one, False none.
+        local_files_only: Use the cache, not the network.
+        force_download: Fetch the files again, even if they are in the cache. Nothing
+            else does: a damaged file in the cache is an error, every time.
 
     Returns:
-        The model in evaluation mode, on the CPU, in float32.
+        The model in evaluation mode, on the CPU, in float32; `model.origin` says where
+        it came from.
 
     Raises:
-        ValueError: No weight and no folder of this name, or `classes` does not fit
-            `num_classes`.
+        ValueError: `name` is none of the three, a keyword of the Hub is given for a
+            bundled weight or a folder, or `classes` does not fit `num_classes`.
+        HubError: The files could not be had from the Hub; the message says why and
+            what to do.
         FileNotFoundError: The folder lacks a file.
         WeightsError: Checksum, config or a tensor's name, shape, dtype or value is
             not what it should be; the message names it.
     """
-    directory, known = _locate(name)
+    hub = HubOptions(revision, cache_dir, token, local_files_only, force_download)
+    directory, origin = locate(name, hub)
+    try:
+        model = _load(directory, origin)
+    except WeightsError as error:
+        if origin.source != "hub":
+            raise
+        raise WeightsError(
+            f"{error} [{origin}; if force_download=True does not mend it, the "
+            "repository itself is wrong: tell its owner]"
+        ) from error
+    if num_classes is not None or classes is not None:
+        model = _with_new_head(model, num_classes, classes)
+    return model.eval()
+
+
+def locate(
+    name: str | Path, hub: HubOptions, *, card: bool = False
+) -> tuple[Path, Origin]:
+    """The folder with a weight's files, fetched if need be.
+
+    Args:
+        name: As `from_pretrained`.
+        hub: Keywords for the Hub.
+        card: Fetch the card, too.
+
+    Returns:
+        The folder, and the origin; its checksum is the catalogue's for a bundled
+        weight, else empty until the config is read.
+
+    Raises:
+        ValueError: As `from_pretrained`.
+        HubError: As `from_pretrained`.
+        WeightsError: As `from_pretrained`.
+    """
+    if isinstance(name, str) and name in list_pretrained():
+        _refuse(hub, f"{name!r} is bundled with lensequiv")
+        return bundled_directory(name), Origin("bundled", name, sha256_of(name))
+    if name != "" and Path(name).is_dir():
+        _refuse(hub, f"{str(name)!r} is a folder here, which goes before the Hub")
+        return Path(name), Origin("folder", str(name), "")
+    if isinstance(name, str) and is_repo_id(name):
+        directory = fetch(name, hub, card=card)
+        commit = directory.name
+        return directory, Origin("hub", name, "", hub.revision, commit)
+    near = difflib.get_close_matches(str(name), list_pretrained(), cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    raise ValueError(
+        f"{str(name)!r} is neither a weight of the package "
+        f"({', '.join(list_pretrained())}), nor an existing folder, nor of the form "
+        f"owner/name of the Hugging Face Hub; {hint}"
+        "see lensequiv.list_pretrained()"
+    )
+
+
+def _refuse(hub: HubOptions, what: str) -> None:
+    if given := hub.given():
+        raise ValueError(f"{given[0]}= is for the Hugging Face Hub only, but {what}")
+
+
+def _load(directory: Path, origin: Origin) -> LensModel:
     config = read_config(directory)
-    if known is not None and config["sha256"] != known:
+    if origin.sha256 and config["sha256"] != origin.sha256:
         raise WeightsError(
             f"{directory / CONFIG}: sha256 {config['sha256']} differs from the "
-            f"catalogue's {known}; reinstall lensequiv"
+            f"catalogue's {origin.sha256}; reinstall lensequiv"
         )
     tensors = read_weights(directory / WEIGHTS, config["sha256"])
     model = _build(directory / CONFIG, config)
     check_tensors(tensors, model.state_dict(), directory / WEIGHTS)
     model.load_state_dict(tensors, strict=True)
     model.weights_info = config["info"]
-    if num_classes is not None or classes is not None:
-        model = _with_new_head(model, num_classes, classes)
-    return model.eval()
-
-
-def _locate(name: str | Path) -> tuple[Path, str | None]:
-    if isinstance(name, str) and name in list_pretrained():
-        return bundled_directory(name), sha256_of(name)
-    if Path(name).is_dir():
-        return Path(name), None
-    raise ValueError(
-        f"{str(name)!r} is neither a weight ({', '.join(list_pretrained())}) nor an "
-        "existing folder"
-    )
+    origin = replace(origin, sha256=config["sha256"])
+    if origin.source == "folder":
+        origin = read_provenance(directory, origin)
+    model.origin = origin
+    return model
 
 
 def _build(path: Path, config: dict[str, Any]) -> LensModel:
@@ -120,6 +192,7 @@ def _with_new_head(
     with torch.no_grad():
         fresh.load_state_dict({**body, **head}, strict=True)
     fresh.preprocess, fresh.input_size = model.preprocess, model.input_size
+    fresh.origin = model.origin
     fresh.classes = (
         tuple(classes) if classes is not None else default_classes(fresh.num_classes)
     )

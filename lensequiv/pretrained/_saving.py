@@ -40,7 +40,9 @@ def save_pretrained(
         model: Any lensequiv model.
         directory: Made if needed; the three files in it are replaced.
         info: What is known about these weights (training data, metrics, licence,
-            versions), JSON-able; by default what the model was loaded with.
+            versions), JSON-able; by default what the model was loaded with. If the
+            weights have changed since they were loaded from a name or from the Hub,
+            `started_from` is added: that name and the checksum.
 
     Returns:
         The directory.
@@ -52,6 +54,11 @@ def save_pretrained(
     if directory.exists() and not directory.is_dir():
         raise NotADirectoryError(f"{directory} is a file; expected a folder")
     content = packed(model)
+    sha256 = hashlib.sha256(content).hexdigest()
+    info = dict(model.weights_info if info is None else info)
+    origin = model.origin
+    if origin and origin.source != "folder" and origin.sha256 != sha256:
+        info["started_from"] = {"weights": str(origin), "sha256": origin.sha256}
     config = {
         "format": FORMAT,
         "model": model.name,
@@ -59,8 +66,8 @@ def save_pretrained(
         "classes": list(model.classes),
         "input_size": model.input_size,
         "preprocess": model.preprocess.to_config(),
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "info": dict(model.weights_info if info is None else info),
+        "sha256": sha256,
+        "info": info,
     }
     text = json.dumps(config, indent=2, allow_nan=False) + "\n"
     directory.mkdir(parents=True, exist_ok=True)
