@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lensequiv.transforms import CropAndScale, Preprocessing
 
 if TYPE_CHECKING:
+    from lensequiv._e2cnn import FieldType
     from lensequiv.models.conversion import PlainLayers
     from lensequiv.plain import PlainModel
     from lensequiv.prediction import Images, Prediction
@@ -121,6 +122,15 @@ class LensModel(nn.Module):
                 f"{self.name}: input of {height} x {width} pixels; expected a square "
                 f"with a side of {self.input_sizes}; nearest to {height}: {near}"
             )
+
+    def field_types(self) -> dict[str, FieldType | None]:
+        """The inner layers whose maps have a known behaviour under rotation.
+
+        Returns:
+            By the submodule's name, in order: the type of the fields it returns; None
+            for channels that are taken as scalars, as those of an ordinary network.
+        """
+        return {}
 
     def _plain_layers(self, layers: PlainLayers) -> None:
         raise NotImplementedError(f"{self.name} has no plain form")
