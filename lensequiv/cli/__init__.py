@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from lensequiv import __version__
-from lensequiv.cli import _info, _list, _predict, _simulate
+from lensequiv.cli import _equivariance, _info, _list, _predict, _simulate
 
 __all__ = ["main"]
 
 # Each adds its parser, with the function to run as the default `run`.
-_COMMANDS = (_list, _info, _predict, _simulate)
+_COMMANDS = (_list, _info, _predict, _equivariance, _simulate)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -4,8 +4,8 @@
   `equivariance_error` gives one quantity's, `assert_equivariant` judges.
 * `rotated_lenses` renders lenses at any angle, `orbits` runs a network on them, and
   `Orbits.report()` compares.
-* `orbit_spread` and `project` describe the embeddings, `stabilise` turns feature maps
-  back for pictures (`lensequiv.plots`).
+* `orbit_spread` and `project` describe the embeddings; `orbit_maps` and `stabilise`
+  turn feature maps back for pictures (`lensequiv.plots`).
 """
 
 from lensequiv.equivariance._elements import (
@@ -14,6 +14,7 @@ from lensequiv.equivariance._elements import (
     stabilise,
     transform,
 )
+from lensequiv.equivariance._maps import OrbitMaps, orbit_maps
 from lensequiv.equivariance._measure import (
     TOLERANCES,
     assert_equivariant,
@@ -32,6 +33,7 @@ from lensequiv.equivariance._rotated import (
 __all__ = [
     "TOLERANCES",
     "Element",
+    "OrbitMaps",
     "Orbits",
     "Report",
     "RotatedLenses",
@@ -40,6 +42,7 @@ __all__ = [
     "equivariance_error",
     "group_elements",
     "measure",
+    "orbit_maps",
     "orbit_spread",
     "orbits",
     "project",

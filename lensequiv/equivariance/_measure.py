@@ -29,11 +29,12 @@ __all__ = [
     "equivariance_error",
     "evaluate",
     "measure",
-    "prepared",
+    "ready_input",
+    "ready_network",
 ]
 
 TOLERANCES = {torch.float64: 1e-13, torch.float32: 1e-5}
-"""What rounding may cost: ten times what was measured on the zoo's networks."""
+"""What rounding may cost. Measured on the zoo's networks: up to 6e-15 and 2.3e-6."""
 
 
 def measure(
@@ -87,7 +88,8 @@ def measure(
         ValueError: An image or layer does not fit the model, or a group does not fit
             the fields.
     """
-    network, x = prepared(model, images, dtype)
+    network = ready_network(model, dtype)
+    x = ready_input(network, images)
     if isinstance(model, LensModel):
         types = _layer_types(model, layers)
     else:
@@ -188,22 +190,22 @@ def assert_equivariant(
     return report
 
 
-def prepared(
-    model: nn.Module, images: Images, dtype: torch.dtype | None
-) -> tuple[nn.Module, Tensor]:
-    """The network in evaluation mode and its input, in one dtype.
+def ready_network(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
+    """The network in evaluation mode: the model itself if it is so, else a copy."""
+    own = _like(model).dtype
+    wanted = dtype or own
+    if not model.training and wanted == own:
+        return model
+    # Evaluation mode again after the cast, so that filters are expanded in it.
+    return copy.deepcopy(model).to(wanted).eval()
 
-    The network is the model itself where it already is as wanted, else a copy.
-    """
-    like = next(model.parameters(), torch.empty(0))
-    wanted = dtype or like.dtype
-    network = model
-    if model.training or wanted != like.dtype:
-        # Evaluation mode again after the cast, so that filters are expanded in it.
-        network = copy.deepcopy(model).to(wanted).eval()
-    if isinstance(model, LensModel):
+
+def ready_input(network: nn.Module, images: Images) -> Tensor:
+    """Preprocessed images on the device and in the dtype of the network."""
+    like = _like(network)
+    if isinstance(network, LensModel):
         source = source_of(images, None)
-        inputs = [model.preprocess(source.read(i)) for i in range(len(source.names))]
+        inputs = [network.preprocess(source.read(i)) for i in range(len(source.names))]
         sizes = {tuple(image.shape) for image in inputs}
         if len(sizes) > 1:
             shapes = " and ".join(map(str, sorted(sizes)))
@@ -213,10 +215,15 @@ def prepared(
         x = images
     else:
         raise ValueError(
-            f"{type(model).__name__} is no lensequiv model, so its input has to be a "
+            f"{type(network).__name__} is no lensequiv model, so its input has to be a "
             f"tensor (N, C, H, W); found {type(images).__name__}"
         )
-    return network, x.to(like.device, wanted)
+    return x.to(like.device, like.dtype)
+
+
+def _like(network: nn.Module) -> Tensor:
+    """A tensor of the network's dtype and device."""
+    return next(network.parameters(), torch.empty(0))
 
 
 @torch.no_grad()

@@ -102,12 +102,17 @@ class Report:
             for line in lines
         )
 
-    def __str__(self) -> str:
-        """Title and table."""
+    @property
+    def title(self) -> str:
+        """What was measured, on what."""
         group = f"group {self.group}" if self.group else "no group"
         many = "image" if self.images == 1 else "images"
         title = f"{self.model} ({group}), {self.kind}, {self.images} {many}"
-        return f"{title}, {self.dtype}\n{self.table()}"
+        return f"{title}, {self.dtype}"
+
+    def __str__(self) -> str:
+        """Title and table."""
+        return f"{self.title}\n{self.table()}"
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, JSON-able."""

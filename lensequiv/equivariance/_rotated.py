@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lensequiv.equivariance._elements import Element, group_elements, transform
-from lensequiv.equivariance._measure import evaluate, prepared
+from lensequiv.equivariance._measure import evaluate, ready_input, ready_network
 from lensequiv.equivariance._report import Report, error_row
 from lensequiv.models import LensModel
 
@@ -151,10 +151,11 @@ class Orbits:
     def report(self) -> Report:
         """The errors at each angle, defined as for `measure`.
 
-        Logits and embedding at all angles. The mean over a layer's map needs no turn of
-        the plane, so it is compared at all angles that are in the group, off the pixel
-        grid too: there its regular fields should be permuted, and nothing else. Mirror
-        images are exact on the pixel grid and add nothing here.
+        Logits and embedding at all angles. The mean over a layer's map, `"mean(stem)"`
+        for instance, needs no turn of the plane, so it is compared at all angles that
+        are in the group, off the pixel grid too: its regular fields should be permuted,
+        and nothing else. Mirror images move pixels onto pixels (see `measure`) and
+        would add nothing here.
         """
         own = [Element(0.0)]
         if self.group is not None:
@@ -164,12 +165,13 @@ class Orbits:
             reference = self.references[name]
             for angle, value in zip(self.lenses.angles, values, strict=True):
                 field_type, element = self.types.get(name), Element(angle)
-                expected = reference
+                quantity, expected = name, reference
                 if name in self.types:
                     if field_type is not None and Element(angle % 360) not in own:
                         continue
+                    quantity = f"mean({name})"
                     expected = transform(reference, element, field_type)
-                rows.append(error_row(name, element, value, expected))
+                rows.append(error_row(quantity, element, value, expected))
         return Report(
             model=self.model,
             group=self.group,
@@ -208,12 +210,12 @@ def orbits(
     from tqdm.auto import tqdm
 
     name = name or model.name
+    network = ready_network(model, dtype)
     types = model.field_types()
     stacks = [lenses.reference, *lenses.images]
     parts: list[dict[str, Tensor]] = []
     for stack in tqdm(stacks, desc=name, unit="angle", disable=not progress):
-        network, x = prepared(model, stack, dtype)
-        found = evaluate(network, x, types, batch_size)
+        found = evaluate(network, ready_input(network, stack), types, batch_size)
         parts.append(
             {key: v.mean((2, 3)) if v.ndim == 4 else v for key, v in found.items()}
         )
