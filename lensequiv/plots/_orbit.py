@@ -228,7 +228,7 @@ def _draw_field(panel: Any, maps: OrbitMaps, strength: Tensor, vectors: Tensor) 
     """Brightness and arrows in the units of the first, without corners and edges."""
     side = strength.shape[-1]
     steps = np.arange(side) - (side - 1) / 2
-    inside = np.hypot(steps[:, None], steps) <= side / 2 - 1.5
+    inside = np.hypot(steps[:, None], steps) <= side / 2 - 1.2
     low, high = np.quantile(maps.strength[0].numpy(), [0.02, 0.998])
     shown = np.where(inside, strength.numpy(), np.nan)
     panel.imshow(shown, cmap="magma", origin="lower", vmin=low, vmax=high)
