@@ -7,7 +7,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lensequiv.cli._types import Commands
 
@@ -74,6 +74,11 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument(
         "--projection", type=Path, metavar="FILE.png", help="draw the embeddings"
+    )
+    parser.add_argument(
+        "--umap",
+        action="store_true",
+        help="--projection by UMAP (needs umap-learn), not principal components",
     )
     parser.set_defaults(run=_equivariance)
 
@@ -217,7 +222,8 @@ def _draw(
         reports = [orbit.report() for orbit in everything + noisy]
         plot_equivariance(reports, path=args.plot)
     if args.projection:
-        plot_projection(everything, path=args.projection)
+        method: Literal["pca", "umap"] = "umap" if args.umap else "pca"
+        plot_projection(everything, method=method, path=args.projection)
     if args.orbit:
         pairs = zip(models.values(), everything, strict=True)
         maps = [orbit_maps(model, orbit, lens=args.lens) for model, orbit in pairs]

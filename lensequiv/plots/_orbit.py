@@ -121,9 +121,7 @@ def animate_orbit(
         )
     ]
     count = len(angles) - (len(angles) > 1 and (angles[-1] - angles[0]) % 360 == 0)
-    frames = [
-        _frame(maps, i, lens, angles[i], images[i], stable[i]) for i in range(count)
-    ]
+    frames = [_frame(maps, i, lens, angles, images[i], stable[i]) for i in range(count)]
     # One palette for all, so that what stands still does not flicker.
     palette = frames[0].quantize(colours)
     pictures = [frame.quantize(palette=palette, dither=0) for frame in frames]
@@ -145,7 +143,7 @@ def _frame(
     maps: Sequence[OrbitMaps],
     i: int,
     lens: int,
-    angle: float,
+    angles: Sequence[float],
     image: NDArray[np.float32],
     stable: NDArray[np.float32],
 ) -> Any:
@@ -154,6 +152,7 @@ def _frame(
     from PIL import Image
 
     make = figure_class()
+    first, angle = angles[0], angles[i]
     columns = len(maps) + 1
     figure = make(figsize=(1.45 * columns, 4.3), dpi=85)
     grid = figure.add_gridspec(
@@ -167,7 +166,7 @@ def _frame(
     note = figure.add_subplot(grid[2, 0])
     note.axis("off")
     note.text(
-        *(0.5, 0.5, "embedding,\nblack: at first"),
+        *(0.5, 0.5, f"embedding,\nblack: at {first:g}\N{DEGREE SIGN}"),
         **{"ha": "center", "va": "center", "fontsize": 8},
     )
     for column, one in enumerate(maps, start=1):
