@@ -96,7 +96,9 @@ def _equivariance(args: argparse.Namespace) -> None:
         raise ValueError(f"--step {args.step:g}: expected more than 0, at most 360")
     dtype = torch.float64 if args.float64 else None
     models = _models(args.names, args.seed)
-    reports, everything, noisy = [], [], []
+    reports: list[Report] = []
+    everything: list[Orbits] = []
+    noisy: list[Orbits] = []
     lenses = None if args.images else _render(args, noise=False)
     noise = _render(args, noise=True) if args.noise else None
     for name, model in models.items():

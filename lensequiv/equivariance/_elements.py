@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -183,8 +182,6 @@ def stabilise(
     # Element k is a turn by -k 360 / N degrees of the sky, so turning back by the
     # angle is a shift by +angle N / 360 places.
     phase = torch.exp(-1j * torch.deg2rad(frequency * torch.tensor(float(angle))))
-    if rotations % 2 == 0:  # the highest frequency has no sine
-        phase[-1] = math.cos(math.radians(angle * rotations / 2))
     spectrum = spectrum * phase[:, None, None]
     fields = torch.fft.irfft(spectrum, n=rotations, dim=3)
     # Without the mirrored half, which turns the same way.

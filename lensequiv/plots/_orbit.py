@@ -148,10 +148,10 @@ def _frame(
     stable: NDArray[np.float32],
 ) -> Any:
     """One picture of the animation, as a Pillow image."""
+    make = figure_class()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
-    make = figure_class()
     first, angle = angles[0], angles[i]
     columns = len(maps) + 1
     figure = make(figsize=(1.45 * columns, 4.3), dpi=85)
@@ -165,10 +165,8 @@ def _frame(
     figure.axes[0].set_title(f"lens at {angle:g}\N{DEGREE SIGN}", fontsize=8)
     note = figure.add_subplot(grid[2, 0])
     note.axis("off")
-    note.text(
-        *(0.5, 0.5, f"embedding,\nblack: at {first:g}\N{DEGREE SIGN}"),
-        **{"ha": "center", "va": "center", "fontsize": 8},
-    )
+    text = f"embedding,\nblack: at {first:g}\N{DEGREE SIGN}"
+    note.text(0.5, 0.5, text, ha="center", va="center", fontsize=8)
     for column, one in enumerate(maps, start=1):
         panel = figure.add_subplot(grid[0, column])
         _draw_field(panel, one, one.strength[i], one.vectors[i])
@@ -181,7 +179,7 @@ def _frame(
         panel.barh(places, values[i], color=COLOURS[0])
         panel.plot(values[0], places, "|k", markersize=5)
         panel.set(xlim=(-3, 3), xticks=[], yticks=[])
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
@@ -227,7 +225,7 @@ def _draw_field(panel: Any, maps: OrbitMaps, strength: Tensor, vectors: Tensor) 
     """Brightness and arrows in the units of the first, without corners and edges."""
     side = strength.shape[-1]
     steps = np.arange(side) - (side - 1) / 2
-    inside = np.hypot(steps[:, None], steps) <= side / 2 - 1.2
+    inside = np.hypot(steps[:, None], steps) <= side / 2 - 2
     low, high = np.quantile(maps.strength[0].numpy(), [0.02, 0.998])
     shown = np.where(inside, strength.numpy(), np.nan)
     panel.imshow(shown, cmap="magma", origin="lower", vmin=low, vmax=high)
@@ -244,6 +242,10 @@ def _draw_field(panel: Any, maps: OrbitMaps, strength: Tensor, vectors: Tensor) 
     arrows = vectors.numpy()[:, y, x] / longest
     panel.quiver(
         *(x, y, *arrows),
-        **{"color": COLOURS[4], "pivot": "mid", "angles": "xy", "scale_units": "xy"},
-        **{"scale": 0.35 * _ARROWS / side, "width": 0.012},
+        color=COLOURS[4],
+        pivot="mid",
+        angles="xy",
+        scale_units="xy",
+        scale=0.35 * _ARROWS / side,
+        width=0.012,
     )

@@ -18,6 +18,7 @@ from lensequiv.equivariance import (
     measure,
     transform,
 )
+from lensequiv.equivariance._measure import evaluate
 from lensequiv.models.layers import SteerableConv
 
 TINY = {"stem_fields": 2, "stages": [[2], [2, 3]], "stem_kernel": 9, "kernel": 3}
@@ -235,6 +236,14 @@ def test_resnet_is_not():
     assert report.quantities[2:] == ["layer1", "layer2", "layer3", "layer4"]
     assert min(row.error for row in report.of("layer1")) > 0.01
     assert len(measure(model, blobs(1, 33), group="d4").rows) == 7 * 6
+
+
+def test_maps_are_kept_as_they_were_returned():
+    model = lensequiv.create_model("resnet18").eval()
+    in_place = nn.Hardtanh(0, 1e-3, inplace=True)
+    model.layer2 = nn.Sequential(in_place, model.layer2)
+    maps = evaluate(model, blobs(1, 33)[None], {"layer1": None}, 1)
+    assert maps["layer1"].max() > 0.1
 
 
 @pytest.mark.slow
