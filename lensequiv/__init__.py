@@ -1,5 +1,6 @@
 """Equivariant networks for dark-matter substructure in gravitational lenses."""
 
+from lensequiv import equivariance
 from lensequiv.models import create_model, list_models, register_model
 from lensequiv.prediction import Prediction, iter_predict, predict
 from lensequiv.pretrained import (
@@ -18,6 +19,7 @@ __all__ = [
     "WeightsError",
     "__version__",
     "create_model",
+    "equivariance",
     "from_pretrained",
     "iter_predict",
     "list_models",

@@ -1,6 +1,8 @@
 """The measure, on layers whose answer is known; then the zoo's networks."""
 
 import copy
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -226,6 +228,12 @@ def test_flips_of_a_rotation_group():
     assert all((error > 1e-4) == e.flip for e, error in errors.items())
     with pytest.raises(ValueError, match="mirror: not an element of c8"):
         measure(model, images, group="d4")
+
+
+def test_the_package_is_there_after_importing_lensequiv():
+    code = "import lensequiv, sys; lensequiv.equivariance.measure; "
+    code += "assert not {'e2cnn', 'matplotlib', 'umap'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_resnet_is_not():
