@@ -1,5 +1,6 @@
 """Equivariant networks for dark-matter substructure in gravitational lenses."""
 
+from lensequiv import equivariance
 from lensequiv.models import create_model, list_models, register_model
 from lensequiv.prediction import Prediction, iter_predict, predict
 from lensequiv.pretrained import (
@@ -23,6 +24,7 @@ __all__ = [
     "__version__",
     "convert_checkpoint",
     "create_model",
+    "equivariance",
     "from_pretrained",
     "iter_predict",
     "list_models",

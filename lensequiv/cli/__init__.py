@@ -12,6 +12,7 @@ from lensequiv import __version__
 from lensequiv.cli import (
     _convert,
     _download,
+    _equivariance,
     _evaluate,
     _info,
     _list,
@@ -22,7 +23,16 @@ from lensequiv.cli import (
 __all__ = ["main"]
 
 # Each adds its parser, with the function to run as the default `run`.
-_COMMANDS = (_list, _info, _download, _predict, _evaluate, _convert, _simulate)
+_COMMANDS = (
+    _list,
+    _info,
+    _download,
+    _predict,
+    _evaluate,
+    _equivariance,
+    _convert,
+    _simulate,
+)
 
 
 def _parser() -> argparse.ArgumentParser:

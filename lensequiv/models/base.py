@@ -16,6 +16,7 @@ from lensequiv.transforms import CropAndScale, Preprocessing
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
 
+    from lensequiv._e2cnn import FieldType
     from lensequiv._origin import Origin
     from lensequiv.models.conversion import PlainLayers
     from lensequiv.plain import PlainModel
@@ -132,6 +133,15 @@ class LensModel(nn.Module):
                 f"{self.name}: input of {height} x {width} pixels; expected a square "
                 f"with a side of {self.input_sizes}; nearest to {height}: {near}"
             )
+
+    def field_types(self) -> dict[str, FieldType | None]:
+        """The inner layers whose maps have a known behaviour under rotation.
+
+        Returns:
+            By the submodule's name, in order: the type of the fields it returns; None
+            for channels that are taken as scalars, as those of an ordinary network.
+        """
+        return {}
 
     def _plain_layers(self, layers: PlainLayers) -> None:
         raise NotImplementedError(f"{self.name} has no plain form")

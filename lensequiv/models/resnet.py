@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from lensequiv.models.base import InputSizes, LensModel
 from lensequiv.models.conversion import PlainLayers, fold_norm
+
+if TYPE_CHECKING:
+    from lensequiv._e2cnn import FieldType
 
 __all__ = ["ResNet18"]
 
@@ -54,6 +57,10 @@ class ResNet18(LensModel):
         for name in _LAYERS:
             x = self._step(getattr(self, name), x)
         return x
+
+    def field_types(self) -> dict[str, FieldType | None]:
+        """The four stages, their channels taken as scalars; see `LensModel`."""
+        return {f"layer{i}": None for i in range(1, 5)}
 
     def _plain_layers(self, layers: PlainLayers) -> None:
         body = cast(Any, self)  # its layers are torchvision's

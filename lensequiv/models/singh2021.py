@@ -118,6 +118,10 @@ class Singh2021(LensModel):
         tensor: Tensor = field.tensor
         return tensor
 
+    def field_types(self) -> dict[str, FieldType | None]:
+        """The fields after every block; see `LensModel`."""
+        return {f"block{i}": getattr(self, f"block{i}").out_type for i in range(1, 7)}
+
     def _plain_layers(self, layers: PlainLayers) -> None:
         body: Any = self  # its blocks are e2cnn's, which has no types
         mask, *_ = body.block1.children()

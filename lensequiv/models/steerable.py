@@ -138,6 +138,14 @@ class SteerableCNN(LensModel):
             features = self._step(block, features)
         return features
 
+    def field_types(self) -> dict[str, FieldType | None]:
+        """The fields after the stem and after every block; see `LensModel`."""
+        types: dict[str, FieldType | None] = {"stem": self.stem.conv.out_type}
+        for name, block in self.blocks.named_children():
+            if isinstance(block, _Block):
+                types[f"blocks.{name}"] = block.conv.out_type
+        return types
+
     def _plain_layers(self, layers: PlainLayers) -> None:
         layers.add(
             "contrast",

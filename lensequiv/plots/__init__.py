@@ -1,12 +1,18 @@
 """Pictures (extra `plots`)."""
 
+from lensequiv.plots._equivariance import plot_equivariance, plot_projection
 from lensequiv.plots._evaluation import plot_confusion, plot_reliability, plot_roc
 from lensequiv.plots._images import plot_predictions, plot_samples
+from lensequiv.plots._orbit import animate_orbit, plot_orbit
 from lensequiv.plots._training import plot_training
 
 __all__ = [
+    "animate_orbit",
     "plot_confusion",
+    "plot_equivariance",
+    "plot_orbit",
     "plot_predictions",
+    "plot_projection",
     "plot_reliability",
     "plot_roc",
     "plot_samples",
