@@ -128,7 +128,9 @@ def _refusal(
             "" if file is None else "; a cached copy is loaded if there is one"
         )
     if status is not None:
-        return f"the Hub answered with status {status}: {_first_line(chain[-1])}"
+        # 416: old releases of the client keep a piece that is longer than the file.
+        hint = "" if file is None else " (try force_download=True)"
+        return f"the Hub answered with status {status}: {_first_line(chain[0])}{hint}"
     return None
 
 

@@ -2,20 +2,20 @@ import sys
 import time
 
 import pytest
-from hub_helpers import NAME, files_of, logits, register, tiny
+from hub_helpers import NAME, facts, files_of, logits, register, tiny
 from hub_server import Hub, Repo
 
 
 @pytest.fixture(scope="session")
 def tiny_files(tmp_path_factory):
-    """Files and logits of two models that differ in their weights alone."""
+    """Files, logits and facts of two models that differ in their weights alone."""
     out = []
     with pytest.MonkeyPatch.context() as patch:
         register(patch)
         for seed in (0, 1):
             model = tiny(seed)
             files = files_of(model, tmp_path_factory.mktemp("tiny") / "weights")
-            out.append((files, logits(model)))
+            out.append((files, logits(model), facts(model)))
     return out
 
 
@@ -29,7 +29,7 @@ def hub(monkeypatch, tmp_path, tiny_files):
     server.first = repo.commit(tiny_files[1][0], "first")
     repo.refs["v1"] = server.first
     server.second = repo.commit(tiny_files[0][0], "second")
-    server.right = tiny_files[0][1]
+    _, server.right, server.facts = tiny_files[0]
     template = server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
     settings = {
         "ENDPOINT": server.endpoint,

@@ -44,6 +44,17 @@ def logits(model):
         return model(X)
 
 
+def facts(model):
+    """All that decides an answer, to be compared."""
+    return (
+        logits(model).tolist(),
+        model.classes,
+        model.input_size,
+        model.preprocess.to_config(),
+        dict(model.weights_info),
+    )
+
+
 def files_of(model, folder):
     """What is pushed: content by file name."""
     model.save_pretrained(folder)
