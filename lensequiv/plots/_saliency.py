@@ -99,9 +99,11 @@ def plot_saliency(
     labels = ("logits per pixel", "difference / photon noise")
     for bar, row, label in zip(bars, panels[1:], labels, strict=False):
         if bar is not None:
-            figure.colorbar(bar, ax=list(row)).set_label(label, fontsize=8)
+            colours = figure.colorbar(bar, ax=list(row), pad=0.01)
+            colours.set_label(label, fontsize=8)
+            colours.ax.tick_params(labelsize=7)
     if path is not None:
-        figure.savefig(path, dpi=90)
+        figure.savefig(path, dpi=80)
     return figure
 
 
