@@ -4,7 +4,10 @@ from lensequiv.plots._equivariance import plot_equivariance, plot_projection
 from lensequiv.plots._evaluation import plot_confusion, plot_reliability, plot_roc
 from lensequiv.plots._images import plot_predictions, plot_samples
 from lensequiv.plots._orbit import animate_orbit, plot_orbit
+from lensequiv.plots._saliency import plot_saliency
 from lensequiv.plots._training import plot_training
+
+__all__ = ["plot_predictions", "plot_saliency", "plot_samples"]
 
 __all__ = [
     "animate_orbit",

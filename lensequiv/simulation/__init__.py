@@ -2,6 +2,7 @@
 
 from lensequiv.simulation._dataset import SimulatedLenses
 from lensequiv.simulation._lenstronomy import LenstronomyModel, to_lenstronomy
+from lensequiv.simulation._rerender import render_lenses, without_substructure
 from lensequiv.simulation._simulate import Simulation, iter_blocks, simulate
 from lensequiv.simulation._write import write_class_folders, write_hdf5
 from lensequiv.simulation.noise import CoaddNoise, Noise, PoissonSky, ThreefoldNoise
@@ -43,8 +44,10 @@ __all__ = [
     "model_3",
     "model_f",
     "model_j",
+    "render_lenses",
     "simulate",
     "to_lenstronomy",
+    "without_substructure",
     "write_class_folders",
     "write_hdf5",
 ]

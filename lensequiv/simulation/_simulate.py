@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lensequiv._threads import ahead
-from lensequiv.simulation._physics import check_extra, mass_to_arcsec2, render
+from lensequiv.simulation._physics import check_extra, mass_to_arcsec2
+from lensequiv.simulation._rerender import Arrays, render_lenses
 from lensequiv.simulation.recipes import Recipe, get_recipe
 from lensequiv.simulation.substructure import Range
 
@@ -25,10 +26,6 @@ __all__ = ["Simulation", "iter_blocks", "simulate"]
 BLOCK = 64
 # Images that are handed on together, and that a worker makes at a time.
 _TASK, _PIECE = 64, 16
-# Rays traced together: few enough for the processor's cache.
-_RAYS = 360_000
-
-Arrays = dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -156,17 +153,8 @@ def simulate_range(
     parameters = _rotate(
         {name: stack([p[name] for p in parts]) for name in parts[0]}, rotation
     )
-    lens = {name: torch.from_numpy(v).to(device) for name, v in parameters.items()}
     straight = recipe.substructure[recipe.classes[label]].straight
-    together = max(1, _RAYS // (recipe.pixels * recipe.supersampling) ** 2)
-    images = torch.empty(stop - start, recipe.pixels, recipe.pixels)
-    # Lenses with as many masses go together, so that few places are empty.
-    used = torch.from_numpy((parameters["mass"] > 0).sum(1))
-    for places in used.argsort(stable=True).split(together):
-        chunk = {name: value[places.to(device)] for name, value in lens.items()}
-        for name in ("mass_x", "mass_y", "mass_theta2"):
-            chunk[name] = chunk[name][:, : int(used[places].amax())]
-        images[places] = render(chunk, recipe, straight=straight).cpu()
+    images = render_lenses(recipe, parameters, straight=straight, device=device)
     if noise:
         for image, index, exposure in zip(
             images.numpy(), range(start, stop), parameters["exposure"], strict=True

@@ -19,8 +19,8 @@ from torch import Tensor
 import lensequiv
 from lensequiv._files import write_atomically
 from lensequiv.simulation._physics import check_extra
+from lensequiv.simulation._rerender import Arrays
 from lensequiv.simulation._simulate import (
-    Arrays,
     checked_request,
     class_counts,
     iter_blocks,

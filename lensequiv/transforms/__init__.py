@@ -28,6 +28,9 @@ class Preprocessing(Protocol):
     def __call__(self, images: Tensor) -> Tensor:
         """Maps (..., H, W) in any unit to (..., size, size) float32."""
 
+    def offset(self, height: int, width: int) -> tuple[int, int]:
+        """Row and column of an image that become the result's first pixel."""
+
     def to_config(self) -> dict[str, Any]:
         """The name and parameters as a JSON-able dictionary."""
 

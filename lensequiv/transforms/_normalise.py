@@ -50,7 +50,7 @@ class CropAndScale(nn.Module):
                 too small along one axis.
         """
         height, width = images.shape[-2:]
-        if height == width and height in (self.size, *self.keep):
+        if self._whole(height, width):
             return images
         if min(height, width) < self.size:
             accepted = ", ".join(str(s) for s in sorted({self.size, *self.keep}))
@@ -58,8 +58,17 @@ class CropAndScale(nn.Module):
                 f"{name} has {height} x {width} pixels; expected at least "
                 f"{self.size} x {self.size}, or square with a side of {accepted}"
             )
-        top, left = (height - self.size) // 2, (width - self.size) // 2
+        top, left = self.offset(height, width)
         return images[..., top : top + self.size, left : left + self.size]
+
+    def _whole(self, height: int, width: int) -> bool:
+        return height == width and height in (self.size, *self.keep)
+
+    def offset(self, height: int, width: int) -> tuple[int, int]:
+        """Row and column of an image at which its crop begins."""
+        if self._whole(height, width):
+            return 0, 0
+        return (height - self.size) // 2, (width - self.size) // 2
 
     def scale(self, images: Tensor) -> Tensor:
         """Maps (..., H, W) of any unit to float32 with sky 0 and peak 1.

@@ -226,6 +226,11 @@ class Singh2021Eval(_Singh2021):
     def __init__(self, size: int = 128, padded: int = 129) -> None:
         super().__init__(size, padded)
 
+    def offset(self, height: int, width: int) -> tuple[int, int]:
+        """Row and column of an image at which its crop begins."""
+        # CenterCrop rounds halves to even.
+        return round((height - self.size) / 2), round((width - self.size) / 2)
+
     def _build(self) -> nn.Sequential:
         from torchvision.transforms import v2
 
