@@ -302,7 +302,13 @@ def _classify(
         batch = torch.stack(list(group)).to(device)
         model._check(batch)
         logits.append(network(batch).float().cpu())
-    return torch.cat(logits)
+    together = torch.cat(logits)
+    if not bool(torch.isfinite(together).all()):
+        raise ValueError(
+            f"{model.name}: a logit is NaN or infinite, so the weights are useless: "
+            "their training diverged, or they were changed"
+        )
+    return together
 
 
 def _prediction(

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from lensequiv._checks import check_class_names
 from lensequiv.models import LensModel, create_model
 from lensequiv.models.base import default_classes
 from lensequiv.pretrained._catalogue import (
@@ -18,9 +19,11 @@ from lensequiv.pretrained._format import (
     CONFIG,
     WEIGHTS,
     WeightsError,
+    check_sides,
     check_tensors,
     read_config,
     read_weights,
+    short,
 )
 from lensequiv.transforms import preprocessing_from_config
 
@@ -85,24 +88,24 @@ def _build(path: Path, config: dict[str, Any]) -> LensModel:
     try:
         model = create_model(config["model"], **config["options"], initialize=False)
     except (TypeError, ValueError) as error:
-        raise WeightsError(f"{path}: cannot build the model: {error}") from error
-    classes = config["classes"]
-    if len(classes) != model.num_classes or not all(
-        isinstance(c, str) for c in classes
-    ):
         raise WeightsError(
-            f"{path}: 'classes' is {classes!r}; expected {model.num_classes} names"
-        )
+            f"{path}: cannot build the model: {short(error)}"
+        ) from error
+    try:
+        model.classes = check_class_names(config["classes"], model.num_classes)
+    except ValueError as error:
+        raise WeightsError(f"{path}: 'classes': {short(error)}") from None
     if config["input_size"] not in model.input_sizes:
         raise WeightsError(
             f"{path}: 'input_size' is {config['input_size']}; {model.name} takes "
             f"{model.input_sizes}"
         )
+    model.input_size = config["input_size"]
     try:
         model.preprocess = preprocessing_from_config(config["preprocess"])
+        check_sides(model)
     except (TypeError, ValueError) as error:
-        raise WeightsError(f"{path}: 'preprocess': {error}") from error
-    model.classes, model.input_size = tuple(classes), config["input_size"]
+        raise WeightsError(f"{path}: 'preprocess': {short(error)}") from error
     return model
 
 
@@ -121,6 +124,8 @@ def _with_new_head(
         fresh.load_state_dict({**body, **head}, strict=True)
     fresh.preprocess, fresh.input_size = model.preprocess, model.input_size
     fresh.classes = (
-        tuple(classes) if classes is not None else default_classes(fresh.num_classes)
+        default_classes(fresh.num_classes)
+        if classes is None
+        else check_class_names(classes, fresh.num_classes)
     )
     return fresh

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lensequiv._checks import check_count, check_number
+
 __all__ = ["CropAndScale", "order_statistics"]
 
 
@@ -25,6 +27,9 @@ class CropAndScale(nn.Module):
             several).
         sky: Quantile of the pixels taken as sky level.
         peak: Quantile taken as peak; 0.999 is the 17th brightest of 129 x 129.
+
+    Raises:
+        ValueError: A parameter is out of range.
     """
 
     name = "crop-and-scale"
@@ -37,9 +42,16 @@ class CropAndScale(nn.Module):
         peak: float = 0.999,
     ) -> None:
         super().__init__()
+        check_count("size", size)
+        if not isinstance(keep, list | tuple):
+            raise ValueError(f"keep={keep!r}: expected a list of sides in pixels")
+        for side in keep:
+            check_count("keep", side)
+        check_number("sky", sky, -1e308, 1e308)
+        check_number("peak", peak, -1e308, 1e308)
         if not 0 <= sky < peak <= 1:
             raise ValueError(f"sky={sky}, peak={peak}: expected 0 <= sky < peak <= 1")
-        self.size, self.keep = int(size), tuple(keep)
+        self.size, self.keep = size, tuple(keep)
         self.sky, self.peak = sky, peak
 
     def crop(self, images: Tensor, name: str = "image") -> Tensor:
@@ -124,7 +136,7 @@ class CropAndScale(nn.Module):
                 f"expected {', '.join(sorted(wanted))}"
             )
         parameters = {k: v for k, v in config.items() if k != "name"}
-        return cls(**{**parameters, "keep": tuple(parameters["keep"])})
+        return cls(**parameters)
 
     def extra_repr(self) -> str:
         """The parameters, for printing."""
