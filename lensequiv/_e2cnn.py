@@ -36,6 +36,8 @@ import scipy
 import torch
 from torch import Tensor
 
+from lensequiv._neutral import neutral
+
 __all__ = [
     "FieldType",
     "GSpace",
@@ -283,7 +285,7 @@ class R2Conv(e2cnn.nn.R2Conv):  # type: ignore[misc]
         e2cnn keeps the old filter when `eval()` is called twice and the weights were
         changed in between.
         """
-        with torch.no_grad():
+        with neutral(), torch.no_grad():
             super().train(True)
             super().train(mode)
         _forget_buffers(self, self._basisexpansion)

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lensequiv._neutral import neutral
 from lensequiv._threads import ahead
 from lensequiv.data import as_images, find_images, read_image
 from lensequiv.domain import OutOfDomainWarning, unlike
@@ -292,6 +293,7 @@ def _network(model: LensModel, precision: str) -> nn.Module:
     return plain.bfloat16_convolutions() if precision == "bf16" else plain
 
 
+@neutral()
 @torch.no_grad()
 def _classify(
     network: nn.Module, images: list[Tensor], device: torch.device, model: LensModel

@@ -211,4 +211,5 @@ class SteerableCNN(LensModel):
         if invariant.dtype == torch.bfloat16:  # too coarse for sums over the map
             invariant = invariant.float()
         parts = [invariant.mean(2), invariant.amax(2), invariant.std(2)]
-        return torch.cat(parts, 1)
+        # A model cast to bf16 as a whole has its head in bf16, too.
+        return torch.cat(parts, 1).to(self.stem.norm.weight.dtype)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from lensequiv._checks import check_class_names
+from lensequiv._neutral import neutral
 from lensequiv.models import LensModel, create_model
 from lensequiv.models.base import default_classes
 from lensequiv.pretrained._catalogue import (
@@ -30,6 +31,7 @@ from lensequiv.transforms import preprocessing_from_config
 __all__ = ["from_pretrained"]
 
 
+@neutral()
 def from_pretrained(
     name: str | Path,
     *,
@@ -46,7 +48,7 @@ def from_pretrained(
         classes: Names for the new head's classes; implies `num_classes`.
 
     Returns:
-        The model in evaluation mode, on the CPU, in float32.
+        The model in evaluation mode, on the CPU, in float32, whatever torch's settings.
 
     Raises:
         ValueError: No weight and no folder of this name, or `classes` does not fit
