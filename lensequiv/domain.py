@@ -12,7 +12,13 @@ from torch import Tensor
 from lensequiv._checks import check_number
 from lensequiv.transforms._normalise import order_statistics
 
-__all__ = ["OutOfDomainWarning", "check_ranges", "image_statistics", "statistics_ranges", "unlike"]
+__all__ = [
+    "OutOfDomainWarning",
+    "check_ranges",
+    "image_statistics",
+    "statistics_ranges",
+    "unlike",
+]
 
 
 class OutOfDomainWarning(UserWarning):
@@ -98,7 +104,9 @@ def check_ranges(ranges: Any) -> None:
         for limit in limits:
             check_number(f"image statistic {name!r}", limit, -3e38, 3e38)
         if limits[0] > limits[1]:
-            raise ValueError(f"image statistic {name!r}: its low limit is above its high")
+            raise ValueError(
+                f"image statistic {name!r}: its low limit is above its high"
+            )
 
 
 def unlike(image: Tensor, ranges: Mapping[str, list[float]]) -> list[str]:

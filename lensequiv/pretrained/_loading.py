@@ -90,9 +90,7 @@ def _build(path: Path, config: dict[str, Any]) -> LensModel:
     try:
         model = create_model(config["model"], **config["options"], initialize=False)
     except (TypeError, ValueError) as error:
-        raise WeightsError(
-            f"{path}: cannot build the model: {short(error)}"
-        ) from error
+        raise WeightsError(f"{path}: cannot build the model: {short(error)}") from error
     try:
         model.classes = check_class_names(config["classes"], model.num_classes)
     except ValueError as error:

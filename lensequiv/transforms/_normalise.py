@@ -101,11 +101,18 @@ class CropAndScale(nn.Module):
         # In double precision: a small signal on a large constant keeps its digits.
         sky, height = sky.double(), peak.double() - sky.double()
         if pixels.ndim < 2 or pixels.requires_grad:
-            return ((pixels - sky) / height).float().reshape(images.shape)
-        scaled = torch.empty_like(pixels, dtype=torch.float32)
-        # Image by image, which stays in the processor's cache.
-        for image, low, scale, out in zip(pixels, sky, height, scaled, strict=True):
-            torch.div(image - low, scale, out=out)
+            scaled = ((pixels - sky) / height).float()
+        else:
+            scaled = torch.empty_like(pixels, dtype=torch.float32)
+            # Image by image, which stays in the processor's cache.
+            for image, low, scale, out in zip(pixels, sky, height, scaled, strict=True):
+                torch.div(image - low, scale, out=out)
+        if not bool(torch.stack(torch.aminmax(scaled.detach())).isfinite().all()):
+            raise ValueError(
+                f"a pixel lies so far beyond its image's {self.peak} quantile that "
+                "float32 cannot hold it after scaling; expected an image without such "
+                "outliers"
+            )
         return scaled.reshape(images.shape)
 
     def forward(self, images: Tensor) -> Tensor:

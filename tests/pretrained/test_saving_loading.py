@@ -134,7 +134,10 @@ def test_wrong_tensors_are_named(saved, change, message):
         (lambda c: c.update(format=99), "format 99; this lensequiv reads format 1"),
         (lambda c: c.update(model="c9000"), "unknown model 'c9000'"),
         (lambda c: c.update(options={"depth": 3}), "cannot build the model.*depth"),
-        (lambda c: c.update(classes=["a", "b"]), "'classes': 2 class names; expected 3"),
+        (
+            lambda c: c.update(classes=["a", "b"]),
+            "'classes': 2 class names; expected 3",
+        ),
         (lambda c: c.update(classes="abc"), "'classes' is a text; expected a list"),
         (lambda c: c.update(input_size=128), "'input_size' is 128; c4 takes 33, 49"),
         (lambda c: c["preprocess"].update(name="odd"), "'preprocess'.*'odd'"),
