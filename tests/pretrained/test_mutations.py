@@ -5,7 +5,6 @@
 
 import copy
 import json
-import shutil
 from collections import Counter
 
 import pytest
