@@ -36,6 +36,8 @@ import scipy
 import torch
 from torch import Tensor
 
+from lensequiv._neutral import neutral
+
 __all__ = [
     "FieldType",
     "GSpace",
@@ -283,7 +285,7 @@ class R2Conv(e2cnn.nn.R2Conv):  # type: ignore[misc]
         e2cnn keeps the old filter when `eval()` is called twice and the weights were
         changed in between.
         """
-        with torch.no_grad():
+        with neutral(), torch.no_grad():
             super().train(True)
             super().train(mode)
         _forget_buffers(self, self._basisexpansion)
@@ -313,11 +315,20 @@ class PointwiseAvgPoolAntialiased(
 
 
 class GroupPooling(e2cnn.nn.GroupPooling):  # type: ignore[misc]
-    """e2cnn's, without its channel indices in the state dict."""
+    """e2cnn's for fields of one size, without its channel indices in the state dict.
+
+    e2cnn's own makes float32 of float64.
+    """
 
     def __init__(self, in_type: FieldType) -> None:
         super().__init__(in_type)
         _forget_buffers(self)
+
+    def forward(self, input: GeometricTensor) -> GeometricTensor:
+        """The largest value over the group, of each field."""
+        n, _, height, width = input.tensor.shape
+        fields = input.tensor.view(n, len(self.in_type), -1, height, width)
+        return GeometricTensor(fields.amax(2), self.out_type)
 
 
 class MaskModule(e2cnn.nn.MaskModule):  # type: ignore[misc]

@@ -16,7 +16,20 @@ def write_atomically(path: Path, content: bytes, *, sync: bool = True) -> None:
         path: The file.
         content: All of it.
         sync: Whether it has to survive a power failure, too, which takes a while.
+
+    Raises:
+        OSError: It cannot be written, for instance as the disk is full. The message
+            names the file, and the old one, if any, is still there.
     """
+    try:
+        _write(path, content, sync)
+    except OSError as error:
+        if error.errno is not None:
+            error.filename = str(path)  # not the temporary one
+        raise
+
+
+def _write(path: Path, content: bytes, sync: bool) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

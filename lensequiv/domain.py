@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from lensequiv._checks import check_number
 from lensequiv.transforms._normalise import order_statistics
 
-__all__ = ["OutOfDomainWarning", "image_statistics", "statistics_ranges", "unlike"]
+__all__ = [
+    "OutOfDomainWarning",
+    "check_ranges",
+    "image_statistics",
+    "statistics_ranges",
+    "unlike",
+]
 
 
 class OutOfDomainWarning(UserWarning):
@@ -75,6 +83,30 @@ def statistics_ranges(images: Tensor) -> dict[str, list[float]]:
             math.ceil((high + margin) * scale) / scale,
         ]
     return ranges
+
+
+def check_ranges(ranges: Any) -> None:
+    """Requires ranges as `statistics_ranges` returns them, some or all of them.
+
+    Raises:
+        ValueError: Something is wrong with them; the message names it.
+    """
+    known = list(image_statistics(torch.zeros(1, 1, 3, 3)))
+    if not isinstance(ranges, Mapping):
+        raise ValueError("'image_statistics' is no object")
+    for name, limits in ranges.items():
+        if name not in known:
+            raise ValueError(
+                f"unknown image statistic {name!r}; known are {', '.join(known)}"
+            )
+        if not isinstance(limits, list) or len(limits) != 2:
+            raise ValueError(f"image statistic {name!r}: expected [low, high]")
+        for limit in limits:
+            check_number(f"image statistic {name!r}", limit, -3e38, 3e38)
+        if limits[0] > limits[1]:
+            raise ValueError(
+                f"image statistic {name!r}: its low limit is above its high"
+            )
 
 
 def unlike(image: Tensor, ranges: Mapping[str, list[float]]) -> list[str]:

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lensequiv._neutral import neutral
 from lensequiv._threads import ahead
 from lensequiv.data import as_images, find_images, read_image
 from lensequiv.domain import OutOfDomainWarning, unlike
@@ -300,6 +301,7 @@ def network_of(model: LensModel, precision: str) -> nn.Module:
     return plain.bfloat16_convolutions() if precision == "bf16" else plain
 
 
+@neutral()
 @torch.no_grad()
 def _classify(
     network: nn.Module, images: list[Tensor], device: torch.device, model: LensModel
@@ -310,7 +312,13 @@ def _classify(
         batch = torch.stack(list(group)).to(device)
         model._check(batch)
         logits.append(network(batch).float().cpu())
-    return torch.cat(logits)
+    together = torch.cat(logits)
+    if not bool(torch.isfinite(together).all()):
+        raise ValueError(
+            f"{model.name}: a logit is NaN or infinite, so the weights are useless: "
+            "their training diverged, or they were changed"
+        )
+    return together
 
 
 def _prediction(

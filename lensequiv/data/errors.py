@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+_LONGEST = 400  # characters of either part of a message
+
 
 class ImageError(ValueError):
     """An image, or a folder of images, that cannot be used as it is.
@@ -19,6 +21,9 @@ class ImageError(ValueError):
     ) -> ImageError:
         """Build the error from its three parts.
 
+        Names and values that come from a file can be of any length and hold any
+        character; the message stays one short, printable line.
+
         Args:
             where: File, folder or argument that is at fault.
             found: What is wrong with it, beginning with a verb ("holds ...").
@@ -27,4 +32,14 @@ class ImageError(ValueError):
         Returns:
             The error, to be raised by the caller.
         """
-        return cls(f"{os.fspath(where)} {found}; expected {expected}")
+        parts = f"{_printable(found)}; expected {_printable(expected)}"
+        return cls(f"{os.fspath(where)} {parts}")
+
+
+def _printable(text: str) -> str:
+    """Text with control characters escaped, its middle left out where it is long."""
+    half = _LONGEST // 2
+    if len(text) > _LONGEST:  # a file's worth of text need not be looked through
+        text = text[:_LONGEST] + text[-_LONGEST:]
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return text if len(text) <= _LONGEST else f"{text[:half]} ... {text[-half:]}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from lensequiv._checks import check_count
 from lensequiv.models._recompute import recomputed
 from lensequiv.transforms import CropAndScale, Preprocessing
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["InputSizes", "LensModel"]
 
 T = TypeVar("T")
+
+# Far beyond any use; what is larger is an error, and would fill the memory.
+MAX_IN_CHANNELS = 1024
+MAX_CLASSES = 65_536
 
 
 @dataclass(frozen=True)
@@ -95,17 +100,19 @@ class LensModel(nn.Module):
         """Checks the counts that all architectures share.
 
         Raises:
-            ValueError: A count is not a positive integer.
+            ValueError: A count is not a positive integer, or beyond what a network
+                of this kind is made for.
         """
         super().__init__()
-        for key, count in (("in_channels", in_channels), ("num_classes", num_classes)):
-            if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-                raise ValueError(f"{key}={count!r}: expected a positive integer")
+        check_count("in_channels", in_channels, high=MAX_IN_CHANNELS)
+        check_count("num_classes", num_classes, high=MAX_CLASSES)
         self.name, self.config = type(self).__name__, {}
         self.in_channels = in_channels
         self.num_classes = num_classes
         self.input_sizes = input_sizes
         self.classes = default_classes(num_classes)
+        if self.input_size not in input_sizes:
+            self.input_size = input_sizes.nearest(self.input_size)[0]
         # Smaller valid sizes are taken as they are down to three quarters.
         keep = [s for s in input_sizes.range if 0.75 <= s / self.input_size < 1]
         self.preprocess: Preprocessing = CropAndScale(self.input_size, tuple(keep))

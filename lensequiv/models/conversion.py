@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from lensequiv._neutral import neutral
 from lensequiv.plain import PlainModel
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def fold_norm(
     return folded.to(weight.dtype), shift.to(weight.dtype)
 
 
+@neutral()
 @torch.no_grad()
 def to_plain(model: LensModel) -> PlainModel:
     """Makes the plain form of a model; see `LensModel.to_torch`."""

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lensequiv._e2cnn import FieldType, R2Conv
+from lensequiv._neutral import neutral
 from lensequiv.plain import banded_matrix
 
 __all__ = ["AntialiasedPool", "FieldNorm", "LocalContrast", "SteerableConv"]
@@ -97,9 +98,9 @@ class _Banded(nn.Module):
     def _matrix(self, size: int, like: Tensor) -> Tensor:
         key = (size, like.device, like.dtype)
         if key not in self._matrices:
-            kernel = torch.tensor(self.kernel, dtype=torch.float64)
-            matrix = banded_matrix(kernel, size, self.stride, len(kernel) // 2)
-            with torch.inference_mode(False):  # they may serve training later
+            with neutral():  # they may serve training later
+                kernel = torch.tensor(self.kernel, dtype=torch.float64)
+                matrix = banded_matrix(kernel, size, self.stride, len(kernel) // 2)
                 self._matrices[key] = matrix.to(like.device, like.dtype, copy=True)
         return self._matrices[key]
 

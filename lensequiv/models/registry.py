@@ -7,9 +7,11 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 from torch.random import fork_rng
 
+from lensequiv._neutral import neutral
 from lensequiv.models.base import LensModel
 
 __all__ = ["create_model", "list_models", "register_model"]
@@ -64,25 +66,30 @@ def create_model(name: str, **kwargs: Any) -> LensModel:
             options of the architecture.
 
     Returns:
-        The model, in training mode. Its weights depend on torch's random state.
+        The model, in training mode, in torch's default type and on its default device.
+        Its weights depend on torch's random state.
 
     Raises:
         ValueError: Unknown name.
         TypeError: Unknown option.
     """
+    dtype, device = torch.get_default_dtype(), torch.get_default_device()
     if name not in _BUILDERS:
         raise ValueError(
             f"unknown model {name!r}; known are {', '.join(list_models())}"
         )
     # Weights that will be replaced must not change what is drawn at random later.
     keep = nullcontext() if kwargs.get("initialize", True) else fork_rng(devices=[])
-    with keep:
+    with neutral(), keep:
         model = _BUILDERS[name](**kwargs)
+        if torch.get_default_dtype() != dtype or device.type != "cpu":
+            model.to(device, dtype)
     kwargs.pop("initialize", None)
     model.name, model.config = name, kwargs
     return model
 
 
+@neutral()
 def rebuild(
     name: str,
     config: dict[str, Any],

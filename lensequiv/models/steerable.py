@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lensequiv._checks import check_count, check_number
 from lensequiv._e2cnn import FieldType, parse_group
 from lensequiv.models.base import InputSizes, LensModel
 from lensequiv.models.conversion import PlainLayers, fold_norm
@@ -22,6 +24,29 @@ __all__ = ["SteerableCNN"]
 
 _STEM_STRIDE = 4
 _HIDDEN = 64
+# Beyond these an option is an error, and would fill the memory or never come to an end.
+_MAX_STAGES = 8
+_MAX_BLOCKS = 64  # of a stage
+_MAX_FIELDS = 4096
+_MAX_STEM_KERNEL = 31
+_MAX_KERNEL = 11  # the basis of 63 x 63 kernels of D8 would take 461 GB
+_MAX_FILTER_VALUES = 2**30  # 4 GB in float32
+
+
+def _check_stages(stages: Any) -> None:
+    """Requires lists of counts, not too many of them."""
+    lists = isinstance(stages, list | tuple) and 1 <= len(stages) <= _MAX_STAGES
+    if not lists or not all(
+        isinstance(stage, list | tuple) and 1 <= len(stage) <= _MAX_BLOCKS
+        for stage in stages
+    ):
+        raise ValueError(
+            f"stages={repr(stages)[:60]}: expected 1 to {_MAX_STAGES} lists, each of 1 "
+            f"to {_MAX_BLOCKS} numbers of fields"
+        )
+    for i, stage in enumerate(stages):
+        for j, fields in enumerate(stage):
+            check_count(f"stages[{i}][{j}]", fields, high=_MAX_FIELDS)
 
 
 class _Block(nn.Module):
@@ -67,17 +92,18 @@ class SteerableCNN(LensModel):
         in_channels: Channels of the input.
         num_classes: Number of logits.
         stem_fields: Regular fields after the stem.
-        stem_kernel: Side of the stem's kernels in pixels, odd.
+        stem_kernel: Side of the stem's kernels in pixels, odd, 3 to 31.
         stages: Regular fields of the blocks of each stage; resolution is halved
             between stages.
-        kernel: Side of all other kernels in pixels, odd.
+        kernel: Side of all other kernels in pixels, odd, 1 to 11.
         contrast_sigma: Width of the local contrast's surroundings in pixels.
         contrast_floor: Sky brightness it assumes, relative to the peak.
         dropout: Probability with which the head drops a hidden value.
         initialize: False leaves the steerable weights zero, for loading.
 
     Raises:
-        ValueError: Unknown group, or a count that is not a positive integer.
+        ValueError: Unknown group, or an option that is out of range or would make
+            filters of more than 2**30 values.
     """
 
     input_size = 129
@@ -97,12 +123,29 @@ class SteerableCNN(LensModel):
         dropout: float = 0.0,
         initialize: bool = True,
     ) -> None:
+        _check_stages(stages)
+        check_count("stem_fields", stem_fields, high=_MAX_FIELDS)
+        check_count("stem_kernel", stem_kernel, 3, _MAX_STEM_KERNEL)
+        check_count("kernel", kernel, high=_MAX_KERNEL)
+        check_number("contrast_sigma", contrast_sigma, 0.1, 100)
+        check_number("contrast_floor", contrast_floor, 1e-6, 1e6)
+        check_number("dropout", dropout, 0, 1)
         step = _STEM_STRIDE * 2 ** (len(stages) - 1)
         sizes = InputSizes(2 * step + 1, step, 16 * step + 1)
         super().__init__(in_channels, num_classes, sizes)
         space = parse_group(group)
         self.group = group
         self.group_order = space.fibergroup.order()
+        widths = [stem_fields, *(fields for stage in stages for fields in stage)]
+        values = in_channels * stem_fields * self.group_order * stem_kernel**2
+        for narrow, wide in pairwise(widths):
+            values += narrow * wide * self.group_order**2 * kernel**2
+        if values > _MAX_FILTER_VALUES:
+            raise ValueError(
+                f"stages={stages}, stem_fields={stem_fields}, kernel={kernel}: the "
+                f"filters would hold {values:.1e} values; expected at most "
+                f"{_MAX_FILTER_VALUES:.1e}"
+            )
 
         def regular(fields: int) -> FieldType:
             return FieldType(space, fields * [space.regular_repr])
@@ -178,4 +221,5 @@ class SteerableCNN(LensModel):
         if invariant.dtype == torch.bfloat16:  # too coarse for sums over the map
             invariant = invariant.float()
         parts = [invariant.mean(2), invariant.amax(2), invariant.std(2)]
-        return torch.cat(parts, 1)
+        # A model cast to bf16 as a whole has its head in bf16, too.
+        return torch.cat(parts, 1).to(self.stem.norm.weight.dtype)

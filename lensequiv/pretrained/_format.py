@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,15 +13,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["CONFIG", "WEIGHTS", "WeightsError", "read_config", "read_weights"]
+from lensequiv._checks import check_class_names, check_count
+from lensequiv.domain import check_ranges
+from lensequiv.models import LensModel
+
+__all__ = [
+    "CONFIG",
+    "WEIGHTS",
+    "WeightsError",
+    "check_values",
+    "checksum",
+    "read_config",
+    "read_weights",
+]
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 CARD = "README.md"
 FORMAT = 1
+CHECKSUM = "config_sha256"
+
+_MAX_CONFIG = 2**22  # bytes; the bundled ones take about 10,000
+_MAX_WEIGHTS = 2**32  # bytes; those of the 2021 D8 network take 17 million
+_SHA256 = re.compile("[0-9a-f]{64}")
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 # Key of config.json -> what its value must be.
-_SCHEMA: dict[str, type | tuple[type, ...]] = {
+_SCHEMA: dict[str, type] = {
     "format": int,
     "model": str,
     "options": dict,
@@ -28,6 +48,15 @@ _SCHEMA: dict[str, type | tuple[type, ...]] = {
     "preprocess": dict,
     "sha256": str,
     "info": dict,
+}
+_JSON_NAMES = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
 }
 
 
@@ -41,12 +70,27 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def checksum(config: Mapping[str, Any]) -> str:
+    """SHA-256 of what a config says, whatever its layout, as 64 hexadecimal digits.
+
+    Args:
+        config: Content of `config.json`; the key of the checksum itself is left out.
+    """
+    content = {key: value for key, value in config.items() if key != CHECKSUM}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def read_config(directory: Path) -> dict[str, Any]:
     """Reads and checks `config.json`.
 
+    Returns:
+        Its content, without the checksum.
+
     Raises:
         FileNotFoundError: There is none.
-        WeightsError: It is not JSON, or a key is missing, unknown or of a wrong type.
+        WeightsError: It is not JSON, or a key is missing, unknown, twice there, of a
+            wrong type or out of range, or the content does not fit its own checksum.
     """
     path = directory / CONFIG
     if not path.is_file():
@@ -54,44 +98,118 @@ def read_config(directory: Path) -> dict[str, Any]:
             f"{path} does not exist; expected a folder written by save_pretrained, "
             f"with {CONFIG} and {WEIGHTS}"
         )
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WeightsError(f"{path} is not JSON: {error}") from None
-    if not isinstance(config, dict):
-        found = type(config).__name__
-        raise WeightsError(f"{path} holds a {found}; expected an object")
+    config = _parse(path)
     for key, kind in _SCHEMA.items():
         if key not in config:
             raise WeightsError(f"{path}: key {key!r} is missing")
-        if not isinstance(config[key], kind) or isinstance(config[key], bool):
+        if type(config[key]) is not kind:
             raise WeightsError(
-                f"{path}: {key!r} is {config[key]!r}; expected {kind.__name__}"  # type: ignore[union-attr]
+                f"{path}: {key!r} is {_JSON_NAMES[type(config[key])]}; "
+                f"expected {_JSON_NAMES[kind]}"
             )
-    if unknown := sorted(set(config) - set(_SCHEMA)):
-        raise WeightsError(f"{path}: unknown key {unknown[0]!r}")
+    if unknown := sorted(set(config) - {*_SCHEMA, CHECKSUM}):
+        raise WeightsError(f"{path}: unknown key {short(unknown[0])}")
     if config["format"] != FORMAT:
         raise WeightsError(
-            f"{path}: format {config['format']}; this lensequiv reads format {FORMAT}: "
-            "a newer one may read it"
+            f"{path}: format {short(config['format'])}; this lensequiv reads format "
+            f"{FORMAT}: a newer one may read it"
         )
+    if not _SHA256.fullmatch(config["sha256"]):
+        raise WeightsError(
+            f"{path}: 'sha256' is {short(config['sha256'])}; expected 64 lower-case "
+            "hexadecimal digits"
+        )
+    try:
+        check_class_names(config["classes"], len(config["classes"]))
+        check_count("input_size", config["input_size"])
+        check_ranges(config["info"].get("image_statistics", {}))
+    except ValueError as error:
+        raise WeightsError(f"{path}: {short(error)}") from None
+    _check_checksum(path, config)
     return config
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    """JSON as the standard has it: no key twice, no NaN, of reasonable size."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        if len(set(keys)) < len(keys):
+            twice = next(key for i, key in enumerate(keys) if key in keys[:i])
+            raise ValueError(f"key {short(twice)} stands there twice")
+        return dict(pairs)
+
+    def refuse(name: str) -> float:
+        raise ValueError(f"{name} is no JSON number")
+
+    def finite(text: str) -> float:
+        if math.isfinite(value := float(text)):
+            return value
+        raise ValueError(f"{short(text)} is beyond the range of a number")
+
+    size = path.stat().st_size
+    if size > _MAX_CONFIG:
+        raise WeightsError(f"{path} has {size} bytes; expected at most {_MAX_CONFIG}")
+    try:
+        config = json.loads(
+            path.read_bytes().decode("utf-8"),
+            object_pairs_hook=unique,
+            parse_constant=refuse,
+            parse_float=finite,
+        )
+        json.dumps(config, ensure_ascii=False).encode()  # no halves of characters
+    except ValueError as error:
+        raise WeightsError(f"{path} is not JSON: {short(error)}") from None
+    except RecursionError:
+        raise WeightsError(f"{path} is not JSON: nested too deeply") from None
+    if not isinstance(config, dict):
+        found = _JSON_NAMES[type(config)]
+        raise WeightsError(f"{path} holds {found}; expected an object")
+    return config
+
+
+def _check_checksum(path: Path, config: dict[str, Any]) -> None:
+    """Takes the checksum out of a config; those written before it existed have none."""
+    expected = config.pop(CHECKSUM, None)
+    if expected is not None and expected != (found := checksum(config)):
+        raise WeightsError(
+            f"{path}: {CHECKSUM!r} is {short(expected)}, but the content has {found}: "
+            "it was damaged, or changed by hand; load the original and write a changed "
+            "model with save_pretrained"
+        )
+
+
+def short(value: Any) -> str:
+    """A value or an error as a message shows it: one printable line, not too long."""
+    text = ascii(str(value))[1:-1] if isinstance(value, Exception) else ascii(value)
+    return text if len(text) <= 300 else f"{text[:200]}...{text[-80:]}"
+
+
+def pending(path: Path, content_sha256: str) -> Path:
+    """Where weights wait until the config that belongs to them is in place."""
+    return path.with_name(f"{path.name}.{content_sha256}")
 
 
 def read_weights(path: Path, expected_sha256: str) -> dict[str, Tensor]:
     """Reads a safetensors file after comparing its checksum.
 
+    Where a save was cut short after the config was written, the weights still have
+    the name that `pending` gives; they are read from there.
+
     Raises:
         FileNotFoundError: There is none.
-        WeightsError: Checksum, file structure or a value (NaN, infinity) is wrong.
+        WeightsError: Checksum, file structure or a value (NaN, infinity, a negative
+            variance) is wrong.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    if not path.is_file():
+    waiting = pending(path, expected_sha256)
+    if not path.is_file() and not waiting.is_file():
         raise FileNotFoundError(f"{path} does not exist; it belongs beside {CONFIG}")
-    content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
+    content, found = _content(path)
+    if found != expected_sha256 and waiting.is_file():
+        content, found = _content(waiting)
     if found != expected_sha256:
         raise WeightsError(
             f"{path}: its sha256 is {found}, expected {expected_sha256}: the file was "
@@ -99,12 +217,48 @@ def read_weights(path: Path, expected_sha256: str) -> dict[str, Tensor]:
         )
     try:
         tensors: dict[str, Tensor] = load(content)
-    except SafetensorError as error:
-        raise WeightsError(f"{path} is not a safetensors file: {error}") from None
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise WeightsError(
+            f"{path} is not a safetensors file: {short(error)}"
+        ) from None
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise WeightsError(f"{path}: tensor {name!r} has NaN or infinite values")
+        try:
+            check_values(name, tensor)
+        except ValueError as error:
+            raise WeightsError(f"{path}: {error}") from None
     return tensors
+
+
+def _content(path: Path) -> tuple[bytes, str]:
+    """A file and its SHA-256, of the same moment; empty if it does not exist."""
+    if not path.is_file():
+        return b"", "that of no file"
+    size = path.stat().st_size
+    if size > _MAX_WEIGHTS:
+        raise WeightsError(f"{path} has {size} bytes; expected at most {_MAX_WEIGHTS}")
+    content = path.read_bytes()
+    return content, hashlib.sha256(content).hexdigest()
+
+
+def check_values(name: str, tensor: Tensor) -> None:
+    """Requires values that a network can compute with.
+
+    Args:
+        name: Of the tensor, in the state dict.
+        tensor: Any.
+
+    Raises:
+        ValueError: A value is NaN or infinite, or a variance or count negative.
+    """
+    if tensor.dtype not in (*_FLOATS, torch.int64):
+        found = f"tensor {short(name)} is {tensor.dtype}"
+        raise ValueError(f"{found}; expected torch.float32 or torch.int64")
+    if not bool(torch.isfinite(tensor).all()):
+        raise ValueError(f"tensor {short(name)} has NaN or infinite values")
+    if name.endswith(("running_var", "num_batches_tracked")) and bool(
+        (tensor < 0).any()
+    ):
+        raise ValueError(f"tensor {short(name)} has negative values")
 
 
 def check_tensors(
@@ -118,9 +272,24 @@ def check_tensors(
     if missing := sorted(set(expected) - set(found)):
         raise WeightsError(f"{path}: tensor {missing[0]!r} is missing")
     if unexpected := sorted(set(found) - set(expected)):
-        raise WeightsError(f"{path}: unexpected tensor {unexpected[0]!r}")
+        raise WeightsError(f"{path}: unexpected tensor {short(unexpected[0])}")
     for name, tensor in found.items():
         have = f"{tuple(tensor.shape)} {tensor.dtype}"
         want = f"{tuple(expected[name].shape)} {expected[name].dtype}"
         if have != want:
             raise WeightsError(f"{path}: tensor {name!r} is {have}; expected {want}")
+
+
+def check_sides(model: LensModel) -> None:
+    """Requires that the network takes what its preprocessing makes.
+
+    Raises:
+        ValueError: A side that comes out is none of the network's.
+    """
+    config = model.preprocess.to_config()
+    for side in (config.get("padded", config["size"]), *config.get("keep", ())):
+        if side not in model.input_sizes:
+            raise ValueError(
+                f"makes images of {side} x {side} pixels; {model.name} takes sides of "
+                f"{model.input_sizes}"
+            )

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from lensequiv._checks import check_class_names
+from lensequiv._neutral import neutral
 from lensequiv._origin import Origin
 from lensequiv.models import LensModel, create_model
 from lensequiv.models.base import default_classes
@@ -21,9 +23,11 @@ from lensequiv.pretrained._format import (
     CONFIG,
     WEIGHTS,
     WeightsError,
+    check_sides,
     check_tensors,
     read_config,
     read_weights,
+    short,
 )
 from lensequiv.pretrained._hub import HubOptions, fetch, is_repo_id
 from lensequiv.pretrained._provenance import read_provenance
@@ -32,6 +36,7 @@ from lensequiv.transforms import preprocessing_from_config
 __all__ = ["from_pretrained", "locate"]
 
 
+@neutral()
 def from_pretrained(
     name: str | Path,
     *,
@@ -61,8 +66,8 @@ def from_pretrained(
             else does: a damaged file in the cache is an error, every time.
 
     Returns:
-        The model in evaluation mode, on the CPU, in float32; `model.origin` says where
-        it came from.
+        The model in evaluation mode, on the CPU, in float32, whatever torch's settings;
+        `model.origin` says where it came from.
 
     Raises:
         ValueError: `name` is none of the three, a keyword of the Hub is given for a
@@ -157,24 +162,22 @@ def _build(path: Path, config: dict[str, Any]) -> LensModel:
     try:
         model = create_model(config["model"], **config["options"], initialize=False)
     except (TypeError, ValueError) as error:
-        raise WeightsError(f"{path}: cannot build the model: {error}") from error
-    classes = config["classes"]
-    if len(classes) != model.num_classes or not all(
-        isinstance(c, str) for c in classes
-    ):
-        raise WeightsError(
-            f"{path}: 'classes' is {classes!r}; expected {model.num_classes} names"
-        )
+        raise WeightsError(f"{path}: cannot build the model: {short(error)}") from error
+    try:
+        model.classes = check_class_names(config["classes"], model.num_classes)
+    except ValueError as error:
+        raise WeightsError(f"{path}: 'classes': {short(error)}") from None
     if config["input_size"] not in model.input_sizes:
         raise WeightsError(
             f"{path}: 'input_size' is {config['input_size']}; {model.name} takes "
             f"{model.input_sizes}"
         )
+    model.input_size = config["input_size"]
     try:
         model.preprocess = preprocessing_from_config(config["preprocess"])
+        check_sides(model)
     except (TypeError, ValueError) as error:
-        raise WeightsError(f"{path}: 'preprocess': {error}") from error
-    model.classes, model.input_size = tuple(classes), config["input_size"]
+        raise WeightsError(f"{path}: 'preprocess': {short(error)}") from error
     return model
 
 
@@ -194,6 +197,8 @@ def _with_new_head(
     fresh.preprocess, fresh.input_size = model.preprocess, model.input_size
     fresh.origin = model.origin
     fresh.classes = (
-        tuple(classes) if classes is not None else default_classes(fresh.num_classes)
+        default_classes(fresh.num_classes)
+        if classes is None
+        else check_class_names(classes, fresh.num_classes)
     )
     return fresh

@@ -8,16 +8,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save
 
+from lensequiv._checks import check_class_names
 from lensequiv._files import write_atomically
 from lensequiv.models import LensModel
 from lensequiv.pretrained._card import model_card
 from lensequiv.pretrained._format import (
     CARD,
+    CHECKSUM,
     CONFIG,
     FORMAT,
     WEIGHTS,
+    check_sides,
+    check_values,
+    checksum,
+    pending,
 )
 
 __all__ = ["packed", "save_pretrained"]
@@ -33,8 +40,9 @@ def save_pretrained(
 
     Only learnable tensors and batch-norm statistics are stored, so the files do not
     depend on the model's mode or device. The config carries the checksum of the
-    weights and is written last: a save that is cut short leaves a folder that either
-    loads as before or is refused, never one that loads wrongly.
+    weights and one of itself. A save over an older model that is cut short, even by
+    SIGKILL, leaves a folder that loads either as before or as the new model. Two
+    processes that save to one folder at once can leave one that is refused.
 
     Args:
         model: Any lensequiv model.
@@ -49,10 +57,18 @@ def save_pretrained(
 
     Raises:
         NotADirectoryError: `directory` is a file.
+        OSError: The folder cannot be written; the message names the file. What it
+            held before stays.
+        ValueError: The model could not be loaded again: a tensor is not float32 or
+            holds NaN, class names are not as many as the logits or not different,
+            `preprocess` makes images of a side that the network does not take, or
+            `info` is not JSON-able.
     """
     directory = Path(directory)
     if directory.exists() and not directory.is_dir():
         raise NotADirectoryError(f"{directory} is a file; expected a folder")
+    check_class_names(model.classes, model.num_classes)
+    check_sides(model)
     content = packed(model)
     sha256 = hashlib.sha256(content).hexdigest()
     info = dict(model.weights_info if info is None else info)
@@ -69,18 +85,48 @@ def save_pretrained(
         "sha256": sha256,
         "info": info,
     }
-    text = json.dumps(config, indent=2, allow_nan=False) + "\n"
+    config = json.loads(json.dumps(config, allow_nan=False))  # tuples to lists
+    text = json.dumps({**config, CHECKSUM: checksum(config)}, indent=2) + "\n"
+    card = model_card(config)
     directory.mkdir(parents=True, exist_ok=True)
-    write_atomically(directory / WEIGHTS, content)
-    write_atomically(directory / CARD, model_card(config).encode())
-    write_atomically(directory / CONFIG, text.encode())
+    _replace(directory, content, config["sha256"], text)
+    write_atomically(directory / CARD, card.encode())
     return directory
 
 
 def packed(model: LensModel) -> bytes:
-    """The content of `model.safetensors`, whose SHA-256 identifies the weights."""
-    tensors = {
-        name: value.detach().cpu().contiguous()
-        for name, value in model.state_dict().items()
-    }
+    """The content of `model.safetensors`, whose SHA-256 identifies the weights.
+
+    Raises:
+        ValueError: A tensor is not float32 (or, counts, int64) or not finite.
+    """
+    tensors = {}
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and value.dtype != torch.float32:
+            raise ValueError(
+                f"tensor {name!r} is {value.dtype}; weights are stored in "
+                "torch.float32: call model.float() first"
+            )
+        tensors[name] = value.detach().cpu().contiguous()
+        check_values(name, tensors[name])
     return save(tensors)
+
+
+def _replace(directory: Path, content: bytes, sha256: str, text: str) -> None:
+    """Puts new weights and their config in the place of old ones.
+
+    Two files cannot be replaced at once, so the new weights first get a name made of
+    their checksum. Then the new config replaces the old one: at that moment, and not
+    before, the folder holds the new model (`read_weights` looks for that name, too).
+    At last the weights get their usual name.
+    """
+    waiting = pending(directory / WEIGHTS, sha256)
+    write_atomically(waiting, content)
+    try:
+        write_atomically(directory / CONFIG, text.encode())
+    except BaseException:
+        waiting.unlink(missing_ok=True)
+        raise
+    waiting.replace(directory / WEIGHTS)
+    for left in directory.glob(pending(Path(WEIGHTS), "?" * 64).name):
+        left.unlink(missing_ok=True)  # by a save that was killed

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lensequiv._neutral import neutral
+
 __all__ = ["RandomPose", "resample", "rotate"]
 
 
@@ -41,6 +43,7 @@ class RandomPose(nn.Module):
             raise ValueError(f"rotate={rotate}: expected a share between 0 and 1")
         self.size, self.shift, self.rotate = size, shift, rotate
 
+    @neutral()
     def forward(self, images: Tensor) -> Tensor:
         """Maps (N, C, H, W) of any real dtype to (N, C, size, size) float32."""
         return resample(images, *self.draw(len(images)), self.size)
@@ -58,6 +61,7 @@ class RandomPose(nn.Module):
         return f"size={self.size}, shift={self.shift}, rotate={self.rotate}"
 
 
+@neutral()
 def rotate(images: Tensor, degrees: Tensor | float, size: int = 129) -> Tensor:
     """Turns images about their central pixel and crops them, on whole batches.
 

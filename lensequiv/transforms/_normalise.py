@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lensequiv._checks import check_count, check_number
+
 __all__ = ["CropAndScale", "order_statistics"]
 
 
@@ -25,6 +27,9 @@ class CropAndScale(nn.Module):
             several).
         sky: Quantile of the pixels taken as sky level.
         peak: Quantile taken as peak; 0.999 is the 17th brightest of 129 x 129.
+
+    Raises:
+        ValueError: A parameter is out of range.
     """
 
     name = "crop-and-scale"
@@ -37,9 +42,16 @@ class CropAndScale(nn.Module):
         peak: float = 0.999,
     ) -> None:
         super().__init__()
+        check_count("size", size)
+        if not isinstance(keep, list | tuple):
+            raise ValueError(f"keep={keep!r}: expected a list of sides in pixels")
+        for side in keep:
+            check_count("keep", side)
+        check_number("sky", sky, -1e308, 1e308)
+        check_number("peak", peak, -1e308, 1e308)
         if not 0 <= sky < peak <= 1:
             raise ValueError(f"sky={sky}, peak={peak}: expected 0 <= sky < peak <= 1")
-        self.size, self.keep = int(size), tuple(keep)
+        self.size, self.keep = size, tuple(keep)
         self.sky, self.peak = sky, peak
 
     def crop(self, images: Tensor, name: str = "image") -> Tensor:
@@ -98,11 +110,18 @@ class CropAndScale(nn.Module):
         # In double precision: a small signal on a large constant keeps its digits.
         sky, height = sky.double(), peak.double() - sky.double()
         if pixels.ndim < 2 or pixels.requires_grad:
-            return ((pixels - sky) / height).float().reshape(images.shape)
-        scaled = torch.empty_like(pixels, dtype=torch.float32)
-        # Image by image, which stays in the processor's cache.
-        for image, low, scale, out in zip(pixels, sky, height, scaled, strict=True):
-            torch.div(image - low, scale, out=out)
+            scaled = ((pixels - sky) / height).float()
+        else:
+            scaled = torch.empty_like(pixels, dtype=torch.float32)
+            # Image by image, which stays in the processor's cache.
+            for image, low, scale, out in zip(pixels, sky, height, scaled, strict=True):
+                torch.div(image - low, scale, out=out)
+        if not bool(torch.stack(torch.aminmax(scaled.detach())).isfinite().all()):
+            raise ValueError(
+                f"a pixel lies so far beyond its image's {self.peak} quantile that "
+                "float32 cannot hold it after scaling; expected an image without such "
+                "outliers"
+            )
         return scaled.reshape(images.shape)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -133,7 +152,7 @@ class CropAndScale(nn.Module):
                 f"expected {', '.join(sorted(wanted))}"
             )
         parameters = {k: v for k, v in config.items() if k != "name"}
-        return cls(**{**parameters, "keep": tuple(parameters["keep"])})
+        return cls(**parameters)
 
     def extra_repr(self) -> str:
         """The parameters, for printing."""

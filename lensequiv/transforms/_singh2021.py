@@ -23,10 +23,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from lensequiv._checks import check_count, check_number
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 __all__ = ["Singh2021Eval", "Singh2021Train"]
+
+_LARGEST = 8192  # pixels along a side, enlarged to be rotated or not
 
 # torchvision takes half a second to import: it is imported where it is needed.
 
@@ -65,9 +69,8 @@ class _Singh2021(nn.Module):
 
     def __init__(self, size: int, padded: int) -> None:
         super().__init__()
-        if size < 1 or padded < size:
-            msg = f"expected 1 <= size <= padded, found size {size}, padded {padded}"
-            raise ValueError(msg)
+        check_count("size", size)
+        check_count("padded", padded, size, _LARGEST)
         self.size, self.padded = size, padded
 
     @property
@@ -185,10 +188,8 @@ class Singh2021Train(_Singh2021):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(size, padded)
-        if upsample < 1:
-            raise ValueError(f"expected upsample of at least 1, found {upsample}")
-        if not 0 <= degrees <= 180:
-            raise ValueError(f"expected degrees from 0 to 180, found {degrees}")
+        check_count("upsample", upsample, high=_LARGEST // padded)
+        check_number("degrees", degrees, 0, 180)
         self.upsample = upsample
         self.degrees = float(degrees)
         self.generator = generator

@@ -20,7 +20,7 @@ from handmade_pickles import (
     write,
 )
 
-from lensequiv.data import read_image_and_mass
+from lensequiv.data import ImageError, read_image_and_mass
 
 RAMP = np.arange(30, dtype=np.float64).reshape(6, 5)
 MASS = b"G" + struct.pack(">d", 1e-23)
@@ -301,6 +301,20 @@ def test_refused_without_cost(tmp_path, name, refuse):
         assert tracemalloc.get_traced_memory()[1] < 2**21
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"\x80\x02F" + b"\x00\n\x1b[31m".replace(b"\n", b"") * 5000 + b"\n.",
+        program(call("os\n\x1b[31m" * 5000, "mkdir", "x")),
+    ],
+)
+def test_messages_quote_one_printable_line_at_most(tmp_path, payload):
+    with pytest.raises(ImageError) as caught:
+        read_image_and_mass(write(tmp_path / "axion.npy", payload))
+    message = str(caught.value)
+    assert message.isprintable() and len(message) < 900 + len(str(tmp_path))
 
 
 def test_what_the_hostile_ones_are_made_of_is_readable(tmp_path, assert_is):

@@ -204,11 +204,11 @@ def test_wrong_images_are_refused(transform, image, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"size": 0}, "found size 0, padded 129"),
-        ({"size": 130}, "found size 130, padded 129"),
-        ({"upsample": 0}, "upsample of at least 1, found 0"),
-        ({"degrees": -1.0}, "degrees from 0 to 180, found -1.0"),
-        ({"degrees": float("nan")}, "degrees from 0 to 180, found nan"),
+        ({"size": 0}, "size=0: expected a positive"),
+        ({"size": 130}, "padded=129: expected an integer from 130"),
+        ({"upsample": 0}, "upsample=0: expected a positive"),
+        ({"degrees": -1.0}, "degrees=-1.0: expected a number from 0 to 180"),
+        ({"degrees": float("nan")}, "degrees=nan: expected a number from 0 to 180"),
         (EVAL, "expected name 'singh2021-train', found 'singh2021-eval'"),
         ({"name": None}, "expected name 'singh2021-train', found None"),
         ({"crop": 1}, r"knows \['size', .*'degrees'\], found also \['crop'\]"),

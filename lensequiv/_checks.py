@@ -1,0 +1,86 @@
+"""Checks of arguments that may come from a file as well as from a caller."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["check_class_names", "check_count", "check_number"]
+
+
+def check_count(name: str, value: Any, low: int = 1, high: int | None = None) -> int:
+    """Requires a whole number within bounds.
+
+    Args:
+        name: Of the argument, for the message.
+        value: Anything; `True` and 3.0 are no counts.
+        low: Smallest that is accepted.
+        high: Largest that is accepted, or None.
+
+    Returns:
+        The value.
+
+    Raises:
+        ValueError: It is something else; the message names the argument.
+    """
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or value < low or (high is not None and value > high):
+        expected = "a positive integer" if low == 1 else f"an integer from {low}"
+        if high is not None:
+            expected += f", {high} at most"
+        raise ValueError(f"{name}={_short(value)}: expected {expected}")
+    return int(value)
+
+
+def check_number(name: str, value: Any, low: float, high: float) -> float:
+    """Requires a number within bounds.
+
+    Args:
+        name: Of the argument, for the message.
+        value: Anything; NaN and `True` are refused.
+        low: Smallest that is accepted, finite.
+        high: Largest that is accepted, finite.
+
+    Returns:
+        The value.
+
+    Raises:
+        ValueError: It is something else; the message names the argument.
+    """
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    if not plain or not low <= value <= high:
+        raise ValueError(
+            f"{name}={_short(value)}: expected a number from {low:g} to {high:g}"
+        )
+    return float(value)
+
+
+def check_class_names(names: Sequence[Any], count: int) -> tuple[str, ...]:
+    """Requires as many different names as there are classes.
+
+    Args:
+        names: Anything in a sequence.
+        count: How many are expected.
+
+    Returns:
+        The names.
+
+    Raises:
+        ValueError: Their number is another, one is empty or no text, or two are equal.
+    """
+    if len(names) != count:
+        raise ValueError(f"{len(names)} class names; expected {count} names")
+    for name in names:
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"class name {_short(name)}; expected a text")
+    if len(set(names)) < count:
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise ValueError(f"class name {_short(twice)} stands there twice")
+    return tuple(names)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, int) and abs(value) >= 10**30:
+        return "an integer of more than 30 digits"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:40]}...{text[-15:]}"

@@ -1,0 +1,36 @@
+"""A piece of work that torch's global settings do not reach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+__all__ = ["neutral"]
+
+
+@contextmanager
+def neutral() -> Iterator[None]:
+    """Float32 and the CPU by default, no autocast, no inference mode.
+
+    What is built in inference mode can never be trained; what is expanded under
+    autocast keeps bf16's eight bits; e2cnn builds its bases in the default type, on the
+    default device. Nothing is touched that is as it should be. The default type is one
+    for all threads: where it is not float32, threads that depend on it must wait.
+
+    Leaving inference mode turns gradients on: where none are wanted, `torch.no_grad`
+    belongs inside.
+    """
+    with ExitStack() as stack:
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        if (dtype := torch.get_default_dtype()) != torch.float32:
+            torch.set_default_dtype(torch.float32)
+            stack.callback(torch.set_default_dtype, dtype)
+        yield
