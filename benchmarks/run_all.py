@@ -15,6 +15,7 @@ SCRIPTS = (
     "transforms",
     "simulation",
     "data",
+    "out_of_distribution",
 )
 
 

@@ -35,6 +35,7 @@ from lensequiv.data import ClassFolder
 from lensequiv.domain import statistics_ranges
 from lensequiv.models import LensModel
 from lensequiv.transforms import RandomPose
+from lensequiv.trust import calibrate
 
 
 def arguments() -> argparse.Namespace:
@@ -153,9 +154,11 @@ def finish(
     seconds: float,
     history: list[dict[str, Any]],
     val_x: Tensor,
+    val_y: Tensor,
 ) -> None:
     """Scores the chosen weights on the test set, once, and writes the final folder."""
     model = lensequiv.from_pretrained(args.out / "best")
+    calibrate(model, val_x, val_y)
     before = None
     if args.init:
         before = lensequiv.from_pretrained(args.init).weights_info.get("training")
@@ -187,9 +190,13 @@ def finish(
             "validation": history,
         },
         "metrics": {
-            "test": scores(logits_of(model, x, bf16=False), y, model.classes),
+            "test": scores(
+                logits_of(model, x, bf16=False) / model.temperature, y, model.classes
+            ),
             "test_rotated": scores(
-                logits_of(model, rotated, bf16=False), y, model.classes
+                logits_of(model, rotated, bf16=False) / model.temperature,
+                y,
+                model.classes,
             ),
             "grid_invariance": grid_invariance(model, x[:64]),
         },
@@ -298,7 +305,7 @@ def main() -> None:
             checkpoint,
         )
     seconds += time.monotonic() - started
-    finish(args, seconds, history, val_x)
+    finish(args, seconds, history, val_x, val_y)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lensequiv.models.conversion import PlainLayers
     from lensequiv.plain import PlainModel
     from lensequiv.prediction import Images, Prediction
+    from lensequiv.trust import Domain
 
 __all__ = ["InputSizes", "LensModel"]
 
@@ -71,6 +72,10 @@ class LensModel(nn.Module):
         preprocess: Turns images in any flux unit into the network's input.
         weights_info: What is known about loaded weights (data, metrics, versions);
             empty for an untrained model.
+        temperature: What logits are divided by before the softmax; 1 until
+            `lensequiv.trust.calibrate` fits it.
+        domain: Where the training images lie among the network's features, or None
+            until `lensequiv.trust.calibrate` measures it.
         head: From the embedding to the logits.
     """
 
@@ -100,6 +105,8 @@ class LensModel(nn.Module):
         keep = [s for s in input_sizes.range if 0.75 <= s / self.input_size < 1]
         self.preprocess: Preprocessing = CropAndScale(self.input_size, tuple(keep))
         self.weights_info: Mapping[str, Any] = {}
+        self.temperature = 1.0
+        self.domain: Domain | None = None
         self._frozen = False
 
     def _features(self, x: Tensor) -> Tensor:
@@ -243,6 +250,8 @@ class LensModel(nn.Module):
             "input_size": self.input_size,
             "preprocess": self.preprocess,
             "weights_info": self.weights_info,
+            "temperature": self.temperature,
+            "domain": self.domain,
             "_frozen": self._frozen,
         }
         flags = {k: p.requires_grad for k, p in self.named_parameters()}

@@ -17,9 +17,11 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 CARD = "README.md"
 FORMAT = 1
+DOMAIN = "domain."
+"""Prefix of the tensors of `LensModel.domain` in the weights file."""
 
 # Key of config.json -> what its value must be.
-_SCHEMA: dict[str, type | tuple[type, ...]] = {
+_SCHEMA: dict[str, type] = {
     "format": int,
     "model": str,
     "options": dict,
@@ -29,6 +31,8 @@ _SCHEMA: dict[str, type | tuple[type, ...]] = {
     "sha256": str,
     "info": dict,
 }
+# Absent in folders whose model was never calibrated.
+_OPTIONAL: dict[str, type] = {"temperature": float, "domain": dict}
 
 
 class WeightsError(ValueError):
@@ -61,14 +65,15 @@ def read_config(directory: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         found = type(config).__name__
         raise WeightsError(f"{path} holds a {found}; expected an object")
-    for key, kind in _SCHEMA.items():
+    schema = _SCHEMA | {k: v for k, v in _OPTIONAL.items() if k in config}
+    for key, kind in schema.items():
         if key not in config:
             raise WeightsError(f"{path}: key {key!r} is missing")
         if not isinstance(config[key], kind) or isinstance(config[key], bool):
             raise WeightsError(
-                f"{path}: {key!r} is {config[key]!r}; expected {kind.__name__}"  # type: ignore[union-attr]
+                f"{path}: {key!r} is {config[key]!r}; expected {kind.__name__}"
             )
-    if unknown := sorted(set(config) - set(_SCHEMA)):
+    if unknown := sorted(set(config) - set(schema)):
         raise WeightsError(f"{path}: unknown key {unknown[0]!r}")
     if config["format"] != FORMAT:
         raise WeightsError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lensequiv.pretrained._catalogue import (
 )
 from lensequiv.pretrained._format import (
     CONFIG,
+    DOMAIN,
     WEIGHTS,
     WeightsError,
     check_tensors,
@@ -23,6 +25,7 @@ from lensequiv.pretrained._format import (
     read_weights,
 )
 from lensequiv.transforms import preprocessing_from_config
+from lensequiv.trust import Domain
 
 __all__ = ["from_pretrained"]
 
@@ -39,7 +42,9 @@ def from_pretrained(
         name: One of `list_pretrained()` (bundled, no network), or a folder written by
             `save_pretrained`.
         num_classes: For fine-tuning: keeps the trained body and puts a new, randomly
-            initialised head on it, even where the number is the trained one.
+            initialised head on it, even where the number is the trained one. What was
+            fitted to the old classes and images goes with the old head: temperature,
+            domain and `weights_info` (see `lensequiv.trust.calibrate`).
         classes: Names for the new head's classes; implies `num_classes`.
 
     Returns:
@@ -61,6 +66,9 @@ def from_pretrained(
         )
     tensors = read_weights(directory / WEIGHTS, config["sha256"])
     model = _build(directory / CONFIG, config)
+    if "domain" in config:
+        model.domain = _domain(directory, config, tensors)
+        tensors = {k: v for k, v in tensors.items() if not k.startswith(DOMAIN)}
     check_tensors(tensors, model.state_dict(), directory / WEIGHTS)
     model.load_state_dict(tensors, strict=True)
     model.weights_info = config["info"]
@@ -103,7 +111,31 @@ def _build(path: Path, config: dict[str, Any]) -> LensModel:
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{path}: 'preprocess': {error}") from error
     model.classes, model.input_size = tuple(classes), config["input_size"]
+    model.temperature = config.get("temperature", 1.0)
+    if not 0 < model.temperature < math.inf:
+        raise WeightsError(
+            f"{path}: 'temperature' is {model.temperature}; expected a positive number"
+        )
     return model
+
+
+def _domain(
+    directory: Path, config: dict[str, Any], tensors: dict[str, torch.Tensor]
+) -> Domain:
+    parts = {
+        name.removeprefix(DOMAIN): value
+        for name, value in tensors.items()
+        if name.startswith(DOMAIN)
+    }
+    try:
+        domain = Domain.from_config(config["domain"], parts)
+        if (found := len(domain.embedding.means)) != len(config["classes"]):
+            raise ValueError(f"{found} classes; expected {len(config['classes'])}")
+    except ValueError as error:
+        raise WeightsError(
+            f"{directory}: 'domain' of {CONFIG} and {WEIGHTS}: {error}"
+        ) from error
+    return domain
 
 
 def _with_new_head(

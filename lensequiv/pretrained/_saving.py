@@ -16,6 +16,7 @@ from lensequiv.pretrained._card import model_card
 from lensequiv.pretrained._format import (
     CARD,
     CONFIG,
+    DOMAIN,
     FORMAT,
     WEIGHTS,
 )
@@ -31,10 +32,11 @@ def save_pretrained(
 ) -> Path:
     """Writes `model.safetensors`, `config.json` and `README.md`.
 
-    Only learnable tensors and batch-norm statistics are stored, so the files do not
-    depend on the model's mode or device. The config carries the checksum of the
-    weights and is written last: a save that is cut short leaves a folder that either
-    loads as before or is refused, never one that loads wrongly.
+    Only learnable tensors, batch-norm statistics and those of `model.domain` are
+    stored, so the files do not depend on the model's mode or device. The config
+    carries the checksum of the weights and is written last: a save that is cut short
+    leaves a folder that either loads as before or is refused, never one that loads
+    wrongly.
 
     Args:
         model: Any lensequiv model.
@@ -55,6 +57,12 @@ def save_pretrained(
         name: value.detach().cpu().contiguous()
         for name, value in model.state_dict().items()
     }
+    trust: dict[str, Any] = {}
+    if model.temperature != 1:
+        trust["temperature"] = model.temperature
+    if model.domain is not None:
+        trust["domain"] = model.domain.to_config()
+        tensors |= {DOMAIN + k: v for k, v in model.domain.tensors().items()}
     content = save(tensors)
     config = {
         "format": FORMAT,
@@ -64,6 +72,7 @@ def save_pretrained(
         "input_size": model.input_size,
         "preprocess": model.preprocess.to_config(),
         "sha256": hashlib.sha256(content).hexdigest(),
+        **trust,
         "info": dict(model.weights_info if info is None else info),
     }
     text = json.dumps(config, indent=2, allow_nan=False) + "\n"
