@@ -158,7 +158,10 @@ def finish(
 ) -> None:
     """Scores the chosen weights on the test set, once, and writes the final folder."""
     model = lensequiv.from_pretrained(args.out / "best")
-    calibrate(model, val_x, val_y)
+    try:
+        calibrate(model, val_x, val_y)
+    except ValueError as error:  # too few images: no reason to lose the run
+        print(f"not calibrated: {error}")
     before = None
     if args.init:
         before = lensequiv.from_pretrained(args.init).weights_info.get("training")
