@@ -12,9 +12,9 @@ _LIMITS = """\
 
 - The answer says which of the classes above an image resembles most. On anything that
   is not a lens like the simulated ones (lens light, neighbouring galaxies, another
-  pixel scale, another telescope's noise) it means nothing. `predict` warns where simple
-  statistics of an image lie outside those of the training images; that it does not
-  warn proves nothing.
+  pixel scale, another telescope's noise) it means nothing. `predict` warns where
+  statistics of an image, or its embedding, lie outside those of the training images;
+  that it does not warn proves nothing.
 - The training images are re-simulated after a recipe recovered from the literature and
   from published images, not the original files of the 2021 study. Their physics is
   simplified: one isothermal lens, point-mass subhalos, a straight vortex, a shear that
@@ -54,6 +54,7 @@ def model_card(config: Mapping[str, Any]) -> str:
         "```",
         "",
         *_metrics(config),
+        *_trust(config),
         *_training(info),
         _LIMITS,
     ]
@@ -105,6 +106,22 @@ def _metrics(config: Mapping[str, Any]) -> list[str]:
     for name, row in zip(config["classes"], upright["confusion"], strict=True):
         lines.append(f"| `{name}` | " + " | ".join(map(str, row)) + " |")
     return [*lines, ""]
+
+
+def _trust(config: Mapping[str, Any]) -> list[str]:
+    if "domain" not in config:
+        return []
+    share = 100 * config["domain"]["false_alarms"]
+    return [
+        "## Trust",
+        "",
+        "Probabilities are the softmax of the logits over a temperature of "
+        f"{config.get('temperature', 1.0):.3f}. `ood_score` is the distance from the "
+        f"training images; above {config['domain']['threshold']:.3g} an image is "
+        f"flagged. Both were fitted to validation images, {share:.3g} % of which are "
+        "flagged. `docs/trust.md` of lensequiv tells what that notices and misses.",
+        "",
+    ]
 
 
 def _training(info: Mapping[str, Any]) -> list[str]:
