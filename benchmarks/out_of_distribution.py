@@ -5,11 +5,11 @@
 For each weight: fresh images of its own recipe (false alarms), other recipes, lenses
 that differ a little, things that are no lenses, and, with `--real`, the FITS images
 below a folder. Every candidate score is fitted to simulated images of the recipe, its
-threshold set for 1 % of false alarms by five folds of these. The column `stored` is
-the score of `predict` with the parameters that come with the weight, `flagged` the
-share of images that `predict` warns of, for whatever reason. Each cell: detection rate in percent, and the
-ROC AUC against fresh images of the recipe. Needs the extras `sim` and `train`, and
-`fits` for `--real`.
+threshold set for 1 % of false alarms by five folds of these. The column `stored` is the
+score of `predict` with the parameters that come with the weight, `flagged` the share of
+images that `predict` warns of, for whatever reason. Each cell: detection rate in
+percent, and the ROC AUC against fresh images of the recipe. Needs the extras `sim` and
+`train`, and `fits` for `--real`.
 """
 
 import argparse
