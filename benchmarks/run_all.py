@@ -18,6 +18,7 @@ SCRIPTS = (
     "simulation",
     "data",
     "survey",
+    "out_of_distribution",
 )
 
 

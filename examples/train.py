@@ -34,6 +34,7 @@ from lensequiv.domain import statistics_ranges
 from lensequiv.evaluation import score
 from lensequiv.models import LensModel
 from lensequiv.transforms import RandomPose
+from lensequiv.trust import calibrate
 
 
 def arguments() -> argparse.Namespace:
@@ -134,9 +135,14 @@ def finish(
     seconds: float,
     history: list[dict[str, Any]],
     val_x: Tensor,
+    val_y: Tensor,
 ) -> None:
     """Scores the chosen weights on the test set, once, and writes the final folder."""
     model = lensequiv.from_pretrained(args.out / "best")
+    try:
+        calibrate(model, val_x, val_y)
+    except ValueError as error:  # too few images: no reason to lose the run
+        print(f"not calibrated: {error}")
     before = None
     if args.init:
         before = lensequiv.from_pretrained(args.init).weights_info.get("training")
@@ -168,9 +174,13 @@ def finish(
             "validation": history,
         },
         "metrics": {
-            "test": scores(logits_of(model, x, bf16=False), y, model.classes),
+            "test": scores(
+                logits_of(model, x, bf16=False) / model.temperature, y, model.classes
+            ),
             "test_rotated": scores(
-                logits_of(model, rotated, bf16=False), y, model.classes
+                logits_of(model, rotated, bf16=False) / model.temperature,
+                y,
+                model.classes,
             ),
             "grid_invariance": grid_invariance(model, x[:64]),
         },
@@ -279,7 +289,7 @@ def main() -> None:
             checkpoint,
         )
     seconds += time.monotonic() - started
-    finish(args, seconds, history, val_x)
+    finish(args, seconds, history, val_x, val_y)
 
 
 if __name__ == "__main__":

@@ -10,15 +10,21 @@ import torch
 from torch import Tensor
 
 from lensequiv._checks import check_number
+from lensequiv.plain import Contrast, gaussian_kernel
 from lensequiv.transforms._normalise import order_statistics
 
 __all__ = [
     "OutOfDomainWarning",
     "check_ranges",
+    "describe",
     "image_statistics",
+    "outside",
     "statistics_ranges",
     "unlike",
 ]
+
+# As in `SteerableCNN`: what stands out from its surroundings.
+_CONTRAST_SIGMA, _CONTRAST_FLOOR = 3.0, 0.05
 
 
 class OutOfDomainWarning(UserWarning):
@@ -62,6 +68,34 @@ def image_statistics(images: Tensor) -> dict[str, Tensor]:
         "extent": (pixels > 0.1).float().mean(2),
     }
     return {name: value.amax(1) for name, value in values.items()}
+
+
+def describe(images: Tensor, found: Mapping[str, Tensor] | None = None) -> Tensor:
+    """Sixteen numbers an image, for `lensequiv.trust`.
+
+    The `image_statistics`; mean, standard deviation, third and fourth central moment
+    of the pixels; and of the local contrast (see `lensequiv.plain.Contrast`) mean,
+    standard deviation, minimum, maximum, third and fourth moment and mean modulus.
+    Turns by 90 degrees and flips change them by rounding alone.
+
+    Args:
+        images: (N, C, H, W), preprocessed.
+        found: The images' `image_statistics`, if they are known.
+
+    Returns:
+        (N, 16) float32; the largest over the channels.
+    """
+    found = image_statistics(images) if found is None else found
+    kernel = gaussian_kernel(_CONTRAST_SIGMA, math.ceil(3 * _CONTRAST_SIGMA))
+    contrast = Contrast(kernel.tolist(), _CONTRAST_FLOOR).to(images.device)
+    pixels, local = images.flatten(2), contrast(images).flatten(2)
+    offset = pixels - pixels.mean(2, keepdim=True)
+    values = [
+        *(pixels.mean(2), pixels.std(2), offset.pow(3).mean(2), offset.pow(4).mean(2)),
+        *(local.mean(2), local.std(2), local.amin(2), local.amax(2)),
+        *(local.pow(3).mean(2), local.pow(4).mean(2), local.abs().mean(2)),
+    ]
+    return torch.stack([*found.values(), *(v.amax(1) for v in values)], 1)
 
 
 def statistics_ranges(images: Tensor) -> dict[str, list[float]]:
@@ -119,7 +153,13 @@ def unlike(image: Tensor, ranges: Mapping[str, list[float]]) -> list[str]:
     Returns:
         One sentence part for each statistic that is out of range.
     """
-    found = image_statistics(image[None])
+    return outside(image_statistics(image[None]), ranges)
+
+
+def outside(
+    found: Mapping[str, Tensor], ranges: Mapping[str, list[float]]
+) -> list[str]:
+    """As `unlike`, of one image's `image_statistics`."""
     return [
         f"{name} {float(found[name]):.3g} (training {low:.3g} to {high:.3g})"
         for name, (low, high) in ranges.items()

@@ -55,6 +55,21 @@ def banded_matrix(kernel: Tensor, size: int, stride: int, padding: int) -> Tenso
     return torch.where((tap >= 0) & (tap < taps), weight, torch.zeros_like(weight))
 
 
+def gaussian_kernel(sigma: float, radius: int) -> Tensor:
+    """A Gaussian of sum 1.
+
+    Args:
+        sigma: Width in pixels.
+        radius: Where it is cut, in pixels.
+
+    Returns:
+        (2 radius + 1,) float64.
+    """
+    offset = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    kernel = torch.exp(-0.5 * (offset / sigma) ** 2)
+    return kernel / kernel.sum()
+
+
 class Blur(nn.Module):
     """A separable filter with zero padding on every channel.
 
@@ -234,7 +249,8 @@ class PlainModel(nn.Sequential):
 
     Attributes:
         config: What rebuilds it: `layers` (a list of names with their arguments),
-            and `model`, `classes`, `in_channels`, `input_sizes` and `preprocess` of
+            `embedding` (how many of them lead to the embedding), and `model`,
+            `classes`, `in_channels`, `input_sizes`, `preprocess` and `temperature` of
             the model it was made from.
     """
 
@@ -256,6 +272,44 @@ class PlainModel(nn.Sequential):
     def classes(self) -> tuple[str, ...]:
         """Class names in the order of the logits."""
         return tuple(self.config["classes"])
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by before the softmax: 1 if it was never fitted."""
+        return float(self.config.get("temperature", 1.0))
+
+    def probabilities(self, x: Tensor) -> Tensor:
+        """Softmax of the logits over the temperature.
+
+        Args:
+            x: (N, in_channels, H, W), preprocessed.
+
+        Returns:
+            (N, classes); rows add up to 1.
+        """
+        logits: Tensor = self(x)
+        return (logits / self.temperature).softmax(1)
+
+    def logits_and_embedding(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits, and the vector that the head classifies, in one pass.
+
+        Args:
+            x: (N, in_channels, H, W), preprocessed.
+
+        Returns:
+            (N, classes) and (N, D).
+
+        Raises:
+            ValueError: The model was saved before embeddings were recorded.
+        """
+        if "embedding" not in self.config:
+            raise ValueError("this PlainModel does not say where its embedding is")
+        embedding = x
+        for count, layer in enumerate(self, start=1):
+            x = layer(x)
+            if count == self.config["embedding"]:
+                embedding = x
+        return x, embedding
 
     def bfloat16_convolutions(self) -> PlainModel:
         """Makes the convolutions compute in bf16, all else in single precision.

@@ -14,13 +14,19 @@ from typing import Any, Literal, TypeGuard
 
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from lensequiv._neutral import neutral
 from lensequiv._threads import ahead
 from lensequiv.data import as_images, find_images, read_image
-from lensequiv.domain import OutOfDomainWarning, unlike
+from lensequiv.domain import (
+    OutOfDomainWarning,
+    describe,
+    image_statistics,
+    outside,
+)
 from lensequiv.models import LensModel
+from lensequiv.plain import PlainModel
 
 __all__ = ["Images", "Prediction", "iter_predict", "predict"]
 
@@ -33,13 +39,16 @@ class Prediction:
     """What a model says about N images.
 
     Attributes:
-        probabilities: (N, classes) float32 on the CPU; rows add up to 1.
-        logits: (N, classes) float32 on the CPU.
+        probabilities: (N, classes) float32 on the CPU; rows add up to 1. The softmax
+            of the logits over the model's temperature.
+        logits: (N, classes) float32 on the CPU, as the network returns them.
         labels: The likeliest class's name, for each image.
         paths: Where each image came from, or None for arrays.
         classes: Class names in the order of the columns.
         notes: For each image, in what respects it is unlike the training images;
             empty where none was found.
+        ood_score: (N,) float32 on the CPU, the distance from the training images
+            (see `lensequiv.trust.Domain`); None if the model has no `domain`.
     """
 
     probabilities: Tensor
@@ -48,6 +57,12 @@ class Prediction:
     paths: list[str] | None
     classes: tuple[str, ...]
     notes: list[list[str]]
+    ood_score: Tensor | None = None
+
+    @property
+    def unlike_training(self) -> Tensor:
+        """(N,) bool: whether there is a note, so that the label may mean nothing."""
+        return torch.tensor([bool(note) for note in self.notes], dtype=torch.bool)
 
     def __len__(self) -> int:
         """The number of images."""
@@ -95,9 +110,10 @@ def predict(
     """Reads, preprocesses and classifies images, batch by batch.
 
     A classifier says which of its classes an image resembles; on anything that is not
-    a lens like those it was trained on, the answer means nothing. Where simple
-    statistics of an image lie outside those of the training images, an
+    a lens like those it was trained on, the answer means nothing. Where statistics of
+    an image or its embedding lie outside those of the training images, an
     `OutOfDomainWarning` says so; no warning is no proof of the contrary.
+    See `docs/trust.md`.
 
     For more images than results fit in memory see `iter_predict` and
     `predict_to_file`.
@@ -118,7 +134,8 @@ def predict(
             the default.
 
     Returns:
-        Probabilities, logits, labels, paths and notes, in the order of the input.
+        Probabilities, logits, labels, paths, notes and scores, in the order of the
+        input.
 
     Raises:
         FileNotFoundError: A path does not exist.
@@ -130,10 +147,18 @@ def predict(
     parts = list(
         batches(model, source, batch_size, 0, progress, workers, precision, "raise")
     )
-    notes = [note for part in parts for note in part.notes]
-    _warn(source.names, notes)
-    logits = torch.cat([part.logits for part in parts])
-    return _prediction(model, logits, notes, source.paths)
+    whole = Batch(
+        names=list(source.names),
+        errors=[None] * len(source.names),
+        logits=torch.cat([part.logits for part in parts]),
+        probabilities=torch.cat([part.probabilities for part in parts]),
+        notes=[note for part in parts for note in part.notes],
+        scores=None
+        if parts[0].scores is None
+        else torch.cat([part.scores for part in parts if part.scores is not None]),
+    )
+    _warn(whole, 0.0 if model.domain is None else model.domain.false_alarms)
+    return _prediction(model, whole, source.paths)
 
 
 def iter_predict(
@@ -173,9 +198,7 @@ def iter_predict(
         model, source, batch_size, start, progress, workers, precision, "raise"
     )
     for part in parts:
-        yield _prediction(
-            model, part.logits, part.notes, part.names if source.paths else None
-        )
+        yield _prediction(model, part, part.names if source.paths else None)
 
 
 @dataclass(frozen=True)
@@ -188,6 +211,21 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """An image ready for the network.
+
+    Attributes:
+        image: (C, H, W), preprocessed.
+        pixels: Its `lensequiv.domain.describe`, if the model has a domain.
+        notes: On its statistics.
+    """
+
+    image: Tensor
+    pixels: Tensor | None
+    notes: list[str]
+
+
+@dataclass(frozen=True)
 class Batch:
     """Some images on their way through the network.
 
@@ -195,13 +233,18 @@ class Batch:
         names: Of all images that were asked for.
         errors: Why one could not be used, or None, for each name.
         logits: (n, classes) float32 on the CPU, for the images without error.
+        probabilities: Likewise.
         notes: For the images without error.
+        scores: (n,) float32, for the images without error; None if the model has no
+            `domain`.
     """
 
     names: list[str]
     errors: list[str | None]
     logits: Tensor
+    probabilities: Tensor
     notes: list[list[str]]
+    scores: Tensor | None
 
 
 def source_of(x: Images, hdu: int | str | None) -> Source:
@@ -223,7 +266,7 @@ def batches(
     workers: int | None,
     precision: str,
     on_error: str,
-    network: nn.Module | None = None,
+    network: LensModel | PlainModel | None = None,
 ) -> Iterator[Batch]:
     """Reads ahead in threads, classifies in this one.
 
@@ -255,12 +298,14 @@ def batches(
     if network is None:
         network = network_of(model, precision)
     device = next(model.parameters()).device
-    statistics = model.weights_info.get("image_statistics", {})
+    ranges = model.weights_info.get("image_statistics", {})
 
-    def prepare(i: int) -> tuple[Tensor, list[str]] | Exception:
+    def prepare(i: int) -> Prepared | Exception:
         try:
             image = _prepare(model, source.names[i], source.read(i))
-            return image, unlike(image, statistics)
+            found = image_statistics(image[None])
+            pixels = None if model.domain is None else describe(image[None], found)[0]
+            return Prepared(image, pixels, outside(found, ranges))
         except (OSError, ValueError) as error:
             if on_error == "raise":
                 raise
@@ -274,16 +319,24 @@ def batches(
         for first in range(start, total, batch_size):
             batch = list(islice(ready, batch_size))
             good = [item for item in batch if not isinstance(item, Exception)]
+            logits, embeddings = _classify(network, good, device, model)
+            notes, scores = [item.notes for item in good], None
+            if model.domain is not None:
+                pixels = [item.pixels for item in good if item.pixels is not None]
+                more, scores = model.domain.judge(pixels, embeddings)
+                notes = [a + b for a, b in zip(notes, more, strict=True)]
             yield Batch(
                 names=list(source.names[first : first + batch_size]),
                 errors=[str(i) if isinstance(i, Exception) else None for i in batch],
-                logits=_classify(network, [image for image, _ in good], device, model),
-                notes=[note for _, note in good],
+                logits=logits,
+                probabilities=(logits / model.temperature).softmax(1),
+                notes=notes,
+                scores=scores,
             )
             bar.update(len(batch))
 
 
-def network_of(model: LensModel, precision: str) -> nn.Module:
+def network_of(model: LensModel, precision: str) -> LensModel | PlainModel:
     """The plain form where there is one, else the model's copy in evaluation mode.
 
     Raises:
@@ -304,33 +357,43 @@ def network_of(model: LensModel, precision: str) -> nn.Module:
 @neutral()
 @torch.no_grad()
 def _classify(
-    network: nn.Module, images: list[Tensor], device: torch.device, model: LensModel
-) -> Tensor:
-    logits = [torch.empty(0, model.num_classes)]
+    network: LensModel | PlainModel,
+    good: list[Prepared],
+    device: torch.device,
+    model: LensModel,
+) -> tuple[Tensor, list[Tensor]]:
+    """Logits (n, classes) float32 and embeddings, on the CPU."""
+    logits, embeddings = [torch.empty(0, model.num_classes)], []
+    images = [item.image for item in good]
     # Images of several valid sizes may follow each other.
     for _, group in groupby(images, key=lambda image: image.shape):
         batch = torch.stack(list(group)).to(device)
         model._check(batch)
-        logits.append(network(batch).float().cpu())
+        if isinstance(network, LensModel):
+            embedding = network.embed(batch)
+            found = network.head(embedding)
+        else:
+            found, embedding = network.logits_and_embedding(batch)
+        logits.append(found.float().cpu())
+        embeddings += list(embedding.float().cpu())
     together = torch.cat(logits)
     if not bool(torch.isfinite(together).all()):
         raise ValueError(
             f"{model.name}: a logit is NaN or infinite, so the weights are useless: "
             "their training diverged, or they were changed"
         )
-    return together
+    return together, embeddings
 
 
-def _prediction(
-    model: LensModel, logits: Tensor, notes: list[list[str]], paths: list[str] | None
-) -> Prediction:
+def _prediction(model: LensModel, batch: Batch, paths: list[str] | None) -> Prediction:
     return Prediction(
-        probabilities=logits.softmax(1),
-        logits=logits,
-        labels=[model.classes[i] for i in logits.argmax(1).tolist()],
+        probabilities=batch.probabilities,
+        logits=batch.logits,
+        labels=[model.classes[i] for i in batch.logits.argmax(1).tolist()],
         paths=paths,
         classes=model.classes,
-        notes=notes,
+        notes=batch.notes,
+        ood_score=batch.scores,
     )
 
 
@@ -346,15 +409,19 @@ def _prepare(model: LensModel, name: str, image: Tensor) -> Tensor:
         raise ValueError(f"{name}: {error}") from None
 
 
-def _warn(names: Sequence[str], notes: list[list[str]]) -> None:
-    odd = [(name, note) for name, note in zip(names, notes, strict=True) if note]
+def _warn(batch: Batch, share: float) -> None:
+    named = zip(batch.names, batch.notes, strict=True)
+    odd = [(name, note) for name, note in named if note]
     if not odd:
         return
     shown = "\n".join(f"  {name}: {'; '.join(note)}" for name, note in odd[:5])
     more = f"\n  and {len(odd) - 5} more" if len(odd) > 5 else ""
+    chance = ""
+    if share:
+        chance = f" ({100 * share:.3g} % of images like the training ones are, too)"
     warnings.warn(
-        f"{len(odd)} of {len(names)} images are unlike the training images, so their "
-        f"labels may mean nothing:\n{shown}{more}",
+        f"{len(odd)} of {len(batch.names)} images are unlike the training images, so "
+        f"their labels may mean nothing{chance}:\n{shown}{more}",
         OutOfDomainWarning,
         stacklevel=4,  # _warn, predict, LensModel.predict, the caller
     )

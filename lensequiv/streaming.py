@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["predict_to_file"]
 
+_ABOUT = ("ood_score", "unlike_training", "notes", "error")
 _ROW_GROUP = 8192  # rows that Parquet stores together
 
 
@@ -36,8 +37,9 @@ def predict_to_file(
 ) -> Path:
     """Classifies files and writes a row for each: CSV, or Parquet (extra `parquet`).
 
-    Columns: `path`, `label`, the probability of each class, `notes` (in what respects
-    an image is unlike the training images) and `error`. Memory does not grow with the
+    Columns: `path`, `label`, the probability of each class, `ood_score` (empty if the
+    model has no `domain`), `unlike_training`, `notes` (in what respects an image is
+    unlike the training images) and `error`. Memory does not grow with the
     number of images, but for the list of their paths. `out` appears when it is
     complete. Until then rows wait in a hidden folder beside it; a CSV goes on where a
     killed run ended when the same call is made again, Parquet starts anew.
@@ -88,7 +90,7 @@ def predict_to_file(
             done = json.loads(progress_file.read_text())
         with (folder / "rows").open("a", newline="", encoding="utf-8") as stream:
             stream.truncate(done["bytes"])
-            columns = ["path", "label", *model.classes, "notes", "error"]
+            columns = ["path", "label", *model.classes, *_ABOUT]
             writer = csv.DictWriter(stream, columns, lineterminator="\n")
             if done["bytes"] == 0:
                 writer.writeheader()
@@ -105,7 +107,7 @@ def predict_to_file(
 def request_of(
     model: LensModel, names: Sequence[str], options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What decides the rows of an output: weights, classes, images, options.
+    """What decides the rows: weights, preprocessing, classes, images, options.
 
     Args:
         model: Its weights enter as a SHA-256.
@@ -116,12 +118,18 @@ def request_of(
         The request, JSON-able if the options are.
     """
     weights = hashlib.sha256()
-    for name, value in model.state_dict().items():
+    domain = model.domain
+    tensors = model.state_dict() | ({} if domain is None else domain.tensors())
+    for name, value in tensors.items():
         weights.update(name.encode())
         weights.update(value.detach().cpu().contiguous().numpy().tobytes())
     return {
         "weights": weights.hexdigest(),
+        "temperature": model.temperature,
+        "domain": None if domain is None else domain.to_config(),
+        "image statistics": model.weights_info.get("image_statistics"),
         "classes": list(model.classes),
+        "preprocess": model.preprocess.to_config(),
         "images": hashlib.sha256("\0".join(names).encode()).hexdigest(),
         **options,
     }
@@ -158,9 +166,10 @@ def _replace_json(path: Path, content: Mapping[str, Any]) -> None:
 def rows_of(batch: Batch, classes: tuple[str, ...]) -> list[dict[str, Any]]:
     """A row for each image, good or not, by the columns of `predict_to_file`."""
     good = zip(
-        batch.logits.softmax(1).tolist(),
+        batch.probabilities.tolist(),
         [classes[i] for i in batch.logits.argmax(1).tolist()],
         batch.notes,
+        [None] * len(batch.notes) if batch.scores is None else batch.scores.tolist(),
         strict=True,
     )
     rows = []
@@ -168,13 +177,16 @@ def rows_of(batch: Batch, classes: tuple[str, ...]) -> list[dict[str, Any]]:
         values: Sequence[float | None] = [None] * len(classes)
         label: str | None = None
         notes: list[str] = []
+        score: float | None = None
         if error is None:
-            values, label, notes = next(good)
+            values, label, notes, score = next(good)
         rows.append(
             {
                 "path": path,
                 "label": label,
                 **dict(zip(classes, values, strict=True)),
+                "ood_score": score,
+                "unlike_training": bool(notes) if error is None else None,
                 "notes": "; ".join(notes),
                 "error": error,
             }
@@ -202,6 +214,7 @@ def parquet_schema(classes: tuple[str, ...]) -> pyarrow.Schema:
     return pyarrow.schema(
         [("path", text), ("label", text)]
         + [(name, pyarrow.float32()) for name in classes]
+        + [("ood_score", pyarrow.float32()), ("unlike_training", pyarrow.bool_())]
         + [("notes", text), ("error", text)]
     )
 

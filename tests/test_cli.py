@@ -44,7 +44,7 @@ def test_predict_forms_agree_with_the_library(capsys):
     from_csv = next(csv.DictReader(io.StringIO(run(capsys, *argv, "csv")[1])))
     assert {k: str(v) for k, v in row.items()} == from_csv
     table = run(capsys, *argv, "table")[1].splitlines()
-    assert table[0].split() == ["path", "label", "no", "sphere", "vort"]
+    assert table[0].split() == ["path", "label", "no", "sphere", "vort", "ood_score"]
     assert table[1].split()[:2] == [sample, row["label"]]
 
 

@@ -53,7 +53,9 @@ def test_result(model, images):
     assert result.classes == ("no", "sphere", "vort")
     best = result.probabilities.argmax(1)
     assert result.labels == [result.classes[i] for i in best]
-    assert torch.equal(result.logits.softmax(1), result.probabilities)
+    expected = (result.logits / model.temperature).softmax(1)
+    assert torch.equal(expected, result.probabilities)
+    assert result.ood_score.shape == (n,) and result.ood_score.dtype == torch.float32
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 5, 100])

@@ -1,6 +1,8 @@
 """Predictions batch by batch and into files: equal to `predict`, whole or absent."""
 
+import copy
 import csv
+import dataclasses
 import subprocess
 import sys
 
@@ -16,7 +18,8 @@ from lensequiv.data import ImageError, sample_paths
 from lensequiv.models import InputSizes, LensModel
 
 PATHS = [str(p) for p in sample_paths()]
-COLUMNS = ["path", "label", "no", "sphere", "vort", "notes", "error"]
+COLUMNS = ["path", "label", "no", "sphere", "vort"]
+COLUMNS += ["ood_score", "unlike_training", "notes", "error"]
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +148,10 @@ def test_csv(model, folder, tmp_path):
     found = [[float(row[c]) for c in model.classes] for row in rows]
     np.testing.assert_allclose(found, expected.probabilities, rtol=1e-5, atol=1e-6)
     assert [row["notes"] for row in rows] == ["; ".join(n) for n in expected.notes]
+    scores = [float(row["ood_score"]) for row in rows]
+    np.testing.assert_allclose(scores, expected.ood_score, rtol=1e-4)
+    flags = [row["unlike_training"] == "True" for row in rows]
+    assert flags == expected.unlike_training.tolist()
     assert all(row["error"] == "" for row in rows)
     assert [p.name for p in out.parent.iterdir()] == ["out.csv"]
 
@@ -163,6 +170,10 @@ def test_parquet(model, folder, tmp_path, monkeypatch):
         table["vort"].to_numpy(), expected.probabilities[:, 2], rtol=1e-5, atol=1e-6
     )
     assert table["error"].to_pylist() == [None] * 10
+    np.testing.assert_allclose(
+        table["ood_score"].to_numpy(), expected.ood_score, rtol=1e-4
+    )
+    assert table["unlike_training"].to_pylist() == expected.unlike_training.tolist()
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
@@ -180,7 +191,8 @@ def test_damaged_files_can_be_skipped(model, folder, tmp_path, ending):
     )
     assert len(rows) == 10
     assert "3.npy is not an NPY file" in rows[3]["error"]
-    assert not rows[3]["label"] and not rows[3]["vort"]
+    for column in ("label", "vort", "ood_score", "unlike_training"):
+        assert rows[3][column] in ("", None)
     assert sum(bool(row["error"]) for row in rows) == 1
     expected = model.predict(folder[4:])
     assert [row["label"] for row in rows[4:]] == expected.labels
@@ -238,9 +250,12 @@ def test_another_call_does_not_mix_in(model, folder, tmp_path):
     with pytest.raises(ImageError):
         lensequiv.predict_to_file(model, folder, out, 4, progress=False)
     other = lensequiv.from_pretrained("c8-modelJ")
+    stricter = copy.deepcopy(model)
+    stricter.domain = dataclasses.replace(model.domain, threshold=0.5)
     for arguments, what in (
         ((other, folder), "weights"),
         ((model, folder[:9]), "images"),
+        ((stricter, folder), "domain"),
     ):
         with pytest.raises(FileExistsError, match=f"with other {what}"):
             lensequiv.predict_to_file(*arguments, out, 4, progress=False)

@@ -128,6 +128,9 @@ def _classify(
         paths, args.batch_size, hdu=hdu, progress=True, precision=args.precision
     )
     names = prediction.paths or []
+    scores: list[Any] = [None] * len(prediction)
+    if prediction.ood_score is not None:
+        scores = prediction.ood_score.tolist()
     images = []
     if args.plot:
         read = (torch.from_numpy(read_image(name, hdu=hdu)) for name in names)
@@ -140,12 +143,15 @@ def _classify(
                 name: round(float(value), 4)
                 for name, value in zip(prediction.classes, values, strict=True)
             },
+            "ood_score": None if score is None else round(score, 3),
+            "unlike_training": bool(notes),
             "notes": "; ".join(notes),
         }
-        for path, label, values, notes in zip(
+        for path, label, values, score, notes in zip(
             names,
             prediction.labels,
             prediction.probabilities,
+            scores,
             prediction.notes,
             strict=True,
         )
@@ -169,6 +175,7 @@ def _plot(
         labels=[label for p in parts for label in p.labels],
         paths=[path for p in parts for path in p.paths or []],
         notes=[note for p in parts for note in p.notes],
+        ood_score=None,  # not drawn
     )
     plot_predictions(images, joined, path=path)
     print(f"drawn to {path}", file=sys.stderr)
@@ -185,10 +192,13 @@ def _print_rows(rows: list[dict[str, Any]], form: str) -> None:
         writer.writerows(rows)
         return
     # The warning has the details; the table only points at it.
-    columns.remove("notes")
-    if any(row["notes"] for row in rows):
+    columns = [c for c in columns if c not in ("unlike_training", "notes")]
+    if all(row["ood_score"] is None for row in rows):
+        columns.remove("ood_score")
+    if any(row["unlike_training"] for row in rows):
         columns.append("")
-        rows = [{**r, "": "unlike training" if r["notes"] else ""} for r in rows]
+        marks = ("", "unlike training")
+        rows = [{**row, "": marks[row["unlike_training"]]} for row in rows]
     cells = [columns, *([_cell(row[c]) for c in columns] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     for line in cells:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lensequiv.models.conversion import PlainLayers
     from lensequiv.plain import PlainModel
     from lensequiv.prediction import Images, Prediction
+    from lensequiv.trust import Domain
 
 __all__ = ["InputSizes", "LensModel"]
 
@@ -86,6 +87,10 @@ class LensModel(nn.Module):
             empty for an untrained model.
         origin: Where the weights were loaded from, with their checksum; None for a
             model that was not loaded.
+        temperature: What logits are divided by before the softmax; 1 until
+            `lensequiv.trust.calibrate` fits it.
+        domain: Where the training images lie among the network's features, or None
+            until `lensequiv.trust.calibrate` measures it.
         head: From the embedding to the logits.
     """
 
@@ -118,6 +123,8 @@ class LensModel(nn.Module):
         self.preprocess: Preprocessing = CropAndScale(self.input_size, tuple(keep))
         self.weights_info: Mapping[str, Any] = {}
         self.origin: Origin | None = None
+        self.temperature = 1.0
+        self.domain: Domain | None = None
         self._frozen = False
         self._recompute = False
 
@@ -298,6 +305,8 @@ class LensModel(nn.Module):
             "preprocess": self.preprocess,
             "weights_info": self.weights_info,
             "origin": self.origin,
+            "temperature": self.temperature,
+            "domain": self.domain,
             "_frozen": self._frozen,
             "_recompute": self._recompute,
         }

@@ -19,10 +19,18 @@ __all__ = ["PlainLayers", "fold_norm", "to_plain"]
 
 @dataclass
 class PlainLayers:
-    """Layers of a `PlainModel` and their tensors, collected in order."""
+    """Layers of a `PlainModel` and their tensors, collected in order.
+
+    `embedding` is how many of them lead to the embedding.
+    """
 
     config: list[dict[str, Any]] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict)
+    embedding: int = 0
+
+    def mark_embedding(self) -> None:
+        """Says that what the layers so far return is `LensModel.embed`'s vector."""
+        self.embedding = len(self.config)
 
     def add(self, layer: str, tensors: dict[str, Tensor], **arguments: Any) -> None:
         """Appends a layer.
@@ -121,12 +129,14 @@ def to_plain(model: LensModel) -> PlainModel:
             model.train()
     config = {
         "layers": layers.config,
+        "embedding": layers.embedding,
         "model": model.name,
         "classes": list(model.classes),
         "in_channels": model.in_channels,
         "input_size": model.input_size,
         "input_sizes": list(model.input_sizes.range),
         "preprocess": model.preprocess.to_config(),
+        "temperature": model.temperature,
     }
     plain = PlainModel(config)
     state = {name: value.clone() for name, value in layers.tensors.items()}

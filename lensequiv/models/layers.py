@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from lensequiv._e2cnn import FieldType, R2Conv
 from lensequiv._neutral import neutral
-from lensequiv.plain import banded_matrix
+from lensequiv.plain import banded_matrix, gaussian_kernel
 
 __all__ = ["AntialiasedPool", "FieldNorm", "LocalContrast", "SteerableConv"]
 
@@ -75,12 +75,6 @@ class FieldNorm(nn.BatchNorm3d):
         return super().forward(fields).view(n, -1, height, width)
 
 
-def _gaussian(sigma: float, radius: int) -> Tensor:
-    offset = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    kernel = torch.exp(-0.5 * (offset / sigma) ** 2)
-    return kernel / kernel.sum()
-
-
 class _Banded(nn.Module):
     """A separable filter with zero padding, as two products with a banded matrix.
 
@@ -120,7 +114,7 @@ class AntialiasedPool(_Banded):
     """
 
     def __init__(self, sigma: float = 0.66) -> None:
-        super().__init__(_gaussian(sigma, round(3 * sigma)), 2)
+        super().__init__(gaussian_kernel(sigma, round(3 * sigma)), 2)
 
 
 class LocalContrast(nn.Module):
@@ -138,7 +132,7 @@ class LocalContrast(nn.Module):
 
     def __init__(self, sigma: float, floor: float) -> None:
         super().__init__()
-        self.blur = _Banded(_gaussian(sigma, math.ceil(3 * sigma)), 1)
+        self.blur = _Banded(gaussian_kernel(sigma, math.ceil(3 * sigma)), 1)
         self.floor = floor
 
     def forward(self, x: Tensor) -> Tensor:

@@ -87,6 +87,7 @@ class ResNet18(LensModel):
                     stride=block.conv1.stride[0],
                 )
         layers.add("map-mean", {})
+        layers.mark_embedding()
         layers.add_linear(body.head)
 
     def _pool(self, features: Tensor) -> Tensor:

@@ -147,6 +147,7 @@ class Singh2021(LensModel):
         layers.add("flatten", {})
         linear, hidden_norm, _ = body.fully_net
         layers.add_linear(linear, hidden_norm, "elu")
+        layers.mark_embedding()
         layers.add_linear(body.head)
 
     def _pool(self, features: Tensor) -> Tensor:

@@ -209,6 +209,7 @@ class SteerableCNN(LensModel):
                 block.add_plain(layers)
         layers.add("group-max", {}, order=self.group_order)
         layers.add("map-statistics", {})
+        layers.mark_embedding()
         head: Any = self.head
         first, norm, _, _, last = head
         layers.add_linear(first, norm, "relu")

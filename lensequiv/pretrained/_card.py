@@ -15,9 +15,9 @@ _LIMITS = """\
   pixel scale, another telescope's noise) it means nothing. {warning}
 """
 _WARNS = """\
-`predict` warns where simple
-  statistics of an image lie outside those of the training images; that it does not
-  warn proves nothing."""
+`predict` warns where
+  statistics of an image, or its embedding, lie outside those of the training images;
+  that it does not warn proves nothing."""
 _DOES_NOT_WARN = """\
 `predict` does
   not warn of such images: nothing is known here about the training images."""
@@ -63,6 +63,7 @@ def model_card(config: Mapping[str, Any], name: str = "path/to/this/folder") -> 
         "",
         *_start(info),
         *_metrics(config),
+        *_trust(config),
         *_training(info),
         *_conversion(info),
     ]
@@ -128,6 +129,22 @@ def _metrics(config: Mapping[str, Any]) -> list[str]:
     for name, row in zip(config["classes"], upright["confusion"], strict=True):
         lines.append(f"| `{name}` | " + " | ".join(map(str, row)) + " |")
     return [*lines, ""]
+
+
+def _trust(config: Mapping[str, Any]) -> list[str]:
+    if "domain" not in config:
+        return []
+    share = 100 * config["domain"]["false_alarms"]
+    return [
+        "## Trust",
+        "",
+        "Probabilities are the softmax of the logits over a temperature of "
+        f"{config.get('temperature', 1.0):.3f}. `ood_score` is the distance from the "
+        f"training images; above {config['domain']['threshold']:.3g} an image is "
+        f"flagged. Both were fitted to validation images, {share:.3g} % of which are "
+        "flagged. `docs/trust.md` of lensequiv tells what that notices and misses.",
+        "",
+    ]
 
 
 def _training(info: Mapping[str, Any]) -> list[str]:

@@ -32,6 +32,8 @@ CONFIG = "config.json"
 CARD = "README.md"
 FORMAT = 1
 CHECKSUM = "config_sha256"
+DOMAIN = "domain."
+"""Prefix of the tensors of `LensModel.domain` in the weights file."""
 
 _MAX_CONFIG = 2**22  # bytes; the bundled ones take about 10,000
 _MAX_WEIGHTS = 2**32  # bytes; those of the 2021 D8 network take 17 million
@@ -49,6 +51,8 @@ _SCHEMA: dict[str, type] = {
     "sha256": str,
     "info": dict,
 }
+# Absent in folders whose model was never calibrated.
+_OPTIONAL: dict[str, type] = {"temperature": float, "domain": dict}
 _JSON_NAMES = {
     dict: "an object",
     list: "a list",
@@ -99,7 +103,8 @@ def read_config(directory: Path) -> dict[str, Any]:
             f"with {CONFIG} and {WEIGHTS}"
         )
     config = _parse(path)
-    for key, kind in _SCHEMA.items():
+    schema = _SCHEMA | {k: v for k, v in _OPTIONAL.items() if k in config}
+    for key, kind in schema.items():
         if key not in config:
             raise WeightsError(f"{path}: key {key!r} is missing")
         if type(config[key]) is not kind:
@@ -107,7 +112,7 @@ def read_config(directory: Path) -> dict[str, Any]:
                 f"{path}: {key!r} is {_JSON_NAMES[type(config[key])]}; "
                 f"expected {_JSON_NAMES[kind]}"
             )
-    if unknown := sorted(set(config) - {*_SCHEMA, CHECKSUM}):
+    if unknown := sorted(set(config) - {*schema, CHECKSUM}):
         raise WeightsError(f"{path}: unknown key {short(unknown[0])}")
     if config["format"] != FORMAT:
         raise WeightsError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from lensequiv.pretrained._catalogue import (
 )
 from lensequiv.pretrained._format import (
     CONFIG,
+    DOMAIN,
     WEIGHTS,
     WeightsError,
     check_sides,
@@ -32,6 +34,7 @@ from lensequiv.pretrained._format import (
 from lensequiv.pretrained._hub import HubOptions, fetch, is_repo_id
 from lensequiv.pretrained._provenance import read_provenance
 from lensequiv.transforms import preprocessing_from_config
+from lensequiv.trust import Domain
 
 __all__ = ["from_pretrained", "locate"]
 
@@ -55,7 +58,9 @@ def from_pretrained(
             `save_pretrained` or `lensequiv download`; else a repository of the Hugging
             Face Hub, `owner/name`. A `Path` is always a folder.
         num_classes: For fine-tuning: keeps the trained body and puts a new, randomly
-            initialised head on it, even where the number is the trained one.
+            initialised head on it, even where the number is the trained one. What was
+            fitted to the old classes and images goes with the old head: temperature,
+            domain and `weights_info` (see `lensequiv.trust.calibrate`).
         classes: Names for the new head's classes; implies `num_classes`.
         revision: Branch, tag or commit of the repository. Only a full commit names
             the same weights for ever; `model.origin.commit` is the one loaded.
@@ -147,6 +152,9 @@ def _load(directory: Path, origin: Origin) -> LensModel:
         )
     tensors = read_weights(directory / WEIGHTS, config["sha256"])
     model = _build(directory / CONFIG, config)
+    if "domain" in config:
+        model.domain = _domain(directory, config, tensors)
+        tensors = {k: v for k, v in tensors.items() if not k.startswith(DOMAIN)}
     check_tensors(tensors, model.state_dict(), directory / WEIGHTS)
     model.load_state_dict(tensors, strict=True)
     model.weights_info = config["info"]
@@ -178,7 +186,31 @@ def _build(path: Path, config: dict[str, Any]) -> LensModel:
         check_sides(model)
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{path}: 'preprocess': {short(error)}") from error
+    model.temperature = config.get("temperature", 1.0)
+    if not 0 < model.temperature < math.inf:
+        raise WeightsError(
+            f"{path}: 'temperature' is {model.temperature}; expected a positive number"
+        )
     return model
+
+
+def _domain(
+    directory: Path, config: dict[str, Any], tensors: dict[str, torch.Tensor]
+) -> Domain:
+    parts = {
+        name.removeprefix(DOMAIN): value
+        for name, value in tensors.items()
+        if name.startswith(DOMAIN)
+    }
+    try:
+        domain = Domain.from_config(config["domain"], parts)
+        if (found := len(domain.embedding.means)) != len(config["classes"]):
+            raise ValueError(f"{found} classes; expected {len(config['classes'])}")
+    except ValueError as error:
+        raise WeightsError(
+            f"{directory}: 'domain' of {CONFIG} and {WEIGHTS}: {error}"
+        ) from error
+    return domain
 
 
 def _with_new_head(

@@ -19,6 +19,7 @@ from lensequiv.pretrained._format import (
     CARD,
     CHECKSUM,
     CONFIG,
+    DOMAIN,
     FORMAT,
     WEIGHTS,
     check_sides,
@@ -38,11 +39,12 @@ def save_pretrained(
 ) -> Path:
     """Writes `model.safetensors`, `config.json` and `README.md`.
 
-    Only learnable tensors and batch-norm statistics are stored, so the files do not
-    depend on the model's mode or device. The config carries the checksum of the
-    weights and one of itself. A save over an older model that is cut short, even by
-    SIGKILL, leaves a folder that loads either as before or as the new model. Two
-    processes that save to one folder at once can leave one that is refused.
+    Only learnable tensors, batch-norm statistics and those of `model.domain` are
+    stored, so the files do not depend on the model's mode or device. The config
+    carries the checksum of the weights and one of itself. A save over an older model
+    that is cut short, even by SIGKILL, leaves a folder that loads either as before or
+    as the new model. Two processes that save to one folder at once can leave one that
+    is refused.
 
     Args:
         model: Any lensequiv model.
@@ -75,6 +77,11 @@ def save_pretrained(
     origin = model.origin
     if origin and origin.source != "folder" and origin.sha256 != sha256:
         info["started_from"] = {"weights": str(origin), "sha256": origin.sha256}
+    trust: dict[str, Any] = {}
+    if model.temperature != 1:
+        trust["temperature"] = model.temperature
+    if model.domain is not None:
+        trust["domain"] = model.domain.to_config()
     config = {
         "format": FORMAT,
         "model": model.name,
@@ -83,6 +90,7 @@ def save_pretrained(
         "input_size": model.input_size,
         "preprocess": model.preprocess.to_config(),
         "sha256": sha256,
+        **trust,
         "info": info,
     }
     config = json.loads(json.dumps(config, allow_nan=False))  # tuples to lists
@@ -100,8 +108,11 @@ def packed(model: LensModel) -> bytes:
     Raises:
         ValueError: A tensor is not float32 (or, counts, int64) or not finite.
     """
+    stored = model.state_dict()
+    if model.domain is not None:
+        stored |= {DOMAIN + k: v for k, v in model.domain.tensors().items()}
     tensors = {}
-    for name, value in model.state_dict().items():
+    for name, value in stored.items():
         if value.is_floating_point() and value.dtype != torch.float32:
             raise ValueError(
                 f"tensor {name!r} is {value.dtype}; weights are stored in "

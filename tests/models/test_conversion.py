@@ -44,7 +44,13 @@ def assert_same_logits(model, plain, x, tolerance=1e-5):
 def test_logits_agree(name):
     model = lived_in(lensequiv.create_model(name, num_classes=4))
     plain = model.to_torch()
-    assert_same_logits(model, plain, torch.randn(3, 1, 129, 129))
+    x = torch.randn(3, 1, 129, 129)
+    assert_same_logits(model, plain, x)
+    with torch.no_grad():
+        logits, embedding = plain.logits_and_embedding(x)
+        assert torch.equal(logits, plain(x))
+        expected = model.embed(x)
+    assert (embedding - expected).abs().max() <= 1e-5 * expected.abs().max()
     assert not plain.training
     assert not any(p.requires_grad for p in plain.parameters())
     modules = {type(m).__module__ for m in plain.modules()}
@@ -122,6 +128,17 @@ def test_save_and_load(small, tmp_path):
     again = load_plain(half.save(path))
     assert again[1].conv.weight.dtype == torch.bfloat16
     assert torch.equal(again(x), half(x))
+
+
+def test_files_of_before_have_no_embedding(small, tmp_path):
+    plain = small.to_torch()
+    for key in ("embedding", "temperature"):
+        del plain.config[key]
+    loaded = load_plain(plain.save(tmp_path / "plain.pt"))
+    x = torch.randn(1, 1, 97, 97)
+    with pytest.raises(ValueError, match="does not say where its embedding is"):
+        loaded.logits_and_embedding(x)
+    assert torch.equal(loaded.probabilities(x), plain(x).softmax(1))
 
 
 def test_loading_needs_torch_alone(small, tmp_path):
