@@ -280,13 +280,12 @@ CENTER, MEANS = "domain.pixels.center", "domain.embedding.means"
         (change_domain(reach={"pixels": 1.0}), "'embedding' is missing"),
         (
             change_domain(reach={"pixels": 1.0, "embedding": float("nan")}),
-            "'embedding' is nan; expected a positive number",
+            "NaN is no JSON number",
         ),
         (lambda f, c: c.update(temperature=0.0), "'temperature' is 0.0; expected"),
-        (lambda f, c: c.update(temperature=float("nan")), "'temperature' is nan"),
         (
             lambda f, c: c.update(temperature="1"),
-            "'temperature' is '1'; expected float",
+            "'temperature' is a text; expected a number",
         ),
         (
             change_tensors(lambda t: t.pop(CENTER)),
@@ -318,6 +317,7 @@ def test_damage_is_named(tiny, tmp_path, damage, message):
     tiny.temperature = 2.0
     folder = tiny.save_pretrained(tmp_path)
     config = json.loads((folder / "config.json").read_text())
+    del config["config_sha256"]  # it would notice
     damage(folder, config)
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(lensequiv.WeightsError, match=message):

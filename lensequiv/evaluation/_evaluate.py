@@ -89,12 +89,13 @@ def evaluate(
 ) -> ModelEvaluation:
     """Scores a model on a labelled data set, as it is and rotated.
 
-    Images go through the plain form of the network, batch by batch; memory does not
-    grow with their number, but for the logits. Rotated images are what
-    `examples/train.py` scores for a weight's card: each turned about its centre by an
-    angle drawn from all (bilinear interpolation) and, half the time, mirrored, by
-    `RandomPose(size, shift=0, rotate=1.0)` after `torch.manual_seed(seed)`, over 500
-    images at a time. Torch's global generator is left as it was.
+    Probabilities are `predict`'s: of the logits over the model's temperature. Images go
+    through the plain form of the network, batch by batch; memory does not grow with
+    their number, but for the logits. Rotated images are what `examples/train.py` scores
+    for a weight's card: each turned about its centre by an angle drawn from all
+    (bilinear interpolation) and, half the time, mirrored, by `RandomPose(size,
+    shift=0, rotate=1.0)` after `torch.manual_seed(seed)`, over 500 images at a time.
+    Torch's global generator is left as it was.
 
     Args:
         model: Any lensequiv model; its mode is kept.
@@ -149,7 +150,7 @@ def evaluate(
     def scored(logits: Tensor) -> Evaluation:
         return score(
             labels,
-            logits=logits.numpy(),
+            logits=(logits / model.temperature).numpy(),
             classes=model.classes,
             resamples=resamples,
             seed=seed,

@@ -28,6 +28,13 @@ _LIMITS_SIMULATED = """\
   never turns by more than 6.3 degrees.
 - The scores hold for images drawn from the same recipe, nothing else.
 """
+_LIMITS_MODEL_F = """\
+- Every Model F lens has the same total mass, and what its substructure has the halo
+  lacks: without substructure the Einstein radius is 1.2815 arcsec, always. Networks
+  trained on Model F read that. Smooth lenses with a ring 0.02 arcsec larger are no
+  longer called `no` (`docs/saliency.md` of lensequiv). Real lenses have any radius: for
+  those, weights trained on Model J are the better start.
+"""
 
 
 def model_card(config: Mapping[str, Any], name: str = "path/to/this/folder") -> str:
@@ -70,7 +77,10 @@ def model_card(config: Mapping[str, Any], name: str = "path/to/this/folder") -> 
     if "converted" in info:
         lines.append(_LIMITS.format(warning=_DOES_NOT_WARN))
     else:
-        lines.append(_LIMITS.format(warning=_WARNS) + _LIMITS_SIMULATED)
+        limits = _LIMITS.format(warning=_WARNS) + _LIMITS_SIMULATED
+        if info.get("trained_on", {}).get("recipe") == "modelF":
+            limits += _LIMITS_MODEL_F
+        lines.append(limits)
     return "\n".join(lines)
 
 

@@ -52,7 +52,8 @@ def save_pretrained(
         info: What is known about these weights (training data, metrics, licence,
             versions), JSON-able; by default what the model was loaded with. If the
             weights have changed since they were loaded from a name or from the Hub,
-            `started_from` is added: that name and the checksum.
+            `started_from` is added, that name and the checksum, and scores are left
+            out: give them here.
 
     Returns:
         The directory.
@@ -73,10 +74,12 @@ def save_pretrained(
     check_sides(model)
     content = packed(model)
     sha256 = hashlib.sha256(content).hexdigest()
+    origin, as_loaded = model.origin, info is None
     info = dict(model.weights_info if info is None else info)
-    origin = model.origin
     if origin and origin.source != "folder" and origin.sha256 != sha256:
         info["started_from"] = {"weights": str(origin), "sha256": origin.sha256}
+        if as_loaded:
+            info.pop("metrics", None)  # nobody scored these weights
     trust: dict[str, Any] = {}
     if model.temperature != 1:
         trust["temperature"] = model.temperature

@@ -368,7 +368,7 @@ _KILLED = """
 import os, pathlib, signal, sys
 import lensequiv
 replace = pathlib.Path.replace
-for at in range(1, 6):
+for at in range(1, 7):
     calls = 0
     def counted(self, target):
         global calls
@@ -392,9 +392,9 @@ def test_a_kill_leaves_no_folder_or_all_of_it(fixture, tmp_path):
     argv = [sys.executable, "-c", _KILLED, str(path), str(tmp_path)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     killed = f"{-signal.SIGKILL} False"
-    assert done.stdout.splitlines() == [*[killed] * 4, "0 True"], done.stderr
-    assert len(list(tmp_path.glob(".?.*"))) == 4  # each had begun
-    assert lensequiv.from_pretrained(tmp_path / "5").name == "singh2021-c4"
+    assert done.stdout.splitlines() == [*[killed] * 5, "0 True"], done.stderr
+    assert len(list(tmp_path.glob(".?.*"))) == 5  # each had begun
+    assert lensequiv.from_pretrained(tmp_path / "6").name == "singh2021-c4"
     convert_checkpoint(path, "c4", "modelF", tmp_path / "1", fields=FIELDS)
 
 
