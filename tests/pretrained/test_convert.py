@@ -176,7 +176,7 @@ def test_saved_on_a_graphics_card(state, convert, reference, monkeypatch):
 # Other networks
 
 
-@pytest.mark.parametrize(("held", "asked"), itertools.permutations(GROUPS, 2))
+@pytest.mark.parametrize(("held", "asked"), list(itertools.permutations(GROUPS, 2)))
 def test_another_group_is_named(held, asked, fixture, refuses):
     assert refuses(fixture(f"{held}-train"), asked) == (
         f"{held}-train.pt is a network of group {held}, by its batch norms and basis; "
