@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -92,11 +92,13 @@ class LensModel(nn.Module):
         domain: Where the training images lie among the network's features, or None
             until `lensequiv.trust.calibrate` measures it.
         head: From the embedding to the logits.
+        input_weight: Name of the first layer's weight.
     """
 
     name: str
     config: dict[str, Any]
     input_size: int = 129
+    input_weight: ClassVar[str]
     head: nn.Module
 
     def __init__(

@@ -36,6 +36,7 @@ class ResNet18(LensModel):
     """
 
     input_size = 129
+    input_weight = "conv1.weight"
 
     def __init__(
         self, in_channels: int = 1, num_classes: int = 3, initialize: bool = True

@@ -60,6 +60,7 @@ class Singh2021(LensModel):
     """
 
     input_size = 129
+    input_weight = "block1.1.weights"
 
     def __init__(
         self,

@@ -107,6 +107,7 @@ class SteerableCNN(LensModel):
     """
 
     input_size = 129
+    input_weight = "stem.conv.weights"
 
     def __init__(
         self,

@@ -45,6 +45,7 @@ def from_pretrained(
     *,
     num_classes: int | None = None,
     classes: list[str] | tuple[str, ...] | None = None,
+    in_channels: int | None = None,
     revision: str | None = None,
     cache_dir: str | Path | None = None,
     token: str | bool | None = None,
@@ -62,6 +63,10 @@ def from_pretrained(
             fitted to the old classes and images goes with the old head: temperature,
             domain and `weights_info` (see `lensequiv.trust.calibrate`).
         classes: Names for the new head's classes; implies `num_classes`.
+        in_channels: For fine-tuning on images with another number of channels: the
+            first layer's weights, summed over its channels, are shared out equally, so
+            that equal channels give what one did. What was fitted to the old images
+            goes, as with a new head.
         revision: Branch, tag or commit of the repository. Only a full commit names
             the same weights for ever; `model.origin.commit` is the one loaded.
         cache_dir: Where the Hub's client keeps its files, instead of `HF_HOME`.
@@ -94,8 +99,8 @@ def from_pretrained(
             f"{error} [{origin}; if force_download=True does not mend it, the "
             "repository itself is wrong: tell its owner]"
         ) from error
-    if num_classes is not None or classes is not None:
-        model = _with_new_head(model, num_classes, classes)
+    if (num_classes, classes, in_channels) != (None, None, None):
+        model = _adapted(model, num_classes, classes, in_channels)
     return model.eval()
 
 
@@ -213,24 +218,55 @@ def _domain(
     return domain
 
 
-def _with_new_head(
+def _adapted(
     model: LensModel,
     num_classes: int | None,
     classes: list[str] | tuple[str, ...] | None,
+    in_channels: int | None,
 ) -> LensModel:
+    """The trained body with a new head, other input channels, or both."""
     if classes is not None and num_classes not in (None, len(classes)):
         raise ValueError(f"num_classes={num_classes}, but {len(classes)} class names")
-    count = len(classes) if classes is not None else num_classes
-    fresh = create_model(model.name, **{**model.config, "num_classes": count})
-    body = {k: v for k, v in model.state_dict().items() if not k.startswith("head.")}
-    head = {k: v for k, v in fresh.state_dict().items() if k.startswith("head.")}
+    new_head = num_classes is not None or classes is not None
+    count = num_classes if classes is None else len(classes)
+    options = dict(model.config)
+    if new_head:
+        options["num_classes"] = count
+    if in_channels is not None:
+        options["in_channels"] = in_channels
+    fresh = create_model(model.name, **options)
+    state = model.state_dict()
+    if fresh.in_channels != model.in_channels:
+        name = model.input_weight
+        state[name] = _shared_out(state[name], model.in_channels, fresh)
+    if new_head:
+        head = fresh.state_dict()
+        state.update({k: v for k, v in head.items() if k.startswith("head.")})
+        state = {k: state[k] for k in head}
     with torch.no_grad():
-        fresh.load_state_dict({**body, **head}, strict=True)
+        fresh.load_state_dict(state, strict=True)
     fresh.preprocess, fresh.input_size = model.preprocess, model.input_size
     fresh.origin = model.origin
-    fresh.classes = (
-        default_classes(fresh.num_classes)
-        if classes is None
-        else check_class_names(classes, fresh.num_classes)
-    )
+    if not new_head:
+        fresh.classes = model.classes
+    elif classes is not None:
+        fresh.classes = check_class_names(classes, fresh.num_classes)
+    else:
+        fresh.classes = default_classes(fresh.num_classes)
     return fresh
+
+
+def _shared_out(weight: torch.Tensor, channels: int, fresh: LensModel) -> torch.Tensor:
+    """A first layer's weights for the channels of `fresh`.
+
+    Both kinds of layers order them by output, input channel, and the rest: pixels of a
+    filter, or coefficients of e2cnn's basis (in one dimension, with as many outputs as
+    there are fields).
+    """
+    wanted = fresh.get_parameter(fresh.input_weight)
+    layer = fresh.get_submodule(fresh.input_weight.rpartition(".")[0])
+    fields = getattr(layer, "out_type", None)
+    outputs = len(weight) if fields is None else len(fields.representations)
+    parts = weight.reshape(outputs, channels, -1).sum(1, keepdim=True)
+    spread = parts.expand(-1, fresh.in_channels, -1) / fresh.in_channels
+    return spread.reshape(wanted.shape).clone()

@@ -92,6 +92,22 @@ def test_new_head_with_names(saved):
         lensequiv.from_pretrained(saved[0], classes=["a", "b"], num_classes=3)
 
 
+@pytest.mark.parametrize("name", ["c4", "d4", "resnet18", "singh2021-c4"])
+def test_equal_channels_give_what_one_did(name, tmp_path, shaken):
+    model = shaken(lensequiv.create_model(name)).eval()
+    folder = model.save_pretrained(tmp_path / "one")
+    with torch.no_grad():
+        expected = model(X)
+        three = lensequiv.from_pretrained(folder, in_channels=3)
+        assert three.in_channels == 3 and three.classes == model.classes
+        assert torch.allclose(three(X.expand(-1, 3, -1, -1)), expected, rtol=1e-4)
+        folder = three.save_pretrained(tmp_path / "three")
+        two = lensequiv.from_pretrained(folder, in_channels=2, classes=["a", "b"])
+        features = two.embed(X.expand(-1, 2, -1, -1))
+        assert torch.allclose(features, model.embed(X), rtol=1e-4, atol=1e-5)
+    assert two.classes == ("a", "b") and two.weights_info == {}
+
+
 def test_a_changed_byte_is_refused(saved):
     path = saved[0] / "model.safetensors"
     content = bytearray(path.read_bytes())
