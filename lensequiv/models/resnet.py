@@ -56,7 +56,9 @@ class ResNet18(LensModel):
 
     def _features(self, x: Tensor) -> Tensor:
         for name in _LAYERS:
-            x = self._step(getattr(self, name), x)
+            layer = getattr(self, name)
+            # The first ReLU overwrites its input, which could not be recomputed from.
+            x = self._step(layer, x) if name.startswith("layer") else layer(x)
         return x
 
     def field_types(self) -> dict[str, FieldType | None]:

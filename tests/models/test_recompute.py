@@ -12,7 +12,7 @@ import lensequiv
 NAMES = ["c4", "d4", "resnet18"]
 
 
-def train_step(model, x, labels):
+def train_step(model, x, labels, bf16=False):
     """One forward and backward pass; bytes that were kept between them."""
     kept = {}
 
@@ -21,21 +21,25 @@ def train_step(model, x, labels):
         return tensor
 
     torch.manual_seed(1)
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        loss = F.cross_entropy(model(x), labels)
+    with (
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t),
+        torch.autocast("cpu", torch.bfloat16, enabled=bf16),
+    ):
+        loss = F.cross_entropy(model(x).float(), labels)
     loss.backward()
     return sum(kept.values())
 
 
+@pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-def test_gradients_and_statistics_are_those_of_ordinary_training(name):
+def test_gradients_and_statistics_are_those_of_ordinary_training(name, bf16):
     options = {} if name == "resnet18" else {"dropout": 0.3}
     ordinary = lensequiv.create_model(name, **options).train()
     saving = copy.deepcopy(ordinary).set_grad_checkpointing()
     x, labels = torch.rand(8, 1, 65, 65), torch.arange(8) % 3
     for _ in range(2):
-        much = train_step(ordinary, x, labels)
-        little = train_step(saving, x, labels)
+        much = train_step(ordinary, x, labels, bf16)
+        little = train_step(saving, x, labels, bf16)
     assert little < 0.7 * much
     state = saving.state_dict()
     for key, value in ordinary.state_dict().items():
