@@ -89,6 +89,7 @@ def draw(results: dict[str, dict], path: Path) -> None:
         panel.set(xlabel=title, xscale="log", yscale="log")
         panel.set_xticks(values, [f"{v:g}" for v in values])
         panel.minorticks_off()
+        panel.tick_params(labelsize=7)
         if i == 1:
             panel.set_ylabel("ms an image, two cores")
             panel.legend(fontsize=7)

@@ -18,6 +18,7 @@ import lensequiv
 _IMAGE = (
     "import torch, numpy as np; x = np.random.default_rng(0).poisson(9, (150, 150))"
 )
+_FOLDER = str(Path(__file__).parent)
 # The six convolutions of the 2021 network, as e2cnn builds and initialises them; its
 # other layers cost nothing beside them.
 _BY_E2CNN = """
@@ -54,9 +55,10 @@ CASES = {
 def measured(setup: str, statement: str) -> tuple[float, float]:
     """Seconds and peak memory (GiB) of a statement in a fresh interpreter."""
     code = (
-        f"import resource, time, warnings; warnings.simplefilter('ignore'); {setup}\n"
+        f"import sys, time, warnings; sys.path.insert(0, {_FOLDER!r})\n"
+        f"from memory import peak_kib; warnings.simplefilter('ignore'); {setup}\n"
         f"t = time.perf_counter()\n{statement}\nt = time.perf_counter() - t\n"
-        "print(t, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)"
+        "print(t, peak_kib() / 2**20)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -154,15 +154,16 @@ def roofline(convolutions: list[tuple], repeats: int) -> list[dict[str, object]]
 
 
 PEAK = """
-import resource, sys, torch
+import sys, torch
 sys.path.insert(0, {folder!r})
+from memory import peak_kib
 from train_step import step_of
 import lensequiv
 network = lensequiv.create_model({name!r}).set_grad_checkpointing({saving})
 step_of(network, torch.rand(2, 1, {size}, {size}))()  # what any step needs
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_kib()
 step_of(network, torch.rand({batch}, 1, {size}, {size}))()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(peak_kib() - before)
 """
 
 
