@@ -8,6 +8,7 @@ from lensequiv.pretrained._card import weights_table
 
 project = "lensequiv"
 author = "The lensequiv developers"
+copyright = f"2026, {author}"
 version = release = lensequiv.__version__
 
 extensions = [
@@ -19,6 +20,8 @@ extensions = [
 exclude_patterns = ["_build", "_generated"]
 html_theme = "furo"
 html_title = "lensequiv"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
