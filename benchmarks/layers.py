@@ -44,10 +44,13 @@ def medians(sides: dict[str, Side], repeats: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def both_ways(layer: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> Side:
-    """Forward and backward of a layer."""
-    grad = torch.randn_like(layer(x))
-    return lambda: torch.autograd.grad(layer(x), x, grad)
+def both_ways(function: Callable[..., torch.Tensor], *inputs: torch.Tensor) -> Side:
+    """Forward and backward of a function, for the inputs that need a gradient."""
+    wanted = [t for t in inputs if t.requires_grad]
+    grad = torch.randn_like(function(*inputs))
+    if not wanted:
+        return lambda: function(*inputs)
+    return lambda: torch.autograd.grad(function(*inputs), wanted, grad)
 
 
 def layer_sides(shape: tuple[int, int, int, int]) -> dict[str, dict[str, Side]]:

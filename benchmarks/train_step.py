@@ -16,12 +16,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from layers import Side, medians
+from layers import Side, both_ways, medians
 from predict import OfE2cnnModules
 from torch import Tensor, nn
 
@@ -55,15 +54,6 @@ def step_of(network: nn.Module, x: Tensor) -> Side:
         optimizer.zero_grad()
 
     return step
-
-
-def both_ways(function: Callable[..., Tensor], *inputs: Tensor) -> Side:
-    """Forward and backward of a function, for the inputs that need a gradient."""
-    wanted = [t for t in inputs if t.requires_grad]
-    grad = torch.randn_like(function(*inputs))
-    if not wanted:
-        return lambda: function(*inputs)
-    return lambda: torch.autograd.grad(function(*inputs), wanted, grad)
 
 
 def convolution(conv: SteerableConv, x: Tensor) -> Side:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from lensequiv.equivariance import Orbits, Report, project
-from lensequiv.plots._style import COLOURS, figure_class
+from lensequiv.plots._style import COLOURS, figure_class, finish
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,9 +78,7 @@ def plot_equivariance(
     panel.set_xlabel("angle the lens was rendered at (degrees)")
     panel.set_ylabel(f"change of the {quantity}, relative")
     panel.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
-    if path is not None:
-        figure.savefig(path, dpi=120)
-    return figure
+    return finish(figure, path, dpi=120)
 
 
 def plot_projection(
@@ -130,6 +128,4 @@ def plot_projection(
         panel.set_ylabel(f"{axis} 2", fontsize=7)
         if i == 0:
             panel.legend(fontsize=7, title="class", title_fontsize=7)
-    if path is not None:
-        figure.savefig(path, dpi=120)
-    return figure
+    return finish(figure, path, dpi=120)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lensequiv.plots._style import COLOURS, draw_image, figure_class
+from lensequiv.plots._style import COLOURS, draw_image, figure_class, finish
 from lensequiv.prediction import Prediction
 
 if TYPE_CHECKING:
@@ -68,9 +68,7 @@ def plot_predictions(
         bars.set(xlim=(0, 1.25), ylim=(len(classes) - 0.5, -0.5), xticks=[0, 0.5, 1])
         bars.tick_params(labelsize=7)
         bars.spines[["top", "right"]].set_visible(False)
-    if path is not None:
-        figure.savefig(path, dpi=110)
-    return figure
+    return finish(figure, path)
 
 
 def plot_samples(
@@ -112,9 +110,7 @@ def plot_samples(
                 panel = figure.add_subplot(rows, columns, position)
                 draw_image(panel, image, simulation.recipe.pixel_scale)
                 panel.set_title(f"{simulation.recipe.name}: {name}", fontsize=7)
-    if path is not None:
-        figure.savefig(path, dpi=80)
-    return figure
+    return finish(figure, path, dpi=80)
 
 
 def _titles(prediction: Prediction) -> list[str]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lensequiv._files import write_atomically
 from lensequiv.equivariance import OrbitMaps, Orbits
-from lensequiv.plots._style import COLOURS, draw_image, figure_class
+from lensequiv.plots._style import COLOURS, draw_image, figure_class, finish
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,9 +80,7 @@ def plot_orbit(maps: Sequence[OrbitMaps], *, path: str | Path | None = None) -> 
     )
     bar.ax.tick_params(labelsize=6)
     bar.ax.set_title("embedding: standard\ndeviations between lenses", fontsize=7)
-    if path is not None:
-        figure.savefig(path, dpi=110)
-    return figure
+    return finish(figure, path)
 
 
 def animate_orbit(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lensequiv.plots._style import figure_class
+from lensequiv.plots._style import figure_class, finish
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -102,9 +102,7 @@ def plot_saliency(
             colours = figure.colorbar(bar, ax=list(row), pad=0.01)
             colours.set_label(label, fontsize=8)
             colours.ax.tick_params(labelsize=7)
-    if path is not None:
-        figure.savefig(path, dpi=80)
-    return figure
+    return finish(figure, path, dpi=80)
 
 
 _MASSES = ("mass_x", "mass_y", "mass")

@@ -92,8 +92,8 @@ def tidy(panel: Any, *, title: str, x: str, y: str, grid: bool = True) -> None:
         panel.set_axisbelow(True)
 
 
-def finish(figure: Figure, path: str | Path | None) -> Figure:
+def finish(figure: Figure, path: str | Path | None, dpi: int = 110) -> Figure:
     """Saves the figure if a path is given; the ending decides the format."""
     if path is not None:
-        figure.savefig(path, dpi=110)
+        figure.savefig(path, dpi=dpi)
     return figure

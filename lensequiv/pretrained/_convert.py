@@ -11,7 +11,7 @@ from typing import Any
 
 from lensequiv.models import LensModel, create_model
 from lensequiv.pretrained import _study2021 as study
-from lensequiv.pretrained._format import check_tensors, sha256
+from lensequiv.pretrained._format import check_all_values, check_tensors, sha256
 from lensequiv.pretrained._saving import save_pretrained
 from lensequiv.pretrained._torch_file import read_state_dict
 
@@ -122,7 +122,7 @@ def _read(
     learned, fixed = study.study_tensors(model)
     filters, rest = study.split_filters(state)
     check_tensors(rest, {**learned, **fixed}, path)
-    study.check_values({name: rest[name] for name in learned}, path)
+    check_all_values({name: rest[name] for name in learned}, path)
     fixed_difference = study.check_fixed(rest, fixed, path)
     model.load_state_dict(
         {name: rest[study.study_name(name)] for name in model.state_dict()}

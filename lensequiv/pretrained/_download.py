@@ -118,7 +118,7 @@ def _install(folder: Path, directory: Path) -> None:
     if not directory.is_dir() or not any(directory.iterdir()):
         folder.replace(directory)
         return
-    # File by file, the config last, as save_pretrained does: what is cut short loads
+    # File by file, the config last: what is cut short loads
     # as before or is refused.
     for file in _FILES:
         if (folder / file).is_file():

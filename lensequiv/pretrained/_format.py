@@ -226,11 +226,7 @@ def read_weights(path: Path, expected_sha256: str) -> dict[str, Tensor]:
         raise WeightsError(
             f"{path} is not a safetensors file: {short(error)}"
         ) from None
-    for name, tensor in tensors.items():
-        try:
-            check_values(name, tensor)
-        except ValueError as error:
-            raise WeightsError(f"{path}: {error}") from None
+    check_all_values(tensors, path)
     return tensors
 
 
@@ -264,6 +260,19 @@ def check_values(name: str, tensor: Tensor) -> None:
         (tensor < 0).any()
     ):
         raise ValueError(f"tensor {short(name)} has negative values")
+
+
+def check_all_values(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """`check_values` of every tensor in a file.
+
+    Raises:
+        WeightsError: Naming the first tensor that has others.
+    """
+    for name, tensor in tensors.items():
+        try:
+            check_values(name, tensor)
+        except ValueError as error:
+            raise WeightsError(f"{path}: {error}") from None
 
 
 def check_tensors(

@@ -56,8 +56,8 @@ def push_to_hub(
 
     Raises:
         ValueError: `repo_id` is not of the form `owner/name`, or `revision` is given
-            with `create_pr`.
-        WeightsError: The model cannot be loaded again; it has NaN, for instance.
+            with `create_pr`, or the model could not be loaded again; it has NaN, for
+            instance.
         HubError: The Hub could not be reached or refused; the message says why.
     """
     from lensequiv import __version__

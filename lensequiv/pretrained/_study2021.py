@@ -26,7 +26,6 @@ __all__ = [
     "GROUPS",
     "check_filters",
     "check_fixed",
-    "check_values",
     "split_filters",
     "study_name",
     "study_tensors",
@@ -192,20 +191,6 @@ def check_filters(stored: Mapping[str, Tensor], model: LensModel, path: Path) ->
             )
         worst = max(worst, difference)
     return worst
-
-
-def check_values(learned: Mapping[str, Tensor], path: Path) -> None:
-    """Requires finite numbers, and variances and counts that are not negative.
-
-    Raises:
-        WeightsError: Naming the first tensor that has others.
-    """
-    for name, value in learned.items():
-        if not bool(torch.isfinite(value).all()):
-            raise WeightsError(f"{path}: tensor {name!r} has NaN or infinite values")
-        counts = name.endswith(("running_var", "num_batches_tracked"))
-        if counts and bool((value < 0).any()):
-            raise WeightsError(f"{path}: tensor {name!r} has negative values")
 
 
 def _difference(found: Tensor, want: Tensor) -> float:

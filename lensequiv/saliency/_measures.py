@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lensequiv.plain import gaussian_kernel
+
 __all__ = ["near_substructure", "rank_correlation", "share_within", "smooth_maps"]
 
 
@@ -34,9 +36,7 @@ def smooth_maps(maps: Tensor, sigma: float) -> Tensor:
         )
     if half == 0:
         return maps
-    offset = torch.arange(-half, half + 1, dtype=maps.dtype, device=maps.device)
-    kernel = torch.exp(-0.5 * (offset / sigma) ** 2)
-    kernel = kernel / kernel.sum()
+    kernel = gaussian_kernel(sigma, half).to(maps)
     flat = maps.reshape(-1, 1, *maps.shape[-2:])
     flat = F.pad(flat, [half] * 4, mode="reflect")
     flat = F.conv2d(
