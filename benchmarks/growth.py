@@ -13,14 +13,13 @@ from pathlib import Path
 
 import torch
 from layers import medians
-from torch.utils.flop_counter import FlopCounterMode
 
 import lensequiv
 from lensequiv.models import LensModel
 from lensequiv.models.steerable import SteerableCNN
 
 BATCH = 16
-STAGES = ((8,), (12, 12), (16,))
+STAGES = ((8, 8, 8), (12, 12, 12, 12), (16, 16))
 
 
 def of_width(factor: float) -> LensModel:
@@ -48,18 +47,16 @@ def variations() -> dict[str, dict[float, tuple[Callable[[], LensModel], int]]]:
     }
 
 
-def cost(build: Callable[[], LensModel], size: int) -> tuple[float, Callable]:
+def cost(build: Callable[[], LensModel], size: int) -> tuple[int, Callable]:
     """Multiply-adds an image, and a function that classifies a batch."""
-    plain = build().eval().to_torch()
-    x = torch.rand(BATCH, 1, size, size)
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        plain(x[:1])
+    model = build().eval()
+    plain, x = model.to_torch(), torch.rand(BATCH, 1, size, size)
 
     def run() -> object:
         with torch.inference_mode():
             return plain(x)
 
-    return counter.get_total_flops() / 2, run
+    return model.multiply_adds(size), run
 
 
 def draw(results: dict[str, dict], path: Path) -> None:

@@ -8,7 +8,7 @@ module imports torch alone, so a saved `PlainModel` loads and runs without e2cnn
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -186,13 +186,46 @@ class GroupMax(nn.Module):
         return fields
 
 
+_STATISTICS: dict[str, Callable[[Tensor], Tensor]] = {
+    "mean": lambda x: x.mean(2),
+    "max": lambda x: x.amax(2),
+    "std": lambda x: x.std(2),
+}
+
+
+def check_statistics(kinds: Any) -> tuple[str, ...]:
+    """The kinds of `map_statistics` as a tuple.
+
+    Raises:
+        ValueError: They are no list of different known names.
+    """
+    named = isinstance(kinds, list | tuple) and all(
+        isinstance(kind, str) and kind in _STATISTICS for kind in kinds
+    )
+    if not named or not kinds or len(set(kinds)) < len(kinds):
+        raise ValueError(
+            f"statistics={repr(kinds)[:60]}: expected a list of different names among "
+            f"{', '.join(_STATISTICS)}"
+        )
+    return tuple(kinds)
+
+
+def map_statistics(x: Tensor, kinds: Sequence[str]) -> Tensor:
+    """Statistics over the map: (N, C, P) to (N, len(kinds) C)."""
+    return torch.cat([_STATISTICS[kind](x) for kind in kinds], 1)
+
+
 class MapStatistics(nn.Module):
-    """Mean, maximum and standard deviation over the map: (N, C, H, W) to (N, 3 C)."""
+    """`map_statistics` of (N, C, H, W), as (N, len(kinds) C)."""
+
+    def __init__(self, kinds: Sequence[str]) -> None:
+        super().__init__()
+        self.kinds = check_statistics(kinds)
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class; sums are taken in single precision."""
         x = x.flatten(2).to(torch.promote_types(x.dtype, torch.float32))
-        return torch.cat([x.mean(2), x.amax(2), x.std(2)], 1)
+        return map_statistics(x, self.kinds)
 
 
 class MapMean(nn.Module):

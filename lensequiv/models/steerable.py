@@ -19,6 +19,7 @@ from lensequiv.models.layers import (
     LocalContrast,
     SteerableConv,
 )
+from lensequiv.plain import check_statistics, map_statistics
 
 __all__ = ["SteerableCNN"]
 
@@ -79,8 +80,9 @@ class SteerableCNN(LensModel):
 
     Local contrast (a fixed isotropic filter), a steerable stem with stride 4, then
     stages of steerable blocks on regular fields with antialiased pooling between them;
-    then the maximum over the group, mean, maximum and standard deviation over the map,
-    and a small head. Steerable convolutions after Weiler and Cesa, arXiv:1911.08251.
+    then the maximum over the group, statistics over the map (mean and standard
+    deviation), and a small head. Steerable convolutions after Weiler and Cesa,
+    arXiv:1911.08251.
 
     On the valid sizes (16 k + 1) every strided layer samples a grid that is symmetric
     about the centre, so a turn by 90 degrees (or a flip, for D groups) of the input
@@ -96,6 +98,8 @@ class SteerableCNN(LensModel):
         stages: Regular fields of the blocks of each stage; resolution is halved
             between stages.
         kernel: Side of all other kernels in pixels, odd, 1 to 11.
+        statistics: Of each invariant field over the map: names among `"mean"`, `"max"`
+            and `"std"`.
         contrast_sigma: Width of the local contrast's surroundings in pixels.
         contrast_floor: Sky brightness it assumes, relative to the peak.
         dropout: Probability with which the head drops a hidden value.
@@ -117,8 +121,9 @@ class SteerableCNN(LensModel):
         *,
         stem_fields: int = 8,
         stem_kernel: int = 15,
-        stages: Sequence[Sequence[int]] = ((8,), (12, 12), (16,)),
-        kernel: int = 5,
+        stages: Sequence[Sequence[int]] = ((8, 8, 8), (12, 12, 12, 12), (16, 16)),
+        kernel: int = 3,
+        statistics: Sequence[str] = ("mean", "std"),
         contrast_sigma: float = 3.0,
         contrast_floor: float = 0.05,
         dropout: float = 0.0,
@@ -128,6 +133,7 @@ class SteerableCNN(LensModel):
         check_count("stem_fields", stem_fields, high=_MAX_FIELDS)
         check_count("stem_kernel", stem_kernel, 3, _MAX_STEM_KERNEL)
         check_count("kernel", kernel, high=_MAX_KERNEL)
+        self.statistics = check_statistics(statistics)
         check_number("contrast_sigma", contrast_sigma, 0.1, 100)
         check_number("contrast_floor", contrast_floor, 1e-6, 1e6)
         check_number("dropout", dropout, 0, 1)
@@ -167,7 +173,7 @@ class SteerableCNN(LensModel):
         self.blocks = nn.Sequential(*layers)
         self.out_type = out_type
         self.head = nn.Sequential(
-            nn.Linear(3 * len(out_type.representations), _HIDDEN),
+            nn.Linear(len(self.statistics) * len(out_type.representations), _HIDDEN),
             nn.BatchNorm1d(_HIDDEN),
             nn.ReLU(),
             nn.Dropout(dropout),
@@ -209,7 +215,7 @@ class SteerableCNN(LensModel):
             else:
                 block.add_plain(layers)
         layers.add("group-max", {}, order=self.group_order)
-        layers.add("map-statistics", {})
+        layers.add("map-statistics", {}, kinds=list(self.statistics))
         layers.mark_embedding()
         head: Any = self.head
         first, norm, _, _, last = head
@@ -222,6 +228,6 @@ class SteerableCNN(LensModel):
         invariant = fields.amax(2).flatten(2)
         if invariant.dtype == torch.bfloat16:  # too coarse for sums over the map
             invariant = invariant.float()
-        parts = [invariant.mean(2), invariant.amax(2), invariant.std(2)]
+        statistics = map_statistics(invariant, self.statistics)
         # A model cast to bf16 as a whole has its head in bf16, too.
-        return torch.cat(parts, 1).to(self.stem.norm.weight.dtype)
+        return statistics.to(self.stem.norm.weight.dtype)

@@ -9,13 +9,23 @@ from lensequiv.models.registry import register_model
 
 __all__: list[str] = []
 
+# Fields of the three stages: about as many channels, hence as much work, in each group
+# (order times fields); D8, with fewest fields, has a wider last stage, which is cheap.
+_FIELDS = {"c4": (16, 24, 32), "c8": (8, 12, 16), "d4": (8, 12, 16), "d8": (4, 6, 12)}
+
 
 def _register_group(group: str) -> None:
+    fine, middle, coarse = _FIELDS[group]
+
     @register_model(group)
     def steerable(**kwargs: Any) -> LensModel:
         from lensequiv.models.steerable import SteerableCNN
 
-        return SteerableCNN(group, **kwargs)
+        fields = {
+            "stem_fields": fine,
+            "stages": ((fine,) * 3, (middle,) * 4, (coarse,) * 2),
+        }
+        return SteerableCNN(group, **(fields | kwargs))
 
     @register_model(f"singh2021-{group}")
     def singh2021(**kwargs: Any) -> LensModel:
@@ -24,7 +34,7 @@ def _register_group(group: str) -> None:
         return Singh2021(group, **kwargs)
 
 
-for _group in ("c4", "c8", "d4", "d8"):
+for _group in _FIELDS:
     _register_group(_group)
 
 

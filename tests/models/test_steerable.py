@@ -157,20 +157,20 @@ def lively_at_own_sizes(model):
 # Shapes and input checks
 
 
-@pytest.mark.parametrize(("group", "order"), [("c4", 4), ("d8", 16)])
+@pytest.mark.parametrize(("group", "order", "fields"), [("c4", 4, 32), ("d8", 16, 12)])
 @pytest.mark.parametrize(("size", "side"), [(33, 3), (129, 9), (257, 17)])
-def test_shapes(networks, group, order, size, side):
+def test_shapes(networks, group, order, fields, size, side):
     model, x = networks[group], lenses(2, size)
     with torch.no_grad():
         features, embedding = model.forward_features(x), model.embed(x)
         logits = model(x)
-    assert features.shape == (2, 16 * order, side, side)
-    assert embedding.shape == (2, 3 * 16)
+    assert features.shape == (2, fields * order, side, side)
+    assert embedding.shape == (2, 2 * fields)
     assert logits.shape == (2, 3)
     assert torch.equal(model.head(embedding), logits)
-    # Mean, maximum and standard deviation of the largest response over the group.
-    fields = features.view(2, 16, order, side, side).amax(2)
-    parts = [fields.mean((2, 3)), fields.amax((2, 3)), fields.std((2, 3))]
+    # Mean and standard deviation of the largest response over the group.
+    largest = features.view(2, fields, order, side, side).amax(2)
+    parts = [largest.mean((2, 3)), largest.std((2, 3))]
     torch.testing.assert_close(embedding, torch.cat(parts, 1))
 
 
@@ -353,6 +353,55 @@ def test_dropout_acts_in_training_alone():
         assert not torch.equal(model(x), model(x))
         model.eval()
         assert torch.equal(model(x), model(x))
+
+
+@pytest.mark.parametrize(
+    "statistics", [["max"], ["std", "mean"], ["mean", "max", "std"]]
+)
+def test_statistics_over_the_map(statistics):
+    torch.manual_seed(0)
+    model = lensequiv.create_model("c4", stages=[[4], [3]], statistics=statistics)
+    model, x = lively(model), lenses(2, 33)
+    with torch.no_grad():
+        largest = model.forward_features(x).unflatten(1, (3, 4)).amax(2)
+        parts = {
+            "mean": largest.mean((2, 3)),
+            "max": largest.amax((2, 3)),
+            "std": largest.std((2, 3)),
+        }
+        expected = torch.cat([parts[kind] for kind in statistics], 1)
+        torch.testing.assert_close(model.embed(x), expected)
+        plain = model.to_torch()
+        torch.testing.assert_close(plain(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("statistics", [[], ["mean", "mean"], ["median"], "mean", 3])
+def test_unknown_statistics_are_refused(statistics):
+    with pytest.raises(ValueError, match=r"statistics=.*expected a list of different"):
+        lensequiv.create_model("c4", statistics=statistics)
+
+
+@pytest.mark.parametrize(
+    ("group", "fields"), [("c4", (16, 24, 32)), ("c8", (8, 12, 16)), ("d8", (4, 6, 12))]
+)
+def test_groups_have_about_as_many_channels(group, fields):
+    model = lensequiv.create_model(group, initialize=False)
+    sizes = [len(t.representations) for t in model.field_types().values()]
+    fine, middle, coarse = fields
+    assert sizes == [fine] * 4 + [middle] * 4 + [coarse] * 2
+
+
+def test_input_size_can_be_set_before_training():
+    model = lensequiv.create_model("c4", stages=[[4], [4]]).set_input_size(97)
+    assert model.input_size == model.preprocess.size == 97
+    assert model.preprocess.keep == (73, 81, 89)
+    assert model.preprocess(torch.rand(1, 1, 150, 150)).shape == (1, 1, 97, 97)
+    assert copy.deepcopy(model).preprocess.size == 97
+    with pytest.raises(
+        ValueError, match=r"size=98; expected one of 17, 25, .* nearest: 97 or 105"
+    ):
+        model.set_input_size(98)
+    assert model.input_size == 97
 
 
 def test_networks_were_left_in_evaluation_mode(networks):

@@ -263,6 +263,10 @@ CONFIG_CHANGES = [
     *[setting("options", "stages", [[4096] * 64] * n) for n in (2, 8, 1000)],
     *[setting("options", "stages", v) for v in ([[]], [[1]] * 9, [[1] * 65], [["1"]])],
     *[
+        setting("options", "statistics", v)
+        for v in ([], ["mean", "mean"], ["median"], "mean", [["mean"]], 3, None)
+    ],
+    *[
         setting("options", k, 1)
         for k in ("initialize", "name", "group", "self", "kwargs", "a.b", "")
     ],
