@@ -120,15 +120,43 @@ class LensModel(nn.Module):
         self.classes = default_classes(num_classes)
         if self.input_size not in input_sizes:
             self.input_size = input_sizes.nearest(self.input_size)[0]
-        # Smaller valid sizes are taken as they are down to three quarters.
-        keep = [s for s in input_sizes.range if 0.75 <= s / self.input_size < 1]
-        self.preprocess: Preprocessing = CropAndScale(self.input_size, tuple(keep))
+        self.preprocess: Preprocessing = self._preprocess_for(self.input_size)
         self.weights_info: Mapping[str, Any] = {}
         self.origin: Origin | None = None
         self.temperature = 1.0
         self.domain: Domain | None = None
         self._frozen = False
         self._recompute = False
+
+    def _preprocess_for(self, size: int) -> Preprocessing:
+        # Smaller valid sizes are taken as they are down to three quarters.
+        keep = [s for s in self.input_sizes.range if 0.75 <= s / size < 1]
+        return CropAndScale(size, tuple(keep))
+
+    def set_input_size(self, size: int) -> LensModel:
+        """Makes the network one for images of another size, before it is trained.
+
+        `preprocess` then crops to that size. No weight depends on it, but what a
+        network has learned does: more sky, less of a ring.
+
+        Args:
+            size: Side in pixels, one of `input_sizes`.
+
+        Returns:
+            The model itself.
+
+        Raises:
+            ValueError: The size is none of the network's.
+        """
+        if size not in self.input_sizes:
+            near = " or ".join(str(s) for s in self.input_sizes.nearest(size))
+            raise ValueError(
+                f"{self.name}: size={size}; expected one of {self.input_sizes}; "
+                f"nearest: {near}"
+            )
+        if size != self.input_size:
+            self.input_size, self.preprocess = size, self._preprocess_for(size)
+        return self
 
     def _features(self, x: Tensor) -> Tensor:
         raise NotImplementedError
@@ -178,6 +206,23 @@ class LensModel(nn.Module):
         from lensequiv.models.conversion import to_plain
 
         return to_plain(self)
+
+    def multiply_adds(self, size: int | None = None) -> int:
+        """The multiplications that the plain form needs for one image.
+
+        As `torch.utils.flop_counter` counts them: those of convolutions and matrix
+        products, each with its addition.
+
+        Args:
+            size: Side of the input in pixels, one of `input_sizes`; `input_size` if
+                None.
+
+        Raises:
+            NotImplementedError: The architecture has no plain form.
+        """
+        from lensequiv.models.conversion import multiply_adds
+
+        return multiply_adds(self, size or self.input_size)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The last feature map.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from lensequiv._neutral import neutral
 from lensequiv.plain import PlainModel
@@ -14,7 +15,7 @@ from lensequiv.plain import PlainModel
 if TYPE_CHECKING:
     from lensequiv.models.base import LensModel
 
-__all__ = ["PlainLayers", "fold_norm", "to_plain"]
+__all__ = ["PlainLayers", "fold_norm", "multiply_adds", "to_plain"]
 
 
 @dataclass
@@ -142,3 +143,15 @@ def to_plain(model: LensModel) -> PlainModel:
     state = {name: value.clone() for name, value in layers.tensors.items()}
     plain.load_state_dict(state, strict=True, assign=True)
     return plain.requires_grad_(False)
+
+
+@neutral()
+@torch.no_grad()
+def multiply_adds(model: LensModel, size: int) -> int:
+    """The multiplications of one image; see `LensModel.multiply_adds`."""
+    plain = to_plain(model)
+    like = next(plain.parameters())
+    with FlopCounterMode(display=False) as counter:
+        plain(like.new_zeros(1, model.in_channels, size, size))
+    flops: int = counter.get_total_flops()
+    return flops // 2

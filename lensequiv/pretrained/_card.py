@@ -35,6 +35,13 @@ _LIMITS_MODEL_F = """\
   longer called `no` (`docs/saliency.md` of lensequiv). Real lenses have any radius: for
   those, weights trained on Model J are the better start.
 """
+_CITE = """\
+## Licence and citation
+
+{licence} licence. Please cite lensequiv (its `CITATION.cff`) and what it builds on: the
+simulated data sets (Alexander et al., arXiv:2008.12731), steerable networks (Weiler and
+Cesa, arXiv:1911.08251).
+"""
 
 
 def model_card(config: Mapping[str, Any], name: str = "path/to/this/folder") -> str:
@@ -68,6 +75,7 @@ def model_card(config: Mapping[str, Any], name: str = "path/to/this/folder") -> 
         "result = model.predict(images)  # arrays, tensors or paths",
         "```",
         "",
+        *_cost(config),
         *_start(info),
         *_metrics(config),
         *_trust(config),
@@ -81,6 +89,8 @@ def model_card(config: Mapping[str, Any], name: str = "path/to/this/folder") -> 
         if info.get("trained_on", {}).get("recipe") == "modelF":
             limits += _LIMITS_MODEL_F
         lines.append(limits)
+    if "licence" in info:
+        lines.append(_CITE.format(licence=info["licence"]))
     return "\n".join(lines)
 
 
@@ -91,6 +101,17 @@ def _list(names: list[str]) -> str:
 def _trained_on(info: Mapping[str, Any]) -> str:
     trained = info.get("trained_on")
     return f", trained on {trained['recipe']}" if trained else ""
+
+
+def _cost(config: Mapping[str, Any]) -> list[str]:
+    if not (cost := config["info"].get("cost")):
+        return []
+    side = config["input_size"]
+    return [
+        f"{cost['parameters']:,} parameters; {cost['multiply_adds'] / 1e9:.3f} billion "
+        f"multiply-adds for an image of {side} x {side} pixels.",
+        "",
+    ]
 
 
 def _start(info: Mapping[str, Any]) -> list[str]:
@@ -167,7 +188,9 @@ def _training(info: Mapping[str, Any]) -> list[str]:
         "| set | images | seed |",
         "|---|---|---|",
         *(
-            f"| {split} | {data[split]['images']} | {data[split]['seed']} |"
+            f"| {split} | {data[split]['images']}"
+            + (", simulated while training" if data[split].get("fresh") else "")
+            + f" | {data[split]['seed']} |"
             for split in ("train", "val", "test")
         ),
         "",
@@ -187,6 +210,7 @@ def _training(info: Mapping[str, Any]) -> list[str]:
             f"lensequiv simulate {data['recipe']} --images {data[split]['images']} "
             f"--seed {data[split]['seed']} data/{data['recipe']}/{split}"
             for split in ("train", "val", "test")
+            if not data[split].get("fresh")
         ),
         *(run["command"] for run in runs),
         "```",

@@ -46,10 +46,27 @@ class RandomPose(nn.Module):
     @neutral()
     def forward(self, images: Tensor) -> Tensor:
         """Maps (N, C, H, W) of any real dtype to (N, C, size, size) float32."""
-        return resample(images, *self.draw(len(images)), self.size)
+        return self.apply_drawn(images, *self.draw(len(images)))
+
+    @neutral()
+    def apply_drawn(
+        self, images: Tensor, angle: Tensor, flips: Tensor, shifts: Tensor
+    ) -> Tensor:
+        """As `forward`, with what `draw` returned: for labels that move along.
+
+        Args:
+            images: (N, C, H, W) of any real dtype.
+            angle: (N,) by which the sampled pixels are turned, in radians.
+            flips: (N,) -1 for a mirror image along x, else 1.
+            shifts: (2, N, 1) of the sampled pixels along x and y, in pixels.
+
+        Returns:
+            (N, C, size, size) float32.
+        """
+        return resample(images, angle, flips, shifts, self.size)
 
     def draw(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The `angle`, `flips` and `shifts` for n images; see `resample`."""
+        """The `angle`, `flips` and `shifts` for n images; see `apply_drawn`."""
         turns = torch.randint(4, (n,)) * (math.pi / 2)
         off_grid = (torch.rand(n) < self.rotate) * torch.rand(n) * (math.pi / 2)
         flips = torch.randint(2, (n,)) * 2.0 - 1.0

@@ -254,3 +254,14 @@ def test_onnx(name, tmp_path):
         expected = plain(x).numpy()
         scale = np.abs(expected).max()
         assert np.abs(found - expected).max() < 1e-4 * scale
+
+
+def test_multiply_adds_are_those_of_the_layers():
+    model = lensequiv.create_model("c4", stem_fields=2, stages=((2,), (3,)), kernel=3)
+    model.set_input_size(33)
+    # Local contrast and antialiased pooling: products with matrices, twice each.
+    filters = 33**3 * 2 + 8 * (5 * 9 * 9 + 5 * 9 * 5)
+    stem, first, second = 8 * 15**2 * 81, 8 * 8 * 9 * 81, 8 * 12 * 9 * 25
+    head = 6 * 64 + 64 * 3
+    assert model.multiply_adds() == filters + stem + first + second + head
+    assert model.multiply_adds(65) > 3 * model.multiply_adds(33)

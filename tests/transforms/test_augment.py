@@ -212,5 +212,16 @@ def test_negative_lengths_are_refused(options):
         RandomPose(**options)
 
 
+def test_what_was_drawn_can_be_applied_again():
+    pose, images = RandomPose(33, rotate=1.0), torch.rand(4, 1, 40, 40)
+    torch.manual_seed(5)
+    at_once = pose(images)
+    torch.manual_seed(5)
+    drawn = pose.draw(4)
+    assert torch.equal(pose.apply_drawn(images, *drawn), at_once)
+    # A mark in the pixels sampled moves along.
+    assert torch.equal(pose.apply_drawn(2 * images, *drawn), 2 * at_once)
+
+
 def test_parameters_are_printed():
     assert repr(RandomPose(21, 3, 0.25)) == "RandomPose(size=21, shift=3, rotate=0.25)"
