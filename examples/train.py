@@ -1,295 +1,325 @@
-"""Train a model on class folders: the reference loop behind the bundled weights.
+"""Train a model to tell lenses apart: the reference loop behind the bundled weights.
 
-    lensequiv simulate modelF --images 60000 --seed 1 data/modelF/train
-    lensequiv simulate modelF --images 4500 --seed 2 data/modelF/val
-    lensequiv simulate modelF --images 7500 --seed 3 data/modelF/test
-    python examples/train.py c8 --data data/modelF --out runs/c8-modelF
+    lensequiv simulate modelJ --images 4500 --seed 2 data/modelJ/val
+    lensequiv simulate modelJ --images 7500 --seed 8 data/modelJ/test
+    python examples/train.py c8 --data data/modelJ --fresh modelJ --out runs/c8-modelJ
 
-Every random number follows from `--seed` and the step, so a run that is killed and
-started again with the same command continues from its last checkpoint to the same
-result. The validation set chooses among the evaluations; the test set is scored once,
-at the end. `OUT/weights` is then a folder for `lensequiv.from_pretrained`.
+`--fresh` simulates training images on the way; without it they are `DATA/train` (class
+folders) or `DATA/train.h5`. `accelerate launch examples/train.py ...` runs the same on
+any number of GPUs or nodes, `ACCELERATE_USE_CPU=1 torchrun --nproc-per-node 2 ...` in
+two processes on processors. Every random number follows from `--seed`, the
+step and the process, so a killed run that is started again with the same command goes
+on from its last checkpoint to the same result. The validation set chooses among the
+evaluations; the test set is scored once, at the end. `OUT/weights` is then a folder for
+`lensequiv.from_pretrained`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
-import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from finish import save_atomically, write_weights
+from lenses import FreshLenses, Lenses, StoredLenses
+from mass_map import MappingModel, map_loss
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torchmetrics.classification import MulticlassAccuracy, MultilabelAUROC
 from tqdm.auto import tqdm
 
 import lensequiv
 from lensequiv.data import ClassFolder
-from lensequiv.domain import statistics_ranges
-from lensequiv.evaluation import score
 from lensequiv.models import LensModel
 from lensequiv.transforms import RandomPose
-from lensequiv.trust import calibrate
 
 
 def arguments() -> argparse.Namespace:
     """The command line."""
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("model", help="a name that lensequiv.list_models() knows")
-    p.add_argument("--data", type=Path, required=True, help="holds train/ val/ test/")
+    p.add_argument("--data", type=Path, required=True, help="holds train val test")
     p.add_argument("--out", type=Path, required=True, help="checkpoint and result")
+    p.add_argument("--fresh", metavar="RECIPE", help="simulate the training images")
+    p.add_argument("--reuse", type=float, default=8.0, help="times a fresh one is seen")
+    p.add_argument("--images", type=int, help="use so many stored training images")
     p.add_argument("--init", help="weight or folder whose body and head to start from")
-    p.add_argument("--steps", type=int, default=3600)
-    p.add_argument("--batch-size", type=int, default=64)
-    p.add_argument("--lr", type=float, default=4e-3, help="peak of the one-cycle")
+    p.add_argument("--steps", type=int, default=12000)
+    p.add_argument("--batch-size", type=int, default=64, help="over all processes")
+    p.add_argument("--lr", type=float, default=0.012, help="peak of the one-cycle")
+    p.add_argument("--warm-up", type=float, default=0.25, help="share of the steps")
     p.add_argument("--weight-decay", type=float, default=1e-2)
     p.add_argument("--ema", type=float, default=0.998, help="decay per step")
+    p.add_argument(
+        "--map-weight",
+        type=float,
+        default=10.0,
+        help="of the auxiliary mass map, where the masses are known; 0: without",
+    )
     p.add_argument("--evaluations", type=int, default=6)
     p.add_argument(
-        "--small",
+        "--norm-images",
         type=int,
-        default=97,
-        help="side of the crops, pixels, in the first part of the run, to save time",
+        default=7680,
+        help="images for the batch-norm statistics of the averaged weights",
     )
-    p.add_argument("--small-share", type=float, default=0.7, help="that part")
+    p.add_argument(
+        "--no-test",
+        action="store_true",
+        help="for a search: end with the last evaluation, write no weights",
+    )
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--fp32", action="store_true", help="no bf16 autocast")
+    p.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
+    p.add_argument("--size", type=int, default=97, help="of the input, pixels")
+    p.add_argument("--options", type=json.loads, default={}, help="of the model, JSON")
     return p.parse_args()
 
 
-def load(folder: Path) -> tuple[Tensor, Tensor]:
-    """All images of a class-folder set, (N, C, H, W) float16, and labels (N,)."""
-    data = ClassFolder(folder)
-    return data.load_arrays(dtype=torch.float16), data.labels
-
-
-@torch.no_grad()
-def logits_of(model: LensModel, images: Tensor, bf16: bool) -> Tensor:
-    """Logits (N, classes) float32 of raw images, in evaluation mode."""
-    model.eval()
-    out = []
-    for batch in images.split(250):
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            out.append(model(model.preprocess(batch.float())).float())
-    return torch.cat(out)
+def training_images(args: argparse.Namespace, accelerator: Accelerator) -> Lenses:
+    """What the arguments say."""
+    if args.batch_size % accelerator.num_processes:
+        raise ValueError(
+            f"--batch-size {args.batch_size}: expected a multiple of the "
+            f"{accelerator.num_processes} processes"
+        )
+    share: dict[str, Any] = {
+        "batch_size": args.batch_size // accelerator.num_processes,
+        "seed": args.seed,
+        "rank": accelerator.process_index,
+        "world": accelerator.num_processes,
+    }
+    if args.fresh:
+        return FreshLenses(args.fresh, reuse=args.reuse, **share)
+    single = args.data / "train.h5"
+    path = single if single.exists() else args.data / "train"
+    return StoredLenses(path, limit=args.images, **share)
 
 
 @torch.no_grad()
 def renew_batch_norm(
-    model: LensModel, images: Tensor, pose: RandomPose, batches: int = 60
+    model: LensModel, batches: list[Tensor], accelerator: Accelerator
 ) -> None:
     """Batch-norm statistics of the averaged weights, over augmented images.
 
     The running ones belong to older weights and lag behind at high learning rates.
     """
     norms = [
-        m
-        for m in model.modules()
-        if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)
+        m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
     ]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # cumulative average
     model.train()
-    for index in torch.randperm(len(images))[: batches * 128].split(128):
-        with torch.autocast("cpu", torch.bfloat16):
-            model(model.preprocess(pose(images[index])))
+    for x in batches:
+        with accelerator.autocast():
+            model(x)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
+        for statistic in (norm.running_mean, norm.running_var):
+            assert statistic is not None
+            statistic.copy_(cast(Tensor, accelerator.reduce(statistic, "mean")))
     model.eval()
 
 
-def scores(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Micro and one-vs-rest ROC AUC, accuracy, calibration error, confusion matrix."""
-    found = score(labels.numpy(), logits=logits.numpy(), classes=classes, resamples=0)
-    return found.summary()
-
-
-def save_atomically(state: dict[str, Any], path: Path) -> None:
-    """A checkpoint that is either the old one or the new one, never half of one."""
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    temporary.replace(path)
-
-
 @torch.no_grad()
-def grid_invariance(model: LensModel, images: Tensor) -> float:
-    """Largest logit change under 90-degree turns and flips, over the logits' scale."""
-    x = model.preprocess(images.float())
-    reference = model(x)
-    scale = reference.abs().max()
-    moved = [x.rot90(k, (2, 3)) for k in range(4)]
-    if not model.name.startswith("c"):
-        moved += [m.flip(3) for m in moved]
-    return max(float((model(m) - reference).abs().max() / scale) for m in moved)
+def validate(
+    model: LensModel, images: Tensor, labels: Tensor, accelerator: Accelerator
+) -> dict[str, Any]:
+    """ROC AUC (micro-average, one-vs-rest) and accuracy; processes share the images."""
+    classes = model.num_classes
+    # One decision for every image and class, which is what the micro-average takes.
+    micro = MultilabelAUROC(classes, average="micro").to(accelerator.device)
+    each = MultilabelAUROC(classes, average="none").to(accelerator.device)
+    right = MulticlassAccuracy(classes, average="micro").to(accelerator.device)
+    model.eval()
+    mine = slice(accelerator.process_index, None, accelerator.num_processes)
+    for raw, y in zip(images[mine].split(250), labels[mine].split(250), strict=True):
+        x, y = model.preprocess(raw.float()), y.to(accelerator.device)
+        with accelerator.autocast():
+            logits = model(x.to(accelerator.device))
+        # In double precision: float32 ties what is almost certain.
+        chance, truth = logits.double().softmax(1), F.one_hot(y, classes)
+        for metric, wanted in ((micro, truth), (each, truth), (right, y)):
+            metric.update(chance, wanted)
+    values = [round(v, 5) for v in each.compute().tolist()]
+    return {
+        "auc_micro": round(float(micro.compute()), 5),
+        "auc": dict(zip(model.classes, values, strict=True)),
+        "accuracy": round(float(right.compute()), 5),
+    }
 
 
-def finish(
-    args: argparse.Namespace,
-    seconds: float,
-    history: list[dict[str, Any]],
-    val_x: Tensor,
-    val_y: Tensor,
-) -> None:
-    """Scores the chosen weights on the test set, once, and writes the final folder."""
-    model = lensequiv.from_pretrained(args.out / "best")
-    try:
-        calibrate(model, val_x, val_y)
-    except ValueError as error:  # too few images: no reason to lose the run
-        print(f"not calibrated: {error}")
-    before = None
-    if args.init:
-        before = lensequiv.from_pretrained(args.init).weights_info.get("training")
-    x, y = load(args.data / "test")
-    torch.manual_seed(args.seed)
-    turned = RandomPose(model.input_size, shift=0, rotate=1.0)
-    rotated = torch.cat([turned(part) for part in x.split(500)])
-    manifests = {
-        split: json.loads((args.data / split / "manifest.json").read_text())
-        for split in ("train", "val", "test")
-    }
-    model.weights_info = {
-        "trained_on": {
-            "recipe": manifests["train"]["recipe"]["name"],
-            **{
-                split: {"images": m["images"], "seed": m["seed"]}
-                for split, m in manifests.items()
-            },
-            "simulated_with": manifests["train"]["versions"],
-        },
-        "training": {
-            "command": " ".join(["python examples/train.py", *sys.argv[1:]]),
-            "images_seen": args.steps * args.batch_size,
-            "minutes": round(seconds / 60, 1),
-            "started_from": args.init,
-            "before": before,
-            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-            "date": datetime.now(UTC).date().isoformat(),
-            "validation": history,
-        },
-        "metrics": {
-            "test": scores(
-                logits_of(model, x, bf16=False) / model.temperature, y, model.classes
-            ),
-            "test_rotated": scores(
-                logits_of(model, rotated, bf16=False) / model.temperature,
-                y,
-                model.classes,
-            ),
-            "grid_invariance": grid_invariance(model, x[:64]),
-        },
-        "image_statistics": statistics_ranges(model.preprocess(val_x.float())),
-        "licence": "MIT",
-        "versions": {
-            "lensequiv": lensequiv.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-    }
-    model.save_pretrained(args.out / "weights")
-    print(json.dumps(model.weights_info["metrics"], indent=2))
+class Training:
+    """Everything that changes while training, and how a step changes it."""
+
+    def __init__(self, args: argparse.Namespace, accelerator: Accelerator) -> None:
+        self.args, self.accelerator = args, accelerator
+        torch.manual_seed(args.seed)
+        self.lenses = training_images(args, accelerator)
+        model = lensequiv.create_model(
+            args.model, num_classes=len(self.lenses.classes), **args.options
+        )
+        if args.init:
+            model.load_state_dict(lensequiv.from_pretrained(args.init).state_dict())
+        model.set_input_size(args.size).classes = self.lenses.classes
+        self.pose = RandomPose(model.input_size)
+        self.network: nn.Module = model
+        self.mapping: MappingModel | None = None
+        if args.map_weight and self.lenses.pixel_scale:
+            self.network = self.mapping = MappingModel(model, self.lenses.pixel_scale)
+        self.model = model
+        # Deep copies rebuild a model from its state, so this one shares nothing.
+        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(args.ema))
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=args.lr, weight_decay=args.weight_decay
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, args.lr, total_steps=args.steps, pct_start=args.warm_up
+        )
+        self.wrapped, self.optimizer = accelerator.prepare(self.network, optimizer)
+        self.average.to(accelerator.device)
+        self.first, self.seconds, self.best = 0, 0.0, -1.0
+        self.history: list[dict[str, Any]] = []
+
+    @property
+    def averaged(self) -> LensModel:
+        """The model whose weights are the moving averages."""
+        return cast(LensModel, self.average.module)
+
+    def parts(self) -> dict[str, Any]:
+        """What a checkpoint holds, by name."""
+        return {
+            "network": self.network,
+            "average": self.average,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+        }
+
+    def save(self, step: int, seconds: float) -> None:
+        """Writes the checkpoint: the old one stays until the new one is whole."""
+        if self.accelerator.is_main_process:
+            state = {name: part.state_dict() for name, part in self.parts().items()}
+            state |= {"step": step, "seconds": seconds}
+            state |= {"best": self.best, "history": self.history}
+            save_atomically(state, self.args.out / "checkpoint.pt")
+        self.accelerator.wait_for_everyone()
+
+    def resume(self) -> None:
+        """Goes on from the checkpoint, if there is one."""
+        path = self.args.out / "checkpoint.pt"
+        if not path.exists():
+            return
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        for name, part in self.parts().items():
+            part.load_state_dict(state[name])
+        self.first, self.seconds = state["step"], state["seconds"]
+        self.best, self.history = state["best"], state["history"]
+        self.accelerator.print(f"resuming {path} at step {self.first}")
+
+    def augmented(
+        self, step: int, again: int = 0
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Preprocessed images, labels and, if masses are known, their maps."""
+        batch = self.lenses.batch(step, again)
+        accelerator = self.accelerator
+        seed = (self.args.seed * 1_000_003 + step) * 1009 + again
+        torch.manual_seed(seed * accelerator.num_processes + accelerator.process_index)
+        drawn = self.pose.draw(len(batch.labels))
+        x = self.model.preprocess(self.pose.apply_drawn(batch.images, *drawn))
+        maps = None
+        if self.mapping is not None and batch.masses is not None:
+            frame = batch.images.shape[-1]
+            maps = self.mapping.target(batch.masses, *drawn, frame)
+            maps = maps.to(accelerator.device)
+        return x.to(accelerator.device), batch.labels.to(accelerator.device), maps
+
+    def step(self, step: int) -> Tensor:
+        """One step; returns the loss of the classification."""
+        x, labels, maps = self.augmented(step)
+        if self.mapping is None:
+            loss = total = F.cross_entropy(self.wrapped(x).float(), labels)
+        else:
+            logits, drawn = self.wrapped(x)
+            loss = F.cross_entropy(logits.float(), labels)
+            assert maps is not None
+            mapping_loss = map_loss(drawn, maps, x, self.mapping.stride)
+            total = loss + self.args.map_weight * mapping_loss
+        self.optimizer.zero_grad()
+        self.accelerator.backward(total)
+        self.accelerator.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizer.step()
+        self.schedule.step()
+        self.average.update_parameters(self.model)
+        return loss.detach()
+
+    def evaluate(self, step: int, loss: float, images: Tensor, labels: Tensor) -> None:
+        """Scores the averaged weights on the validation images, keeps the best."""
+        enough = -(-self.args.norm_images // self.args.batch_size)
+        batches = [self.augmented(step, again + 1)[0] for again in range(enough)]
+        renew_batch_norm(self.averaged, batches, self.accelerator)
+        result = validate(self.averaged, images, labels, self.accelerator)
+        self.history.append({"step": step + 1, "loss": loss, **result})
+        self.accelerator.print(
+            f"\nstep {step + 1}: validation AUC {result['auc_micro']:.5f}, "
+            f"accuracy {result['accuracy']:.4f}"
+        )
+        if result["auc_micro"] > self.best:
+            self.best = result["auc_micro"]
+            if self.accelerator.is_main_process:
+                self.averaged.save_pretrained(self.args.out / "best")
+        self.averaged.train()
+
+    def run(self) -> float:
+        """All steps that are left; returns the seconds that all of them took."""
+        args = self.args
+        validation = ClassFolder(args.data / "val", classes=self.model.classes)
+        images = validation.load_arrays(dtype=torch.float16)
+        due = {
+            args.steps * (i + 1) // args.evaluations for i in range(args.evaluations)
+        }
+        self.network.train()
+        started, earlier = time.monotonic(), self.seconds
+        bar = tqdm(
+            range(self.first, args.steps),
+            initial=self.first,
+            total=args.steps,
+            mininterval=5,
+            disable=not self.accelerator.is_local_main_process,
+        )
+        for step in bar:
+            loss = self.step(step)
+            if step % 20 == 0:
+                bar.set_postfix(loss=f"{loss.item():.3f}", best=f"{self.best:.4f}")
+            if step + 1 in due:
+                self.evaluate(step, loss.item(), images, validation.labels)
+            if step + 1 in due or (step + 1) % 200 == 0:
+                self.save(step + 1, earlier + time.monotonic() - started)
+        return earlier + time.monotonic() - started
 
 
 def main() -> None:
     """Trains, chooses by validation, tests once, saves."""
     args = arguments()
     args.out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(args.seed)
-    model = lensequiv.create_model(args.model)
-    if args.init:
-        model.load_state_dict(lensequiv.from_pretrained(args.init).state_dict())
-    small, pose = RandomPose(args.small), RandomPose(model.input_size)
-    # Deep copies rebuild a model from its state, so this one shares nothing.
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(args.ema))
-    averaged = cast(LensModel, average.module)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=args.lr, weight_decay=args.weight_decay
+    accelerator = Accelerator(
+        mixed_precision="bf16" if args.precision == "bf16" else "no",
+        # Batch-norm statistics are averaged over processes before they are used.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, args.lr, total_steps=args.steps, pct_start=0.25
-    )
-    (train_x, train_y), (val_x, val_y) = (
-        load(args.data / "train"),
-        load(args.data / "val"),
-    )
-
-    checkpoint = args.out / "checkpoint.pt"
-    first, seconds, best, history = 0, 0.0, -1.0, []
-    parts: dict[str, Any] = {
-        "model": model,
-        "average": average,
-        "optimizer": optimizer,
-        "schedule": schedule,
-    }
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        first, seconds = state["step"], state["seconds"]
-        best, history = state["best"], state["history"]
-        print(f"resuming {checkpoint} at step {first}")
-
-    per_pass = len(train_y) // args.batch_size
-    evaluate_at = {
-        args.steps * (i + 1) // args.evaluations for i in range(args.evaluations)
-    }
-    model.train()
-    started = time.monotonic()
-    bar = tqdm(range(first, args.steps), initial=first, total=args.steps, mininterval=5)
-    for step in bar:
-        order = torch.Generator().manual_seed(args.seed * 10007 + step // per_pass)
-        start = step % per_pass * args.batch_size
-        index = torch.randperm(len(train_y), generator=order)[
-            start : start + args.batch_size
-        ]
-        torch.manual_seed(args.seed * 1_000_003 + step)
-        crop = small if step < args.small_share * args.steps else pose
-        x = model.preprocess(crop(train_x[index]))
-        with torch.autocast("cpu", torch.bfloat16, enabled=not args.fp32):
-            logits = model(x)
-        loss = F.cross_entropy(logits.float(), train_y[index])
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        average.update_parameters(model)
-        if step % 20 == 0:
-            bar.set_postfix(loss=f"{loss.item():.3f}", best=f"{best:.4f}")
-        if step + 1 not in evaluate_at and (step + 1) % 200:
-            continue
-        if step + 1 in evaluate_at:
-            renew_batch_norm(averaged, train_x, pose)
-            result = scores(
-                logits_of(averaged, val_x, not args.fp32), val_y, model.classes
-            )
-            history.append({"step": step + 1, "loss": loss.item(), **result})
-            tqdm.write(
-                f"step {step + 1}: validation AUC {result['auc_micro']:.5f}, "
-                f"accuracy {result['accuracy']:.4f}"
-            )
-            if result["auc_micro"] > best:
-                best = result["auc_micro"]
-                averaged.save_pretrained(args.out / "best")
-            averaged.train()
-        save_atomically(
-            {name: part.state_dict() for name, part in parts.items()}
-            | {
-                "step": step + 1,
-                "best": best,
-                "history": history,
-                "seconds": seconds + time.monotonic() - started,
-            },
-            checkpoint,
+    training = Training(args, accelerator)
+    training.resume()
+    seconds = training.run()
+    if accelerator.is_main_process and not args.no_test:
+        write_weights(
+            args, seconds, training.history, training.lenses.describe(), accelerator
         )
-    seconds += time.monotonic() - started
-    finish(args, seconds, history, val_x, val_y)
+    accelerator.end_training()
 
 
 if __name__ == "__main__":

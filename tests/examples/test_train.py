@@ -1,29 +1,25 @@
 """The reference loop, on a few images."""
 
-import importlib.util
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
+import finish
 import numpy as np
 import pytest
 import torch
+import train
+from accelerate import Accelerator
 from safetensors.torch import load_file
 
 import lensequiv
-from lensequiv.simulation import write_class_folders
-from lensequiv.transforms import RandomPose
+from lensequiv.evaluation import evaluate, score
+from lensequiv.simulation import write_class_folders, write_hdf5
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def train():
-    path = ROOT / "examples" / "train.py"
-    spec = importlib.util.spec_from_file_location("train_example", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
 
 @pytest.fixture(scope="module")
@@ -34,20 +30,43 @@ def data(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def data_with_truth(data, tmp_path_factory):
+    """The training set in HDF5, where the masses are known."""
+    folder = tmp_path_factory.mktemp("truth")
+    for split in ("val", "test"):
+        (folder / split).symlink_to(data / split)
+    write_hdf5("modelF", 48, folder / "train.h5", seed=0, progress=False)
+    return folder
+
+
+def command(data, out, *options):
+    argv = ["c4", "--data", data, "--out", out, "--steps", 6, "--batch-size", 8]
+    return [str(a) for a in [*argv, "--evaluations", 2, "--norm-images", 8, *options]]
+
+
 @pytest.fixture
-def run(train, data, monkeypatch):
-    def run(out, *options):
-        argv = ["train.py", "c4", "--data", data, "--out", out, "--steps", 6]
-        argv += ["--batch-size", 8, "--evaluations", 2, *options]
-        monkeypatch.setattr(sys, "argv", [str(a) for a in argv])
+def run(data, monkeypatch):
+    def run(out, *options, data=data):
+        monkeypatch.setattr(sys, "argv", ["train.py", *command(data, out, *options)])
         train.main()
         return out
 
     return run
 
 
-def test_a_killed_run_resumes_to_the_same_result(train, run, tmp_path, monkeypatch):
-    whole = run(tmp_path / "whole")
+def weights(folder):
+    return load_file(folder / "weights" / "model.safetensors")
+
+
+@pytest.mark.parametrize("source", ["folders", "hdf5", "fresh"])
+def test_a_killed_run_resumes_to_the_same_result(
+    run, data, data_with_truth, tmp_path, monkeypatch, source
+):
+    options = ["--fresh", "modelF", "--reuse", "0.05"] if source == "fresh" else []
+    where = data if source == "folders" else data_with_truth
+    monkeypatch.setattr("lenses.FreshLenses.CHUNK", 8)
+    whole = run(tmp_path / "whole", *options, data=where)
     original, steps = train.save_atomically, []
 
     def save_then_die(state, path):
@@ -58,57 +77,126 @@ def test_a_killed_run_resumes_to_the_same_result(train, run, tmp_path, monkeypat
 
     monkeypatch.setattr(train, "save_atomically", save_then_die)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "killed")
+        run(tmp_path / "killed", *options, data=where)
     assert steps == [3] and not (tmp_path / "killed" / "weights").exists()
-    killed = run(tmp_path / "killed")
+    killed = run(tmp_path / "killed", *options, data=where)
     assert steps == [3, 6]
 
-    one = load_file(whole / "weights" / "model.safetensors")
-    other = load_file(killed / "weights" / "model.safetensors")
+    one, other = weights(whole), weights(killed)
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
+def test_two_processes_train_one_network(data_with_truth, tmp_path):
+    def launch(out):
+        argv = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+        argv += ["--rdzv-endpoint", "localhost:0", str(ROOT / "examples" / "train.py")]
+        argv += command(data_with_truth, out, "--precision", "fp32")
+        done = subprocess.run(
+            argv,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return out
+
+    whole = launch(tmp_path / "whole")
+    info = lensequiv.from_pretrained(whole / "weights").weights_info
+    assert info["training"]["machine"].endswith("2 processes of 1 threads on cpu")
+    assert info["training"]["images_seen"] == 48
+    state = torch.load(whole / "checkpoint.pt", weights_only=True)
+    assert state["step"] == 6
+
+    again = weights(launch(tmp_path / "again"))
+    assert all(torch.equal(again[k], value) for k, value in weights(whole).items())
+
+
 def test_result_is_a_weight_with_a_card(run, data, tmp_path):
-    out = run(tmp_path / "run", "--fp32", "--small-share", 0)
+    out = run(tmp_path / "run", "--precision", "fp32")
     model = lensequiv.from_pretrained(out / "weights")
     info = model.weights_info
     assert info["trained_on"]["recipe"] == "modelF"
+    assert info["trained_on"]["train"] == {"images": 48, "seed": 0}
     assert info["trained_on"]["test"] == {"images": 12, "seed": 2}
     assert info["training"]["images_seen"] == 48
     assert [h["step"] for h in info["training"]["validation"]] == [3, 6]
     assert np.sum(info["metrics"]["test"]["confusion"]) == 12
     assert info["metrics"]["grid_invariance"] < 1e-5
+    again = evaluate(model, data / "test", resamples=0)
+    assert again.as_is.summary() == info["metrics"]["test"]
+    assert again.rotated.summary() == info["metrics"]["test_rotated"]
     card = (out / "weights" / "README.md").read_text()
     assert "lensequiv simulate modelF --images 48 --seed 0" in card
     assert info["training"]["command"] in card
     # Every validation image is, by construction, within the recorded ranges.
     assert model.predict(data / "val").notes == [[]] * 12
 
-    second = run(tmp_path / "second", "--init", out / "weights")
+    second = run(tmp_path / "second", "--precision", "fp32", "--init", out / "weights")
     config = json.loads((second / "weights" / "config.json").read_text())
     assert config["info"]["training"]["before"] == info["training"]
 
 
-def test_scores_are_right_on_a_worked_example(train):
-    logits = torch.tensor([[2.0, 0, 0], [0, 2, 0], [0, 2, 0], [0, 0, 2]])
-    labels = torch.tensor([0, 1, 2, 2])
-    result = train.scores(logits, labels, ("a", "b", "c"))
-    assert result["accuracy"] == 0.75
-    assert result["confusion"] == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
-    p = float(torch.softmax(logits[0], 0)[0])
-    assert result["calibration_error"] == pytest.approx(abs(p - 0.75), abs=1e-5)
-    # By pairs: class c has two positives (one at the bottom) and two negatives.
-    assert result["auc"] == {"a": 1.0, "b": 0.83333, "c": 0.75}
+def test_a_card_of_fresh_lenses_says_so(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("lenses.FreshLenses.CHUNK", 8)
+    out = run(tmp_path / "run", "--fresh", "modelF", "--seed", 5)
+    info = lensequiv.from_pretrained(out / "weights").weights_info
+    assert info["trained_on"]["train"] == {"images": 216, "seed": 5, "fresh": True}
+    card = (out / "weights" / "README.md").read_text()
+    assert "| train | 216, simulated while training | 5 |" in card
+    assert "--seed 5 data/modelF/train" not in card
 
 
-def test_renewed_statistics_are_the_averages_over_batches(train, data):
+def test_validation_agrees_with_the_scores_on_cards():
+    torch.manual_seed(0)
     model = lensequiv.create_model("c4")
-    images, _ = train.load(data / "train")
+    images, labels = torch.rand(40, 1, 97, 97), torch.arange(40) % 3
+    found = train.validate(model, images, labels, Accelerator())
+    with torch.no_grad():
+        logits = model(model.preprocess(images))
+    card = score(
+        labels.numpy(), logits=logits.numpy(), classes=model.classes, resamples=0
+    ).summary()
+    assert found["accuracy"] == card["accuracy"]
+    assert found["auc_micro"] == pytest.approx(card["auc_micro"], abs=1e-5)
+    assert found["auc"] == pytest.approx(card["auc"], abs=1e-5)
+
+
+def test_renewed_statistics_are_the_averages_over_batches():
+    model = lensequiv.create_model("c4")
+    batches = [torch.rand(4, 1, 97, 97) for _ in range(3)]
     seen = []
     model.stem.norm.register_forward_hook(
-        lambda _, args, __: seen.append(args[0].float().mean((0, 2, 3)))
+        lambda _, args, __: seen.append(args[0].mean((0, 2, 3)))
     )
-    train.renew_batch_norm(model, images, RandomPose(129), batches=1)
+    train.renew_batch_norm(model, batches, Accelerator())
     mean = torch.stack(seen).mean(0).view(-1, 4).mean(1)
-    torch.testing.assert_close(model.stem.norm.running_mean, mean, rtol=2e-2, atol=1e-3)
+    torch.testing.assert_close(model.stem.norm.running_mean, mean, rtol=1e-4, atol=1e-6)
     assert not model.training and model.stem.norm.momentum == 0.1
+
+
+def test_a_checkpoint_is_whole_or_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.pt"
+    finish.save_atomically({"step": 1}, path)
+
+    def fail(state, place):
+        Path(place).write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match="no space"):
+        finish.save_atomically({"step": 2}, path)
+    assert torch.load(path, weights_only=True) == {"step": 1}
+
+
+def test_a_batch_must_divide_among_the_processes(data):
+    class Three:
+        num_processes, process_index = 3, 0
+
+    args = type("Args", (), {"batch_size": 64, "fresh": None, "seed": 0, "data": data})
+    with pytest.raises(
+        ValueError, match="--batch-size 64: expected a multiple of the 3"
+    ):
+        train.training_images(args, Three())

@@ -1,0 +1,131 @@
+"""Dense supervision: while it learns to classify, a network also maps the substructure.
+
+The simulator knows where the substructure's mass is. A small head on an inner layer is
+asked for the map of it and thrown away after training. `docs/search.md` has what that
+is worth.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lensequiv.models import LensModel
+
+STRIDE = 8  # image pixels a pixel of the map, as nearly as a layer has it
+WIDTH = 0.2  # arcsec: the Gaussian that a point mass is smeared into
+SMALL = 0.005  # convergence below which the target is linear, above logarithmic
+FAINT = 0.07  # of the peak: light that a pixel needs to count
+
+
+class MappingModel(nn.Module):
+    """A classifier with the auxiliary head.
+
+    The map is made from invariants of an equivariant layer (the maximum over the
+    group), so it turns with the image; from all channels of an ordinary layer.
+
+    Args:
+        model: The classifier.
+        pixel_scale: Of the images. *Unit*: arcsec/pixel.
+
+    Attributes:
+        model: The classifier.
+        layer: Name of the layer whose map is used.
+        stride: Image pixels a pixel of the map.
+    """
+
+    def __init__(self, model: LensModel, pixel_scale: float) -> None:
+        super().__init__()
+        self.model, self.pixel_scale = model, pixel_scale
+        self.layer, channels, side = _layer_of_stride(model, STRIDE)
+        field_type = model.field_types()[self.layer]
+        fields = channels if field_type is None else len(field_type.representations)
+        self.order = channels // fields
+        self.stride = (model.input_size - 1) // (side - 1)
+        self.draw = nn.Sequential(
+            nn.Conv2d(fields, 32, 1), nn.ReLU(), nn.Conv2d(32, 1, 1)
+        )
+        self.seen: Tensor | None = None
+        model.get_submodule(self.layer).register_forward_hook(self._remember)
+
+    def _remember(self, module: nn.Module, inputs: object, output: Tensor) -> None:
+        self.seen = output
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (N, classes) and maps (N, h, w) of preprocessed images."""
+        logits = self.model(x)
+        assert self.seen is not None
+        inner, self.seen = self.seen, None
+        invariant = inner.unflatten(1, (-1, self.order)).amax(2)
+        return logits, self.draw(invariant)[:, 0]
+
+    def target(
+        self, masses: Tensor, angle: Tensor, flips: Tensor, shifts: Tensor, frame: int
+    ) -> Tensor:
+        """The maps the network should draw for augmented images.
+
+        Args:
+            masses: (N, K, 3) x, y (arcsec from the centre of the simulated image) and
+                squared Einstein radius (arcsec^2) of the point masses.
+            angle: What `RandomPose.draw` drew for the images.
+            flips: The same.
+            shifts: The same.
+            frame: Side of the simulated images, in pixels.
+
+        Returns:
+            (N, h, w): log(1 + kappa / SMALL) of the convergence kappa of all point
+            masses, each a Gaussian of `WIDTH` with the mass's own integral.
+        """
+        size = self.model.input_size
+        steps = torch.arange(0, size, self.stride) - float(size // 2)
+        cos, sin = torch.cos(angle)[:, None, None], torch.sin(angle)[:, None, None]
+        x = steps[None, None, :] + shifts[0][:, :, None]
+        y = steps[None, :, None] + shifts[1][:, :, None]
+        # From the central pixel of `RandomPose` to the centre of the frame.
+        offset = (frame - 1) // 2 - (frame - 1) / 2
+        along_x = (flips[:, None, None] * (cos * x - sin * y) + offset).flatten(1)
+        along_y = (sin * x + cos * y + offset).flatten(1)
+        points = torch.stack([along_x, along_y], -1) * self.pixel_scale
+        squared = torch.cdist(points, masses[..., :2]).square()
+        # The integral of kappa over the sky is pi times the squared Einstein radius.
+        blobs = torch.exp(-squared / (2 * WIDTH**2)) / (2 * WIDTH**2)
+        kappa = (blobs @ masses[..., 2:]).view(len(masses), len(steps), len(steps))
+        return torch.log1p(kappa / SMALL)
+
+
+@torch.no_grad()
+def _layer_of_stride(model: LensModel, stride: int) -> tuple[str, int, int]:
+    """Name, channels and side of the last layer with that stride, or the next finer."""
+    shapes: dict[str, torch.Size] = {}
+    hooks = [
+        model.get_submodule(name).register_forward_hook(
+            lambda _, __, output, name=name: shapes.update({name: output.shape})
+        )
+        for name in model.field_types()
+    ]
+    training = model.training
+    side = model.input_size
+    model.eval()(torch.zeros(1, model.in_channels, side, side))
+    model.train(training)
+    for hook in hooks:
+        hook.remove()
+    fine = {n: s for n, s in shapes.items() if s[-1] > (side - 1) / stride}
+    if not fine:
+        raise ValueError(f"{model.name}: no layer has a stride of {stride} or less")
+    name = list(fine)[-1]
+    return name, fine[name][1], fine[name][-1]
+
+
+def map_loss(drawn: Tensor, wanted: Tensor, x: Tensor, stride: int) -> Tensor:
+    """Mean squared error of the maps, where there is light to see substructure by.
+
+    Args:
+        drawn: (N, h, w).
+        wanted: (N, h, w).
+        x: (N, 1, H, W) preprocessed: sky 0, peak 1.
+        stride: Of the maps.
+    """
+    light = F.avg_pool2d(x, 5, 1, 2)[:, 0, ::stride, ::stride].clamp_min(0)
+    weight = light / (light + FAINT)
+    return (weight * (drawn.float() - wanted).square()).sum() / weight.sum()

@@ -1,0 +1,124 @@
+"""Fine-tuning a weight on another simulation, on a few images."""
+
+import sys
+from dataclasses import replace
+
+import finetune
+import numpy as np
+import pytest
+import torch
+
+import lensequiv
+from lensequiv.simulation import Subhalos, model_f, write_class_folders
+
+pytestmark = pytest.mark.usefixtures("fresh_accelerator")
+TINY = {"stem_fields": 2, "stem_kernel": 9, "stages": [[2, 2], [3]]}
+
+
+@pytest.fixture(scope="module")
+def weight(tmp_path_factory):
+    torch.manual_seed(0)
+    model = lensequiv.create_model("c4", **TINY)
+    return model.eval().save_pretrained(tmp_path_factory.mktemp("weight") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Four classes: subhalos are few and heavy, or many and light."""
+    folder = tmp_path_factory.mktemp("data")
+    classes = dict(model_f.substructure)
+    classes = {"few": Subhalos(3, poisson=False), **classes}
+    recipe = replace(model_f, name="four", substructure=classes)
+    for seed, (split, n) in enumerate({"train": 24, "val": 12, "test": 12}.items()):
+        write_class_folders(recipe, n, folder / split, seed=seed, progress=False)
+    return folder
+
+
+@pytest.fixture
+def run(weight, data, monkeypatch):
+    def run(out, *options, data=data):
+        argv = ["finetune.py", weight, "--data", data, "--out", out, "--steps", 4]
+        argv += ["--batch-size", 8, "--precision", "fp32", *options]
+        monkeypatch.setattr(sys, "argv", [str(a) for a in argv])
+        finetune.main()
+        return lensequiv.from_pretrained(out)
+
+    return run
+
+
+def changed(model, weight):
+    """Whether body and head differ from the weight's."""
+    old = lensequiv.from_pretrained(weight)
+    body = [
+        not torch.equal(p, dict(old.named_parameters())[name])
+        for name, p in model.named_parameters()
+        if not name.startswith("head.")
+    ]
+    return any(body), model.head[4].out_features != old.head[4].out_features
+
+
+def test_other_classes(run, weight, data, tmp_path):
+    model = run(tmp_path / "out", "--images", 16)
+    assert model.classes == ("few", "no", "sphere", "vort")
+    assert changed(model, weight) == (True, True)
+    tuned = model.weights_info["fine_tuned"]
+    assert tuned["images"] == 16 and tuned["from"] == str(weight)
+    assert np.sum(tuned["test"]["confusion"]) == 12
+    assert 0 <= tuned["linear_check"] <= 1
+    assert model.predict(data / "test").probabilities.shape == (12, 4)
+
+
+def test_head_alone(run, weight, tmp_path):
+    model = run(tmp_path / "out", "--head-share", 1)
+    assert changed(model, weight) == (False, True)
+    old = lensequiv.from_pretrained(weight)
+    assert torch.equal(model.stem.norm.running_mean, old.stem.norm.running_mean)
+
+
+def test_from_scratch_the_body_is_another(run, weight, tmp_path):
+    model = run(tmp_path / "out", "--scratch")
+    assert model.config["stages"] == TINY["stages"]
+    old = lensequiv.from_pretrained(weight)
+    assert not torch.allclose(model.stem.conv.weights, old.stem.conv.weights, atol=0.1)
+    assert model.weights_info["fine_tuned"]["from"] is None
+
+
+def test_other_channels(run, weight, data, tmp_path):
+    colours = tmp_path / "colours"
+    for path in data.glob("*/*/*.npy"):
+        image = np.load(path)
+        target = colours / path.relative_to(data)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        np.save(target, np.stack([image, 0.5 * image, image.T]))
+    model = run(tmp_path / "out", data=colours)
+    assert model.in_channels == 3
+    assert changed(model, weight) == (True, True)
+
+
+def test_linear_check_sees_what_the_embedding_separates(weight):
+    model = lensequiv.from_pretrained(weight, classes=["smooth", "speckled"])
+    steps = torch.linspace(-1, 1, 97)
+    blob = torch.exp(-(steps[None, :] ** 2 + steps[:, None] ** 2) / 0.1)
+    torch.manual_seed(0)
+    images = blob + 0.01 * torch.randn(40, 1, 97, 97)
+    labels = torch.arange(40) % 2
+    images[labels == 1] += 0.3 * torch.randn(20, 1, 97, 97) * blob
+    halves = [(images[i::2], labels[i::2]) for i in range(2)]
+    mixed = [(images[i * 20 :][:20], labels[i * 20 :][:20]) for i in range(2)]
+    assert finetune.linear_check(model, *mixed) > 0.9
+    shuffled = (mixed[0][0], mixed[0][1][torch.randperm(20)])
+    assert finetune.linear_check(model, shuffled, mixed[1]) < 0.9
+    # A training half of one class alone cannot tell.
+    assert finetune.linear_check(model, halves[0], mixed[1]) == 0.5
+
+
+def test_rates_fall_from_head_to_stem(weight):
+    model = lensequiv.from_pretrained(weight)
+    groups = finetune.layerwise(model, 1.0, 0.5)
+    names = {id(p): n for n, p in model.named_parameters()}
+    rates = {names[id(p)]: g["lr"] for g in groups for p in g["params"]}
+    assert len(rates) == len(names), "every parameter is trained"
+    assert rates["head.0.weight"] == rates["head.4.bias"] == 1.0
+    assert rates["blocks.3.conv.weights"] == 0.5
+    assert rates["blocks.1.conv.weights"] == 0.25
+    assert rates["stem.conv.weights"] == 0.0625
