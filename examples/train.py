@@ -6,12 +6,12 @@
 
 `--fresh` simulates training images on the way; without it they are `DATA/train` (class
 folders) or `DATA/train.h5`. `accelerate launch examples/train.py ...` runs the same on
-any number of GPUs or nodes, `ACCELERATE_USE_CPU=1 torchrun --nproc-per-node 2 ...` in
-two processes on processors. Every random number follows from `--seed`, the
-step and the process, so a killed run that is started again with the same command goes
-on from its last checkpoint to the same result. The validation set chooses among the
-evaluations; the test set is scored once, at the end. `OUT/weights` is then a folder for
-`lensequiv.from_pretrained`.
+any number of GPUs or nodes, `ACCELERATE_USE_CPU=1 torchrun --standalone
+--nproc-per-node 2 examples/train.py ...` in two processes on processors. Every random
+number follows from `--seed`, the step and the process, so a killed run that is started
+again with the same command goes on from its last checkpoint to the same result. The
+validation set chooses among the evaluations; the test set is scored once, at the end.
+`OUT/weights` is then a folder for `lensequiv.from_pretrained`.
 """
 
 from __future__ import annotations

@@ -208,7 +208,7 @@ def test_unfit_sets_are_refused(n, false_alarms, labels, message):
 def test_domain_of_another_model_is_refused(tiny):
     other = lensequiv.create_model("c4", stem_fields=2, stages=((2,), (3,))).eval()
     other.domain = tiny.domain
-    with pytest.raises(ValueError, match="describes 6 features, not 9"):
+    with pytest.raises(ValueError, match="describes 4 features, not 6"):
         other.predict(rings(1)[0])
 
 

@@ -90,7 +90,7 @@ def test_a_killed_run_resumes_to_the_same_result(
 def test_two_processes_train_one_network(data_with_truth, tmp_path):
     def launch(out):
         argv = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-        argv += ["--rdzv-endpoint", "localhost:0", str(ROOT / "examples" / "train.py")]
+        argv += ["--standalone", str(ROOT / "examples" / "train.py")]
         argv += command(data_with_truth, out, "--precision", "fp32")
         done = subprocess.run(
             argv,

@@ -6,24 +6,24 @@ from lensequiv.plots import plot_training
 
 
 def test_continued_run():
-    info = lensequiv.pretrained_info("c8-modelJ")["info"]
-    training = info["training"]
-    figure = plot_training(info)
+    once = lensequiv.pretrained_info("c8-modelJ")["info"]["training"]
+    training = once | {"before": once}
+    total = once["images_seen"] / 1000
+    figure = plot_training({"training": training})
     auc, accuracy = figure.axes
     names = ["micro-average", "no", "sphere", "vort"]
     assert [t.get_text() for t in figure.legends[0].get_texts()] == names
 
     first, second = training["before"]["validation"], training["validation"]
-    # 4,000 steps of 64 images, then 12,000 of 32, in thousands.
-    seen = [64 * h["step"] / 1000 for h in first]
-    later = [256 + 32 * h["step"] / 1000 for h in second]
+    seen = [total * h["step"] / first[-1]["step"] for h in first]
+    later = [total + s for s in seen]
     lines = auc.lines
     np.testing.assert_allclose(lines[0].get_xdata(), seen)
     assert list(lines[0].get_ydata()) == [h["auc_micro"] for h in first]
     assert list(lines[2].get_ydata()) == [h["auc"]["sphere"] for h in first]
     np.testing.assert_allclose(lines[4].get_xdata(), later)
     assert list(lines[7].get_ydata()) == [h["auc"]["vort"] for h in second]
-    assert list(lines[8].get_xdata()) == [256, 256]
+    assert list(lines[8].get_xdata()) == [total, total]
     assert list(accuracy.lines[1].get_ydata()) == [h["accuracy"] for h in second]
     assert len({line.get_linestyle() for line in lines[:4]}) == 4
     assert auc.get_yscale() == "logit"

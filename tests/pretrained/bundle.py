@@ -1,0 +1,71 @@
+"""Puts trained weights into the package, under the name of their model and recipe.
+
+    python tests/pretrained/bundle.py runs/c8-modelJ/weights ...
+
+Copies the folders that `examples/train.py` wrote to `lensequiv/pretrained/weights`,
+enters their checksums in the catalogue, their logits of three fixed images in
+`golden.json` and their scores in the README's table.
+"""
+
+import argparse
+import json
+import re
+import shutil
+from pathlib import Path
+
+import lensequiv
+from lensequiv.data import sample_paths
+from lensequiv.pretrained import _catalogue
+from lensequiv.pretrained._card import weights_table
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "lensequiv" / "pretrained"
+GOLDEN = Path(__file__).with_name("golden.json")
+SAMPLES = 3
+
+
+def golden_logits(folder: Path, recipe: str) -> list[list[float]]:
+    model = lensequiv.from_pretrained(folder)
+    logits = model.predict(sample_paths(recipe)[:SAMPLES]).logits
+    return [[round(value, 5) for value in row] for row in logits.tolist()]
+
+
+def write_json(path: Path, content: dict) -> None:
+    path.write_text(json.dumps(dict(sorted(content.items())), indent=2) + "\n")
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    catalogue = json.loads((PACKAGE / "catalogue.json").read_text())
+    golden = json.loads(GOLDEN.read_text())
+    for folder in p.parse_args().folders:
+        model = lensequiv.from_pretrained(folder)  # checks everything
+        recipe = model.weights_info["trained_on"]["recipe"]
+        name = f"{model.name}-{recipe}"
+        place = PACKAGE / "weights" / name
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(folder, place)
+        sha256 = json.loads((place / "config.json").read_text())["sha256"]
+        catalogue[name] = {"sha256": sha256}
+        golden[name] = golden_logits(place, recipe)
+        print(f"{folder}: bundled as {name}")
+    write_json(PACKAGE / "catalogue.json", catalogue)
+    write_json(GOLDEN, golden)
+    _catalogue._catalogue.cache_clear()
+    write_table(ROOT / "README.md")
+
+
+def write_table(readme: Path) -> None:
+    names = lensequiv.list_pretrained()
+    table = weights_table({name: lensequiv.pretrained_info(name) for name in names})
+    text, count = re.subn(
+        r"(?m)^\| weight \|.*\n(?:\|.*\n)+", lambda _: table + "\n", readme.read_text()
+    )
+    if count != 1:
+        raise SystemExit(f"{readme}: found {count} tables of weights, expected one")
+    readme.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
