@@ -21,7 +21,7 @@ def _register_group(group: str) -> None:
     def steerable(**kwargs: Any) -> LensModel:
         from lensequiv.models.steerable import SteerableCNN
 
-        fields = {
+        fields: dict[str, Any] = {
             "stem_fields": fine,
             "stages": ((fine,) * 3, (middle,) * 4, (coarse,) * 2),
         }
