@@ -63,6 +63,10 @@ class InputSizes:
         """All valid sides."""
         return range(self.minimum, self.maximum + 1, self.step)
 
+    def suggestion(self, size: int) -> str:
+        """`nearest`, for messages: '97 or 113'."""
+        return " or ".join(map(str, self.nearest(size)))
+
     def nearest(self, size: int) -> list[int]:
         """The valid sides next to `size`, below and above where both exist."""
         below = [s for s in self.range if s <= size][-1:]
@@ -149,10 +153,9 @@ class LensModel(nn.Module):
             ValueError: The size is none of the network's.
         """
         if size not in self.input_sizes:
-            near = " or ".join(str(s) for s in self.input_sizes.nearest(size))
             raise ValueError(
                 f"{self.name}: size={size}; expected one of {self.input_sizes}; "
-                f"nearest: {near}"
+                f"nearest: {self.input_sizes.suggestion(size)}"
             )
         if size != self.input_size:
             self.input_size, self.preprocess = size, self._preprocess_for(size)
@@ -172,10 +175,10 @@ class LensModel(nn.Module):
             )
         height, width = x.shape[-2:]
         if height != width or height not in self.input_sizes:
-            near = " or ".join(str(s) for s in self.input_sizes.nearest(height))
             raise ValueError(
                 f"{self.name}: input of {height} x {width} pixels; expected a square "
-                f"with a side of {self.input_sizes}; nearest to {height}: {near}"
+                f"with a side of {self.input_sizes}; nearest to {height}: "
+                f"{self.input_sizes.suggestion(height)}"
             )
 
     def field_types(self) -> dict[str, FieldType | None]:
