@@ -22,6 +22,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from finish import calibrate_if_possible
 from lenses import StoredLenses
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -33,7 +34,6 @@ from lensequiv.domain import statistics_ranges
 from lensequiv.evaluation import evaluate
 from lensequiv.models import LensModel
 from lensequiv.transforms import RandomPose
-from lensequiv.trust import calibrate
 
 
 def arguments() -> argparse.Namespace:
@@ -173,10 +173,7 @@ def main() -> None:
         fresh.preprocess, fresh.classes = model.preprocess, model.classes
         model = fresh
     tune(model, lenses, args)
-    try:
-        calibrate(model, val_x.float(), val_y)
-    except ValueError as error:  # too few images: no reason to lose the run
-        print(f"not calibrated: {error}")
+    calibrate_if_possible(model, val_x.float(), val_y)
     test = evaluate(model, args.data / "test", rotated=False, resamples=0)
     model.weights_info = {
         "fine_tuned": {

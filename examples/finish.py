@@ -13,12 +13,14 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from lenses import manifest
+from torch import Tensor
 
 import lensequiv
 from lensequiv.data import ClassFolder
 from lensequiv.domain import statistics_ranges
 from lensequiv.equivariance import equivariance_error
 from lensequiv.evaluation import evaluate
+from lensequiv.models import LensModel
 from lensequiv.trust import calibrate
 
 
@@ -27,6 +29,14 @@ def save_atomically(state: dict[str, Any], path: Path) -> None:
     temporary = path.with_suffix(".tmp")
     torch.save(state, temporary)
     temporary.replace(path)
+
+
+def calibrate_if_possible(model: LensModel, images: Tensor, labels: Tensor) -> None:
+    """`calibrate` with validation images; too few are no reason to lose a run."""
+    try:
+        calibrate(model, images, labels)
+    except ValueError as error:
+        print(f"not calibrated: {error}")
 
 
 def write_weights(
@@ -48,10 +58,7 @@ def write_weights(
     model = lensequiv.from_pretrained(args.out / "best")
     validation = ClassFolder(args.data / "val", classes=model.classes)
     images = validation.load_arrays(dtype=torch.float16).float()
-    try:
-        calibrate(model, images, validation.labels)
-    except ValueError as error:  # too few images: no reason to lose the run
-        print(f"not calibrated: {error}")
+    calibrate_if_possible(model, images, validation.labels)
     before = None
     if args.init:
         before = lensequiv.from_pretrained(args.init).weights_info.get("training")
