@@ -79,18 +79,22 @@ class MappingModel(nn.Module):
         """
         size = self.model.input_size
         steps = torch.arange(0, size, self.stride) - float(size // 2)
-        cos, sin = torch.cos(angle)[:, None, None], torch.sin(angle)[:, None, None]
-        x = steps[None, None, :] + shifts[0][:, :, None]
-        y = steps[None, :, None] + shifts[1][:, :, None]
-        # From the central pixel of `RandomPose` to the centre of the frame.
+        cos, sin = torch.cos(angle)[:, None], torch.sin(angle)[:, None]
+        # Where `RandomPose` puts the masses, in pixels from the centre of its crop: the
+        # inverse of the turn, flip and shift by which it samples the frame.
         offset = (frame - 1) // 2 - (frame - 1) / 2
-        along_x = (flips[:, None, None] * (cos * x - sin * y) + offset).flatten(1)
-        along_y = (sin * x + cos * y + offset).flatten(1)
-        points = torch.stack([along_x, along_y], -1) * self.pixel_scale
-        squared = torch.cdist(points, masses[..., :2]).square()
+        x, y, theta2 = masses.unbind(-1)
+        x = flips[:, None] * (x / self.pixel_scale - offset)
+        y = y / self.pixel_scale - offset
+        moved = torch.stack([cos * x + sin * y, cos * y - sin * x]) - shifts
+        # Gaussians are products of a row and a column.
+        width = WIDTH / self.pixel_scale
+        columns, rows = torch.exp(
+            -(steps - moved[..., None]).square() / (2 * width**2)
+        ).unbind()
         # The integral of kappa over the sky is pi times the squared Einstein radius.
-        blobs = torch.exp(-squared / (2 * WIDTH**2)) / (2 * WIDTH**2)
-        kappa = (blobs @ masses[..., 2:]).view(len(masses), len(steps), len(steps))
+        height = theta2 / (2 * WIDTH**2)
+        kappa = (rows * height[..., None]).mT @ columns
         return torch.log1p(kappa / SMALL)
 
 
@@ -126,6 +130,6 @@ def map_loss(drawn: Tensor, wanted: Tensor, x: Tensor, stride: int) -> Tensor:
         x: (N, 1, H, W) preprocessed: sky 0, peak 1.
         stride: Of the maps.
     """
-    light = F.avg_pool2d(x, 5, 1, 2)[:, 0, ::stride, ::stride].clamp_min(0)
+    light = F.avg_pool2d(x, 5, stride, 2)[:, 0].clamp_min(0)
     weight = light / (light + FAINT)
     return (weight * (drawn.float() - wanted).square()).sum() / weight.sum()
