@@ -170,11 +170,15 @@ def main() -> None:
     )
     if args.scratch:
         fresh = lensequiv.create_model(model.name, **model.config)
+        fresh.set_input_size(model.input_size)
         fresh.preprocess, fresh.classes = model.preprocess, model.classes
         model = fresh
     tune(model, lenses, args)
     calibrate_if_possible(model, val_x.float(), val_y)
-    test = evaluate(model, args.data / "test", rotated=False, resamples=0)
+    scores = {
+        split: evaluate(model, args.data / split, rotated=False, resamples=0)
+        for split in ("val", "test")
+    }
     model.weights_info = {
         "fine_tuned": {
             "from": None if args.scratch else args.weights,
@@ -182,7 +186,8 @@ def main() -> None:
             "steps": args.steps,
             "seed": args.seed,
             "linear_check": round(check, 4),
-            "test": test.as_is.summary(),
+            "validation": scores["val"].as_is.summary(),
+            "test": scores["test"].as_is.summary(),
         },
         "image_statistics": statistics_ranges(model.preprocess(val_x.float())),
         "licence": "MIT",

@@ -18,7 +18,7 @@ TINY = {"stem_fields": 2, "stem_kernel": 9, "stages": [[2, 2], [3]]}
 @pytest.fixture(scope="module")
 def weight(tmp_path_factory):
     torch.manual_seed(0)
-    model = lensequiv.create_model("c4", **TINY)
+    model = lensequiv.create_model("c4", **TINY).set_input_size(97)
     return model.eval().save_pretrained(tmp_path_factory.mktemp("weight") / "tiny")
 
 
@@ -64,6 +64,8 @@ def test_other_classes(run, weight, data, tmp_path):
     tuned = model.weights_info["fine_tuned"]
     assert tuned["images"] == 16 and tuned["from"] == str(weight)
     assert np.sum(tuned["test"]["confusion"]) == 12
+    assert np.sum(tuned["validation"]["confusion"]) == 12
+    assert tuned["validation"] != tuned["test"]
     assert 0 <= tuned["linear_check"] <= 1
     assert model.predict(data / "test").probabilities.shape == (12, 4)
 
@@ -79,6 +81,8 @@ def test_from_scratch_the_body_is_another(run, weight, tmp_path):
     model = run(tmp_path / "out", "--scratch")
     assert model.config["stages"] == TINY["stages"]
     old = lensequiv.from_pretrained(weight)
+    assert model.input_size == old.input_size == 97
+    assert model.preprocess.to_config() == old.preprocess.to_config()
     assert not torch.allclose(model.stem.conv.weights, old.stem.conv.weights, atol=0.1)
     assert model.weights_info["fine_tuned"]["from"] is None
 
