@@ -61,7 +61,9 @@ def write_weights(
     calibrate_if_possible(model, images, validation.labels)
     before = None
     if args.init:
-        before = lensequiv.from_pretrained(args.init).weights_info.get("training")
+        info = lensequiv.from_pretrained(args.init).weights_info
+        if "training" in info:
+            before = {**info["training"], "trained_on": info["trained_on"]}
     test = evaluate(model, args.data / "test", resamples=0, progress=True)
     assert test.rotated is not None
     sets = {split: manifest(args.data / split) for split in ("val", "test")}

@@ -131,6 +131,7 @@ class StoredLenses(Lenses):
         return {
             "images": len(self.labels),
             "seed": described.get("seed"),
+            "file": self.path.name,
             "simulated_with": described.get("versions"),
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -182,17 +183,19 @@ def _training(info: Mapping[str, Any]) -> list[str]:
     if "training" not in info:
         return []
     data, runs = info["trained_on"], all_runs(info)
+    sets = [*(run.get("trained_on", {}) for run in runs[:-1]), data]
+    commands = [
+        line
+        for run, made in zip(runs, sets, strict=True)
+        for line in (*_simulations(made), run["command"])
+    ]
     lines = [
         "## Training",
         "",
         "| set | images | seed |",
         "|---|---|---|",
-        *(
-            f"| {split} | {data[split]['images']}"
-            + (", simulated while training" if data[split].get("fresh") else "")
-            + f" | {data[split]['seed']} |"
-            for split in ("train", "val", "test")
-        ),
+        *(_set(f"train, {s['recipe']}, at first", s["train"]) for s in sets[:-1] if s),
+        *(_set(split, data[split]) for split in ("train", "val", "test")),
         "",
         *(
             f"{run['images_seen']} images seen in {run['minutes']} minutes "
@@ -206,17 +209,27 @@ def _training(info: Mapping[str, Any]) -> list[str]:
         ),
         "",
         "```",
-        *(
-            f"lensequiv simulate {data['recipe']} --images {data[split]['images']} "
-            f"--seed {data[split]['seed']} data/{data['recipe']}/{split}"
-            for split in ("train", "val", "test")
-            if not data[split].get("fresh")
-        ),
-        *(run["command"] for run in runs),
+        *commands,
         "```",
         "",
     ]
     return lines
+
+
+def _set(name: str, described: Mapping[str, Any]) -> str:
+    fresh = ", simulated while training" if described.get("fresh") else ""
+    return f"| {name} | {described['images']}{fresh} | {described['seed']} |"
+
+
+def _simulations(sets: Mapping[str, Any]) -> list[str]:
+    """The commands that make the sets of a run."""
+    return [
+        f"lensequiv simulate {sets['recipe']} --images {sets[split]['images']} "
+        f"--seed {sets[split]['seed']} "
+        f"data/{sets['recipe']}/{sets[split].get('file', split)}"
+        for split in ("train", "val", "test")
+        if split in sets and not sets[split].get("fresh")
+    ]
 
 
 def _conversion(info: Mapping[str, Any]) -> list[str]:
@@ -240,7 +253,7 @@ def _conversion(info: Mapping[str, Any]) -> list[str]:
 
 # Test AUC (micro-average) of the 2021 study's networks on its own images, transcribed
 # from its tables by others.
-_AUC_OF_2021 = {
+AUC_OF_2021 = {
     "modelF": {"c4": 0.9969, "c8": 0.9984, "d4": 0.9982, "d8": 0.9979},
     "modelJ": {"c4": 0.9929, "c8": 0.9950, "d4": 0.9947, "d8": 0.9961},
 }
@@ -254,24 +267,30 @@ def weights_table(configs: Mapping[str, Mapping[str, Any]]) -> str:
     """
     rows = [
         "| weight | test AUC (micro) | AUC in 2021 | AUC, rotated at random | accuracy "
-        "| calibration error | images seen, minutes on two cores |",
-        "|---|---|---|---|---|---|---|",
+        "| calibration error | images seen | core-minutes |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, config in configs.items():
         info = config["info"]
         upright, rotated = info["metrics"]["test"], info["metrics"]["test_rotated"]
-        study = _AUC_OF_2021.get(info["trained_on"]["recipe"], {}).get(config["model"])
+        study = AUC_OF_2021.get(info["trained_on"]["recipe"], {}).get(config["model"])
         runs = all_runs(info)
         seen = sum(run["images_seen"] for run in runs)
-        minutes = sum(run["minutes"] for run in runs)
+        minutes = sum(run["minutes"] * _cores(run) for run in runs)
         rows.append(
             f"| `{name}` | {upright['auc_micro']:.4f} | "
             + (f"{study:.4f}" if study else "-")
             + f" | {rotated['auc_micro']:.4f} | {upright['accuracy']:.4f} "
             f"| {upright['calibration_error']:.4f} "
-            f"| {seen / 1000:.0f} thousand, {minutes:.0f} |"
+            f"| {seen / 1000:.0f} thousand | {minutes:.0f} |"
         )
     return "\n".join(rows)
+
+
+def _cores(run: Mapping[str, Any]) -> int:
+    """How many a run kept busy, from what `examples/finish.py` wrote of it."""
+    found = re.search(r"(?:(\d+) processes of )?(\d+) threads", run["machine"])
+    return int(found[1] or 1) * int(found[2]) if found else 1
 
 
 def all_runs(info: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -119,7 +119,7 @@ def test_result_is_a_weight_with_a_card(run, data, tmp_path):
     model = lensequiv.from_pretrained(out / "weights")
     info = model.weights_info
     assert info["trained_on"]["recipe"] == "modelF"
-    assert info["trained_on"]["train"] == {"images": 48, "seed": 0}
+    assert info["trained_on"]["train"] == {"images": 48, "seed": 0, "file": "train"}
     assert info["trained_on"]["test"] == {"images": 12, "seed": 2}
     assert info["training"]["images_seen"] == 48
     assert [h["step"] for h in info["training"]["validation"]] == [3, 6]
@@ -136,7 +136,17 @@ def test_result_is_a_weight_with_a_card(run, data, tmp_path):
 
     second = run(tmp_path / "second", "--precision", "fp32", "--init", out / "weights")
     config = json.loads((second / "weights" / "config.json").read_text())
-    assert config["info"]["training"]["before"] == info["training"]
+    before = {**info["training"], "trained_on": info["trained_on"]}
+    assert config["info"]["training"]["before"] == before
+    both = (second / "weights" / "README.md").read_text()
+    assert "| train, modelF, at first | 48 | 0 |" in both
+    assert both.count("lensequiv simulate modelF --images 48 --seed 0") == 2
+
+
+def test_a_card_names_the_file_that_holds_the_masses(run, data_with_truth, tmp_path):
+    out = run(tmp_path / "run", data=data_with_truth)
+    card = (out / "weights" / "README.md").read_text()
+    assert "lensequiv simulate modelF --images 48 --seed 0 data/modelF/train.h5" in card
 
 
 def test_a_card_of_fresh_lenses_says_so(run, tmp_path, monkeypatch):

@@ -10,7 +10,12 @@ import torch
 
 import lensequiv
 from lensequiv.data import read_image, sample_paths
-from lensequiv.pretrained._card import model_card, weights_table
+from lensequiv.pretrained._card import (
+    AUC_OF_2021,
+    all_runs,
+    model_card,
+    weights_table,
+)
 from lensequiv.pretrained._catalogue import bundled_directory, sha256_of
 from lensequiv.pretrained._format import sha256
 
@@ -37,10 +42,19 @@ def test_checksums_and_card(name):
 def test_card_keeps_what_the_project_promises(name):
     info = lensequiv.pretrained_info(name)["info"]
     data = info["trained_on"]
-    assert data["train"]["images"] >= 60_000 and data["test"]["images"] == 7_500
-    assert len({data[s]["seed"] for s in ("train", "val", "test")}) == 3
-    least = 0.995 if name.endswith("modelF") else 0.990
-    assert info["metrics"]["test"]["auc_micro"] >= least
+    sets = [data, *(run["trained_on"] for run in all_runs(info)[:-1])]
+    assert sum(s["train"]["images"] for s in sets) >= 60_000
+    assert data["test"]["images"] == 7_500
+    seeds = [s["train"]["seed"] for s in sets]
+    seeds += [data["val"]["seed"], data["test"]["seed"]]
+    assert len(set(seeds)) == len(seeds)
+    scores = info["metrics"]
+    recipe, group = data["recipe"], name.split("-")[0]
+    assert scores["test"]["auc_micro"] > AUC_OF_2021[recipe][group]
+    turned = scores["test_rotated"]["auc_micro"]
+    assert abs(turned - scores["test"]["auc_micro"]) <= 1e-3
+    assert scores["test"]["calibration_error"] < 0.01
+    assert scores["grid_invariance"] < 1e-4
 
 
 def test_readme_shows_the_cards_numbers():
