@@ -93,23 +93,20 @@ class StoredLenses(Lenses):
         self.path, self.classes = path, data.classes
         self.batch_size, self.seed = batch_size, seed
         self.rank, self.world = rank, world
-        labels = data.labels
-        masses = read_masses(path) if isinstance(data, HDF5Images) else None
-        self.pixel_scale = None
-        if masses is not None:
-            self.pixel_scale = manifest(path)["recipe"]["pixel_scale"]
-        keep = torch.arange(len(labels))
         if limit is not None:
             share = -(-limit // len(data.classes))
-            keep = torch.cat(
-                [(labels == c).nonzero()[:share, 0] for c in labels.unique()]
-            )
-        self.images = data.load_arrays(dtype=torch.float16)[keep]
-        self.labels = labels[keep]
-        self.masses = None if masses is None else masses[keep]
-        if len(keep) < batch_size * world:
+            firsts = [
+                (data.labels == c).nonzero()[:share, 0] for c in data.labels.unique()
+            ]
+            data = data.take(torch.cat(firsts))
+        self.masses = self.pixel_scale = None
+        if isinstance(data, HDF5Images) and (masses := read_masses(path)) is not None:
+            self.masses = masses[data.rows]
+            self.pixel_scale = manifest(path)["recipe"]["pixel_scale"]
+        self.images, self.labels = data.load_arrays(dtype=torch.float16), data.labels
+        if len(data) < batch_size * world:
             raise ValueError(
-                f"{path} has {len(keep)} images to train on; expected at least a "
+                f"{path} has {len(data)} images to train on; expected at least a "
                 f"batch of {batch_size * world}"
             )
 

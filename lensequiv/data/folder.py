@@ -175,13 +175,25 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
             ValueError: The fractions are not positive or do not add up to 1, or a
                 part would have no image of some class.
         """
-        parts = []
-        for positions in stratified(self.labels, self.classes, fractions, seed):
-            part = copy.copy(self)
-            part.skipped = list(self.skipped)
-            part._keep(positions)
-            parts.append(part)
-        return parts
+        parts = stratified(self.labels, self.classes, fractions, seed)
+        return [self.take(positions) for positions in parts]
+
+    def take(self, positions: Tensor) -> Self:
+        """The set of some of the images, in the order of `paths`.
+
+        Args:
+            positions: Which ones, (M,) integers from 0 to `len(self)` - 1.
+
+        Returns:
+            A data set with this one's classes, transform and `skipped`.
+
+        Raises:
+            IndexError: A position is not one of the set's.
+        """
+        part = copy.copy(self)
+        part.skipped = list(self.skipped)
+        part._keep(positions.sort().values)
+        return part
 
     def _keep(self, positions: Tensor) -> None:
         """Restrict the set to these positions, int64."""

@@ -44,7 +44,7 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
         path: The file.
         classes: Names of the classes in the order of their labels.
         labels: Index into `classes` of each image, (N,) int64.
-        rows: Where the images stand in the file, (N,) int64; see `split`.
+        rows: Where the images stand in the file, (N,) int64; see `split` and `take`.
     """
 
     def __init__(
@@ -242,9 +242,21 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
             ValueError: The fractions are not positive or do not add up to 1, or a
                 part would have no image of some class.
         """
-        parts = []
-        for positions in stratified(self.labels, self.classes, fractions, seed):
-            part = copy.copy(self)
-            part.rows, part.labels = self.rows[positions], self.labels[positions]
-            parts.append(part)
-        return parts
+        parts = stratified(self.labels, self.classes, fractions, seed)
+        return [self.take(positions) for positions in parts]
+
+    def take(self, positions: Tensor) -> Self:
+        """The set of some of the images, in the order of the file.
+
+        Args:
+            positions: Which ones, (M,) integers from 0 to `len(self)` - 1.
+
+        Returns:
+            A data set with this one's classes and transform.
+
+        Raises:
+            IndexError: A position is not one of the set's.
+        """
+        part, chosen = copy.copy(self), positions.sort().values
+        part.rows, part.labels = self.rows[chosen], self.labels[chosen]
+        return part

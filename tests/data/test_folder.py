@@ -80,6 +80,16 @@ def test_items(make):
         data[6]
 
 
+def test_take_keeps_the_order_of_the_paths(make):
+    data = ClassFolder(make(STANDARD))
+    part = data.take(torch.tensor([5, 1, 3]))
+    assert part.paths == [data.paths[i] for i in (1, 3, 5)]
+    assert part.labels.tolist() == [0, 1, 2] and part.classes == data.classes
+    assert len(data) == 6
+    with pytest.raises(IndexError):
+        part.take(torch.tensor([3]))
+
+
 def test_transform(make):
     data = ClassFolder(make(STANDARD), transform=lambda image: -image)
     np.testing.assert_array_equal(data[0][0][0].numpy(), -(ramp() + 11))

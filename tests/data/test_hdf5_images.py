@@ -107,6 +107,17 @@ def test_split(write):
     assert torch.equal(data.split([0.5, 0.25, 0.25], seed=3)[1].rows, parts[1].rows)
 
 
+def test_take_keeps_the_order_of_the_file(write):
+    part = HDF5Images(write()).take(torch.tensor([7, 2, 41]))
+    assert part.rows.tolist() == [2, 7, 41]
+    assert part.labels.tolist() == [LABELS[i] for i in (2, 7, 41)]
+    again = part.take(torch.tensor([2, 1]))
+    found = again.load_arrays(progress=False)[:, 0]
+    np.testing.assert_array_equal(found, IMAGES[[7, 41]])
+    with pytest.raises(IndexError):
+        part.take(torch.tensor([3]))
+
+
 def test_small_blocks(write, monkeypatch):
     monkeypatch.setattr("lensequiv.data.hdf5_images._BLOCK", 1000)  # 3 images
     part = HDF5Images(write()).split([0.3, 0.7], seed=0)[0]

@@ -33,10 +33,12 @@ def test_processes_share_a_batch_of_stored_images(stored):
         assert torch.equal(part.labels, whole.labels[rank::2])
 
 
-def test_masses_are_those_of_the_image(stored):
+@pytest.mark.parametrize("n", [30, 12])
+def test_masses_are_those_of_the_image(stored, n):
     truth = simulate("modelF", 30, seed=3)
-    source = lenses.StoredLenses(stored, 30, seed=0)
+    source = lenses.StoredLenses(stored, n, seed=0, limit=n)
     batch = source.batch(0)
+    assert batch.labels.bincount().tolist() == [n // 3] * 3
     assert source.pixel_scale == 0.05
     for image, label, masses in zip(*batch, strict=True):
         (which,) = (truth.images.half() == image).flatten(1).all(1).nonzero()[0]
