@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add"]
 
+_DEMO = ("c8-modelF", "c8-modelJ")  # one weight for each recipe of the samples
+
 
 def add(commands: Commands) -> None:
     """Adds the subcommand."""
@@ -52,7 +54,7 @@ def add(commands: Commands) -> None:
     predict.add_argument(
         "--demo",
         action="store_true",
-        help="classify the bundled simulated samples with all bundled weights",
+        help=f"classify the bundled simulated samples with {' and '.join(_DEMO)}",
     )
     predict.set_defaults(run=_predict)
 
@@ -90,12 +92,11 @@ def _predict_to_file(args: argparse.Namespace, hdu: int | str | None) -> None:
 
 
 def _demo(args: argparse.Namespace) -> None:
-    from lensequiv import list_pretrained
     from lensequiv.data import sample_paths
 
     rows: list[dict[str, Any]] = []
     predictions, images = [], []
-    for weights in list_pretrained():
+    for weights in _DEMO:
         samples = [str(p) for p in sample_paths(weights.split("-")[-1])]
         new_rows, prediction, new_images = _classify(args, weights, samples, None)
         rows += [{"weights": weights, **row} for row in new_rows]
