@@ -31,9 +31,10 @@ _LIMITS_SIMULATED = """\
 """
 _LIMITS_MODEL_F = """\
 - Every Model F lens has the same total mass, and what its substructure has the halo
-  lacks: without substructure the Einstein radius is 1.2815 arcsec, always. Networks
-  trained on Model F read that. Smooth lenses with a ring 0.02 arcsec larger are no
-  longer called `no` (`docs/saliency.md` of lensequiv). Real lenses have any radius: for
+  lacks: without substructure the Einstein radius is 1.2815 arcsec, always. A network
+  trained on Model F alone reads that and no longer calls smooth lenses with a ring 0.02
+  arcsec larger `no`; the bundled weights of Model F, which started from weights of
+  Model J, hardly do (`docs/saliency.md` of lensequiv). Real lenses have any radius: for
   those, weights trained on Model J are the better start.
 """
 _CITE = """\

@@ -16,7 +16,7 @@ from pathlib import Path
 import lensequiv
 from lensequiv.data import sample_paths
 from lensequiv.pretrained import _catalogue
-from lensequiv.pretrained._card import weights_table
+from lensequiv.pretrained._card import model_card, weights_table
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "lensequiv" / "pretrained"
@@ -46,8 +46,9 @@ def main() -> None:
         place = PACKAGE / "weights" / name
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(folder, place)
-        sha256 = json.loads((place / "config.json").read_text())["sha256"]
-        catalogue[name] = {"sha256": sha256}
+        config = json.loads((place / "config.json").read_text())
+        (place / "README.md").write_text(model_card(config))  # in today's words
+        catalogue[name] = {"sha256": config["sha256"]}
         golden[name] = golden_logits(place, recipe)
         print(f"{folder}: bundled as {name}")
     write_json(PACKAGE / "catalogue.json", catalogue)
