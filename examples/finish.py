@@ -63,7 +63,7 @@ def write_weights(
     if args.init:
         info = lensequiv.from_pretrained(args.init).weights_info
         if "training" in info:
-            before = {**info["training"], "trained_on": info["trained_on"]}
+            before = {**info["training"], "trained_on": info.get("trained_on", {})}
     test = evaluate(model, args.data / "test", resamples=0, progress=True)
     assert test.rotated is not None
     sets = {split: manifest(args.data / split) for split in ("val", "test")}
