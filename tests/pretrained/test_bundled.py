@@ -24,7 +24,8 @@ GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
 
 
 def test_the_promised_weights_are_there():
-    assert {"c8-modelF", "c8-modelJ"} <= set(NAMES)
+    groups, recipes = ("c4", "c8", "d4", "d8"), ("modelF", "modelJ")
+    assert {f"{g}-{r}" for g in groups for r in recipes} == set(NAMES)
     assert lensequiv.list_pretrained("*modelJ") == [n for n in NAMES if "modelJ" in n]
 
 
