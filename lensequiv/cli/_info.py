@@ -23,4 +23,4 @@ def _info(args: argparse.Namespace) -> None:
     from lensequiv.pretrained import model_card
 
     config = pretrained_info(args.name)
-    print(json.dumps(config, indent=2) if args.json else model_card(config))
+    print(json.dumps(config, indent=2) if args.json else model_card(config, args.name))

@@ -47,7 +47,7 @@ def main() -> None:
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(folder, place)
         config = json.loads((place / "config.json").read_text())
-        (place / "README.md").write_text(model_card(config))  # in today's words
+        (place / "README.md").write_text(model_card(config, name))
         catalogue[name] = {"sha256": config["sha256"]}
         golden[name] = golden_logits(place, recipe)
         print(f"{folder}: bundled as {name}")

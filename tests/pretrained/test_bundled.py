@@ -35,7 +35,7 @@ def test_checksums_and_card(name):
     config = lensequiv.pretrained_info(name)
     weights = folder / "model.safetensors"
     assert sha256(weights) == sha256_of(name) == config["sha256"]
-    assert (folder / "README.md").read_text() == model_card(config)
+    assert (folder / "README.md").read_text() == model_card(config, name)
     assert weights.stat().st_size < 2**19  # half a MiB; c4's have 501 kB, the most
 
 
