@@ -4,12 +4,13 @@
     lensequiv simulate modelJ --images 4500 --seed 2 data/modelJ/val
     lensequiv simulate modelJ --images 7500 --seed 8 data/modelJ/test
     python benchmarks/small_data.py --data data/modelJ --out runs/small
-        [--plot FILE.png] [--json FILE]
+        [--labels-alone] [--plot FILE.png] [--json FILE]
 
-Every network gets the same images, augmentation, steps, averaging and precision from
-`examples/train.py`, labels alone and its own tuned learning rate; the best of its
-evaluations is scored on the test set. Hours of work: what is done is kept in `--out`,
-so a call that was killed goes on where it ended.
+Every network gets the same images, mass map, augmentation, steps, averaging and
+precision from `examples/train.py`, and its own tuned learning rate; the best of its
+evaluations is scored on the test set. With `--labels-alone` none sees the mass map.
+Hours of work: what is done is kept in `--out`, so a call that was killed goes on where
+it ended.
 """
 
 import argparse
@@ -22,19 +23,22 @@ from statistics import mean, stdev
 ROOT = Path(__file__).parents[1]
 # Peak learning rates: chosen by short runs, see docs/search.md and docs/training.md.
 RATES = {"c8": 0.012, "d8": 0.012, "resnet18": 0.004}
-# Images and seeds: three seeds for the largest set.
-RUNS = {750: (0,), 7500: (0,), 60000: (0, 1, 2)}
-MODELS = {"c8": RUNS, "d8": {750: (0,), 7500: (0,)}, "resnet18": RUNS}
+# Seeds by number of images.
+THREE = {750: (0,), 7500: (0,), 60000: (0, 1, 2)}
+ONE = dict.fromkeys(THREE, (0,))
+MODELS = {"c8": THREE, "d8": ONE, "resnet18": THREE}
 
 
 def train(model: str, images: int, seed: int, args: argparse.Namespace) -> dict:
     """Metrics of one run, trained now unless it was before."""
-    out = args.out / f"{model}-{images}-{seed}"
+    kind = "labels" if args.labels_alone else "map"
+    out = args.out / f"{model}-{images}-{seed}-{kind}-{args.steps}"
     if not (out / "weights").exists():
         command = [sys.executable, str(ROOT / "examples" / "train.py"), model]
         command += ["--data", str(args.data), "--out", str(out)]
         command += ["--images", str(images), "--seed", str(seed)]
-        command += ["--lr", str(RATES[model]), "--map-weight", "0"]
+        command += ["--lr", str(RATES[model])]
+        command += ["--map-weight", "0"] if args.labels_alone else []
         command += ["--steps", str(args.steps), "--evaluations", "4"]
         subprocess.run(command, check=True)
     return json.loads((out / "weights" / "config.json").read_text())["info"]["metrics"]
@@ -47,7 +51,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--steps", type=int, default=2000, help="of 64 images")
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
-    parser.add_argument("--images", nargs="+", type=int, default=list(RUNS))
+    parser.add_argument(
+        "--images", nargs="+", type=int, default=list(THREE), choices=THREE
+    )
+    parser.add_argument("--seeds", type=int, help="at most so many")
+    parser.add_argument("--labels-alone", action="store_true", help="no mass map")
     parser.add_argument("--plot", type=Path, help="where to draw the figure")
     parser.add_argument("--json", type=Path, help="where to save the numbers")
     args = parser.parse_args()
@@ -60,10 +68,8 @@ def main() -> None:
         for model in args.models:
             runs = [
                 train(model, images, seed, args)
-                for seed in MODELS[model].get(images, ())
+                for seed in MODELS[model][images][: args.seeds]
             ]
-            if not runs:
-                continue
             found = {
                 "AUC": [run["test"]["auc_micro"] for run in runs],
                 "accuracy": [run["test"]["accuracy"] for run in runs],
