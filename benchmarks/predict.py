@@ -2,10 +2,10 @@
 
     python benchmarks/predict.py [--quick] [--json FILE]
 
-Networks take turns on the same preprocessed batch; rates are medians. "e2cnn" is the
-same network, with the same weights, made of e2cnn's own modules in evaluation mode;
-before timing, its logits are compared with ours. The last lines time whole predictions,
-from files to probabilities.
+Networks take turns on the same preprocessed batch (the 2021 network on a smaller one
+of its own, larger size); rates are medians. "e2cnn" is the same network, with the same
+weights, made of e2cnn's own modules in evaluation mode; before timing, its logits are
+compared with ours. The last lines time whole predictions, from files to probabilities.
 """
 
 import argparse
@@ -32,8 +32,7 @@ from lensequiv._e2cnn import (
 from lensequiv.data import read_image, sample_paths
 from lensequiv.models.layers import AntialiasedPool
 from lensequiv.models.steerable import SteerableCNN
-
-SIZE = 129
+from lensequiv.plain import map_statistics
 
 
 class OfE2cnnModules(nn.Module):
@@ -42,6 +41,7 @@ class OfE2cnnModules(nn.Module):
     def __init__(self, model: SteerableCNN) -> None:
         super().__init__()
         self.contrast, self.head = model.contrast, model.head
+        self.statistics = model.statistics
         kind: FieldType = model.stem.conv.in_type
         self.in_type = kind
         self.steps = nn.ModuleList()
@@ -82,7 +82,7 @@ class OfE2cnnModules(nn.Module):
             if len(modules) == 2:
                 field = GeometricTensor(torch.relu(field.tensor), field.type)
         maps = self.pool(field).tensor.flatten(2)
-        return self.head(torch.cat([maps.mean(2), maps.amax(2), maps.std(2)], 1))
+        return self.head(map_statistics(maps, self.statistics))
 
 
 def rates(sides: dict[str, tuple[Callable[[], object], int]], repeats: int) -> dict:
@@ -110,7 +110,7 @@ def network_sides(weights: str, quick: bool) -> dict:
         difference = (rebuilt(x) - model(x)).abs().max() / model(x).abs().max()
     if difference > 1e-5:
         raise RuntimeError(f"the rebuilt network differs by {difference:.1e}")
-    few = x[:2] if quick else x[:4]
+    few = torch.stack([study.preprocess(i) for i in images[: 2 if quick else 4]])
     batch = x.repeat(6, 1, 1, 1)[:64]
     networks = {
         f"{group}, e2cnn modules": (rebuilt, batch),

@@ -1,0 +1,40 @@
+"""The networks that benchmarks time beside each other are the ones they claim to be."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import lensequiv
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def predict(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import predict
+
+    yield predict
+    del sys.modules["predict"]
+
+
+@pytest.mark.parametrize("weights", ["c8-modelF", "d4-modelJ"])
+def test_every_side_classifies(predict, weights):
+    sides = predict.network_sides(weights, quick=True)  # compares e2cnn's with ours
+    ours = weights.split("-")[0]
+    expected = sides[f"{ours}, lensequiv"][0]()
+    for name, (side, images) in sides.items():
+        logits = side()
+        assert logits.shape == (images, 3), name
+        if name in (f"{ours}, e2cnn modules", f"{ours}, plain"):
+            torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_training_step_of_e2cnn_modules_reaches_every_weight(predict, shaken):
+    model = shaken(lensequiv.create_model("c4", initialize=False)).train()
+    rebuilt = predict.OfE2cnnModules(model).train()
+    rebuilt(torch.rand(4, 1, 97, 97)).square().sum().backward()
+    missing = [n for n, p in rebuilt.named_parameters() if p.grad is None]
+    assert not missing
