@@ -47,8 +47,9 @@ def tuned(
     kind: str, name: str, images: int, rate: str, args: argparse.Namespace
 ) -> dict:
     """What one run wrote of itself, done now unless it was before."""
-    start = Path(args.weights).name if kind == "fine-tuned" else "scratch"
-    out = args.out / f"{name}-{images}-{start}-{rate}-{args.steps}"
+    # From scratch, too, the weight decides the network, its input size and the check.
+    out = args.out / args.weights.strip("/").replace("/", "-")
+    out /= f"{name}-{images}-{kind.replace(' ', '-')}-{rate}-{args.steps}"
     if not (out / "config.json").exists():
         command = [sys.executable, str(ROOT / "examples" / "finetune.py"), args.weights]
         command += ["--data", str(args.data / name), "--out", str(out), "--lr", rate]
