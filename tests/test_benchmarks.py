@@ -1,6 +1,6 @@
 """The networks that benchmarks time beside each other are the ones they claim to be."""
 
-import sys
+import importlib
 from pathlib import Path
 
 import pytest
@@ -14,10 +14,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture
 def predict(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    import predict
-
-    yield predict
-    del sys.modules["predict"]
+    return importlib.import_module("predict")
 
 
 @pytest.mark.parametrize("weights", ["c8-modelF", "d4-modelJ"])

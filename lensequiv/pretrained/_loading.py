@@ -133,7 +133,7 @@ def locate(
         directory = fetch(name, hub, card=card)
         commit = directory.name
         return directory, Origin("hub", name, "", hub.revision, commit)
-    near = difflib.get_close_matches(str(name), list_pretrained(), 2, 0.5)
+    near = difflib.get_close_matches(str(name), list_pretrained(), n=2, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     raise ValueError(
         f"{str(name)!r} is neither a weight of the package "
