@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lensequiv._checks import check_count, check_number
 from lensequiv._e2cnn import FieldType, parse_group
+from lensequiv._neutral import full_precision
 from lensequiv.models.base import InputSizes, LensModel
 from lensequiv.models.conversion import PlainLayers, fold_norm
 from lensequiv.models.layers import (
@@ -181,8 +182,10 @@ class SteerableCNN(LensModel):
         )
 
     def _features(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision():
             contrast = self.contrast(x)
+        # A network cast to half precision as a whole still sees contrasts of full ones.
+        contrast = contrast.to(self.stem.norm.weight.dtype)
         features: Tensor = self._step(self.stem, contrast)
         for block in self.blocks:
             features = self._step(block, features)
