@@ -229,8 +229,8 @@ class SteerableCNN(LensModel):
         n, _, height, width = features.shape
         fields = features.view(n, -1, self.group_order, height, width)
         invariant = fields.amax(2).flatten(2)
-        if invariant.dtype == torch.bfloat16:  # too coarse for sums over the map
-            invariant = invariant.float()
+        # Half precision is too coarse for sums over the map.
+        invariant = invariant.to(torch.promote_types(invariant.dtype, torch.float32))
         statistics = map_statistics(invariant, self.statistics)
-        # A model cast to bf16 as a whole has its head in bf16, too.
+        # A model cast to half precision as a whole has its head in it, too.
         return statistics.to(self.stem.norm.weight.dtype)
