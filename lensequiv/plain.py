@@ -382,8 +382,9 @@ class PlainModel(nn.Sequential):
             ValueError: The size or channel count is not one of the network's.
         """
         self._check(x)
-        logits: Tensor = super().forward(x)
-        return logits
+        for layer in self:
+            x = layer(x)
+        return x
 
     def probabilities(self, x: Tensor) -> Tensor:
         """Softmax of the logits over the temperature.

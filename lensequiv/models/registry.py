@@ -5,19 +5,19 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-import torch
-from torch import Tensor
-from torch.random import fork_rng
+from lensequiv.models._unknown import unknown_model, unknown_option
 
-from lensequiv._neutral import neutral
-from lensequiv.models.base import LensModel
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lensequiv.models.base import LensModel
 
 __all__ = ["create_model", "list_models", "register_model"]
 
-Builder = Callable[..., LensModel]
-B = TypeVar("B", bound=Builder)
+Builder: TypeAlias = "Callable[..., LensModel]"
+B = TypeVar("B", bound="Builder")
 
 _BUILDERS: dict[str, Builder] = {}
 
@@ -70,18 +70,26 @@ def create_model(name: str, **kwargs: Any) -> LensModel:
         Its weights depend on torch's random state.
 
     Raises:
-        ValueError: Unknown name.
-        TypeError: Unknown option.
+        ValueError: Unknown name; that of a weight is told from it.
+        TypeError: Unknown option; words of other libraries are told from it.
     """
+    import torch
+    from torch.random import fork_rng
+
+    from lensequiv._neutral import neutral
+
     dtype, device = torch.get_default_dtype(), torch.get_default_device()
     if name not in _BUILDERS:
-        raise ValueError(
-            f"unknown model {name!r}; known are {', '.join(list_models())}"
-        )
+        raise unknown_model(name, list_models())
     # Weights that will be replaced must not change what is drawn at random later.
     keep = nullcontext() if kwargs.get("initialize", True) else fork_rng(devices=[])
     with neutral(), keep:
-        model = _BUILDERS[name](**kwargs)
+        try:
+            model = _BUILDERS[name](**kwargs)
+        except TypeError as error:
+            if (better := unknown_option(name, kwargs, error)) is None:
+                raise
+            raise better from error
         if torch.get_default_dtype() != dtype or device.type != "cpu":
             model.to(device, dtype)
     kwargs.pop("initialize", None)
@@ -89,7 +97,6 @@ def create_model(name: str, **kwargs: Any) -> LensModel:
     return model
 
 
-@neutral()
 def rebuild(
     name: str,
     config: dict[str, Any],
@@ -99,15 +106,18 @@ def rebuild(
     training: bool,
 ) -> LensModel:
     """Inverse of `LensModel.__reduce__`; also serves `copy.deepcopy`."""
-    model = create_model(name, **config, initialize=False)
-    first = next(iter(state.values()))
-    model.to(first.device)
-    for key, value in model.state_dict().items():
-        if value.dtype != state[key].dtype:
-            model.to(state[key].dtype)
-            break
-    model.load_state_dict(state)
-    for key, parameter in model.named_parameters():
-        parameter.requires_grad_(requires_grad[key])
-    vars(model).update(extra)
-    return model.train(training)
+    from lensequiv._neutral import neutral
+
+    with neutral():
+        model = create_model(name, **config, initialize=False)
+        first = next(iter(state.values()))
+        model.to(first.device)
+        for key, value in model.state_dict().items():
+            if value.dtype != state[key].dtype:
+                model.to(state[key].dtype)
+                break
+        model.load_state_dict(state)
+        for key, parameter in model.named_parameters():
+            parameter.requires_grad_(requires_grad[key])
+        vars(model).update(extra)
+        return model.train(training)

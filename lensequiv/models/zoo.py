@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lensequiv.models.base import LensModel
 from lensequiv.models.registry import register_model
+
+if TYPE_CHECKING:
+    from lensequiv.models.base import LensModel
 
 __all__: list[str] = []
 
