@@ -67,6 +67,10 @@ class InputSizes:
         """`nearest`, for messages: '97 or 113'."""
         return " or ".join(map(str, self.nearest(size)))
 
+    def largest_within(self, side: int) -> int | None:
+        """The largest valid side that fits into a frame of `side` pixels, if any."""
+        return max((s for s in self.range if s <= side), default=None)
+
     def nearest(self, size: int) -> list[int]:
         """The valid sides next to `size`, below and above where both exist."""
         below = [s for s in self.range if s <= size][-1:]
@@ -131,6 +135,12 @@ class LensModel(nn.Module):
         self.domain: Domain | None = None
         self._frozen = False
         self._recompute = False
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Tells a preprocessing which sizes the network takes, for its messages."""
+        super().__setattr__(name, value)
+        if name == "preprocess" and isinstance(value, CropAndScale):
+            value.sides = self.input_sizes.range
 
     def _preprocess_for(self, size: int) -> Preprocessing:
         # Smaller valid sizes are taken as they are down to three quarters.
