@@ -67,10 +67,6 @@ class InputSizes:
         """`nearest`, for messages: '97 or 113'."""
         return " or ".join(map(str, self.nearest(size)))
 
-    def largest_within(self, side: int) -> int | None:
-        """The largest valid side that fits into a frame of `side` pixels, if any."""
-        return max((s for s in self.range if s <= side), default=None)
-
     def nearest(self, size: int) -> list[int]:
         """The valid sides next to `size`, below and above where both exist."""
         below = [s for s in self.range if s <= size][-1:]

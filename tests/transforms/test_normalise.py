@@ -377,7 +377,7 @@ def test_a_models_preprocessing_knows_the_size_that_fits(side, advice):
         model.predict(images)
 
 
-@pytest.mark.filterwarnings("ignore::lensequiv.OutOfDomainWarning")
+@pytest.mark.filterwarnings("ignore::lensequiv.domain.OutOfDomainWarning")
 def test_sizes_of_another_network():
     model = lensequiv.models.steerable.SteerableCNN("c4", stages=[[2], [2], [2], [2]])
     with pytest.raises(ValueError, match=r"set_input_size\(97\)"):
