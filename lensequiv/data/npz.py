@@ -107,7 +107,7 @@ class _Rows:
         with _decoding(self._path):
             if self._stream is None or start < self._row:
                 # It stays open for the next block, until the stack is dropped.
-                archive = zipfile.ZipFile(self._path)  # noqa: SIM115
+                archive = zipfile.ZipFile(self._path)
                 self._stream = archive.open(info)
                 header = read_header(self._stream, self._where)
                 held = info.file_size - self._stream.tell()
