@@ -11,9 +11,9 @@ is trained, then all layers, the first ones at the lowest rate; `--head-share 1`
 the body frozen. `--scratch` trains the same architecture from random weights instead,
 for comparison.
 
-The images may have any size from the network's smallest on: those below the weight's
-input size are taken in the largest one that fits (`--size` chooses another). Where there
-is no `test/`, no test scores are written.
+The images may have any size from the network's smallest on: those below the
+weight's input size are taken in the largest one that fits (`--size` chooses another).
+Where there is no `test/`, no test scores are written.
 """
 
 from __future__ import annotations

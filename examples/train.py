@@ -7,8 +7,8 @@
 `--fresh` simulates training images on the way; without it they are `DATA/train` (class
 folders, anybody's) or `DATA/train.h5`. `DATA/val` is needed; without `DATA/test` the
 weights are saved without test scores. All that a run will need is checked before its
-first step. `accelerate launch examples/train.py ...` runs the same on any number of GPUs
-or nodes, `ACCELERATE_USE_CPU=1 torchrun --standalone --nproc-per-node 2
+first step. `accelerate launch examples/train.py ...` runs the same on any number of
+GPUs or nodes, `ACCELERATE_USE_CPU=1 torchrun --standalone --nproc-per-node 2
 examples/train.py ...` in two processes on processors. Every random number follows from
 `--seed`, the step and the process, so a killed run that is started again with the same
 command goes on from its last checkpoint to the same result. The validation set chooses

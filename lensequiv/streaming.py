@@ -119,17 +119,13 @@ def request_of(
     """
     weights = hashlib.sha256()
     domain = model.domain
-    tensors = model.state_dict() | ({} if domain is None else domain.tensors())
+    tensors = model.tensors() | ({} if domain is None else domain.tensors())
     for name, value in tensors.items():
         weights.update(name.encode())
         weights.update(value.detach().cpu().contiguous().numpy().tobytes())
     return {
         "weights": weights.hexdigest(),
-        "temperature": model.temperature,
-        "domain": None if domain is None else domain.to_config(),
-        "image statistics": model.weights_info.get("image_statistics"),
-        "classes": list(model.classes),
-        "preprocess": model.preprocess.to_config(),
+        **model.spec.answers(),
         "images": hashlib.sha256("\0".join(names).encode()).hexdigest(),
         **options,
     }
