@@ -205,7 +205,7 @@ def begin(args: argparse.Namespace) -> tuple[LensModel, Sets, StoredLenses]:
     )
     usual = model.input_size
     model.set_input_size(choose_size(model, args.size, lenses.side, usual))
-    model.pixel_scale = args.pixel_scale or lenses.pixel_scale
+    model.pixel_scale = args.pixel_scale or lenses.scale
     check_room(args.out, model, copies=3)
     check_images(model, lenses.data, lenses.load(**half_if_harmless(model)))
     for data in (sets.val, sets.test):

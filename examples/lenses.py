@@ -44,15 +44,15 @@ class Lenses(ABC):
         classes: Names of the classes in the order of the labels.
         channels: Of an image.
         side: Shorter side of an image in pixels.
-        pixel_scale: *Unit*: arcsec/pixel. None where it is not known.
-        maps: Whether the masses, and so the maps of them, are known.
+        scale: Of a pixel. *Unit*: arcsec. None where it is not known.
+        pixel_scale: The same, but None where the masses are not known: for their maps.
     """
 
     classes: tuple[str, ...]
     channels: int
     side: int
+    scale: float | None
     pixel_scale: float | None
-    maps: bool
 
     @abstractmethod
     def batch(self, step: int, again: int = 0) -> Batch:
@@ -116,11 +116,11 @@ class StoredLenses(Lenses):
         self.data, self.labels = data, data.labels
         self.channels, *sides = data[0][0].shape
         self.side = min(sides)
-        self.pixel_scale, self.masses = pixel_scale_of(data), None
-        if isinstance(data, HDF5Images) and self.pixel_scale is not None:
+        self.scale, self.masses = pixel_scale_of(data), None
+        if isinstance(data, HDF5Images) and self.scale is not None:
             masses = read_masses(self.path)
             self.masses = None if masses is None else masses[data.rows]
-        self.maps = self.masses is not None
+        self.pixel_scale = None if self.masses is None else self.scale
         self.images: Tensor | None = None
 
     def load(self, **options: Any) -> Tensor:
@@ -193,7 +193,8 @@ class FreshLenses(Lenses):
         self.chunk = self.CHUNK * len(self.classes)
         self.first = min(pool, 8 * self.chunk)
         self.pool = max(pool // self.chunk, 1) * self.chunk
-        self.channels, self.side, self.maps = 1, self.recipe.pixels, True
+        self.channels, self.side = 1, self.recipe.pixels
+        self.scale = self.pixel_scale
         size = self.recipe.pixels
         self.images = torch.empty(self.pool, 1, size, size, dtype=torch.float16)
         self.labels = torch.empty(self.pool, dtype=torch.int64)

@@ -72,7 +72,7 @@ def first_weights(args: argparse.Namespace, lenses: Lenses) -> LensModel:
     model.set_input_size(choose_size(model, args.size, lenses.side, usual=97))
     # What `--init` says of itself is not this run's.
     model.temperature, model.domain, model.weights_info = 1.0, None, {}
-    model.pixel_scale = args.pixel_scale or lenses.pixel_scale
+    model.pixel_scale = args.pixel_scale or lenses.scale
     return model
 
 

@@ -196,7 +196,7 @@ class Training:
         self.pose = RandomPose(model.input_size)
         self.network: nn.Module = model
         self.mapping: MappingModel | None = None
-        if args.map_weight and self.lenses.maps and self.lenses.pixel_scale:
+        if args.map_weight and self.lenses.pixel_scale:
             self.network = self.mapping = MappingModel(model, self.lenses.pixel_scale)
         self.model = model
         # Deep copies rebuild a model from its state, so this one shares nothing. Only
