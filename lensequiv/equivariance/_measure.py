@@ -18,7 +18,7 @@ from lensequiv.equivariance._elements import (
 )
 from lensequiv.equivariance._report import Report, error_row
 from lensequiv.models import LensModel
-from lensequiv.prediction import Images, source_of
+from lensequiv.inference._source import Images, source_of
 
 if TYPE_CHECKING:
     from lensequiv._e2cnn import FieldType

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lensequiv._origin import Origin
     from lensequiv.models.conversion import PlainLayers
     from lensequiv.plain import PlainModel
-    from lensequiv.prediction import Images, Prediction
+    from lensequiv.inference import Images, Prediction
     from lensequiv.trust import Domain
 
 __all__ = ["InputSizes", "LensModel"]
@@ -102,6 +102,7 @@ class LensModel(nn.Module):
     name: str
     config: dict[str, Any]
     input_size: int = 129
+    pixel_scale = 0.05  # TEMPORARY
     input_weight: ClassVar[str]
     head: nn.Module
 
@@ -328,8 +329,8 @@ class LensModel(nn.Module):
         return self
 
     def predict(self, x: Images, batch_size: int = 64, **kwargs: Any) -> Prediction:
-        """Classifies images in any flux unit; see `lensequiv.prediction.predict`."""
-        from lensequiv.prediction import predict
+        """Classifies images in any flux unit; see `lensequiv.predict`."""
+        from lensequiv.inference import predict
 
         return predict(self, x, batch_size=batch_size, **kwargs)
 

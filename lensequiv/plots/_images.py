@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lensequiv.plots._style import COLOURS, draw_image, figure_class, finish
-from lensequiv.prediction import Prediction
+from lensequiv.inference import Prediction
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

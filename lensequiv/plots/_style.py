@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ __all__ = [
     "NORMAL",
     "PANEL",
     "SMALL",
+    "check_picture",
     "draw_image",
     "figure_class",
     "finish",
@@ -40,18 +43,52 @@ PANEL = 3.6
 
 
 def figure_class() -> type[Figure]:
-    """Matplotlib's `Figure`; not pyplot: no display and no global state.
+    """The class of all figures; not pyplot's: no display and no global state.
 
     Raises:
         ImportError: matplotlib is not installed.
     """
     try:
-        from matplotlib.figure import Figure
+        from lensequiv.plots._figure import NotebookFigure
     except ImportError as error:
         raise ImportError(
             "plots need matplotlib: pip install 'lensequiv[plots]'"
         ) from error
-    return Figure
+    return NotebookFigure
+
+
+def check_picture(path: str | Path, endings: Sequence[str] | None = None) -> Path:
+    """Makes sure that a picture can be written, before any work.
+
+    Args:
+        path: The file.
+        endings: What it may end in, as `.gif`; by default in whatever matplotlib
+            writes.
+
+    Returns:
+        The path.
+
+    Raises:
+        FileNotFoundError: Its folder does not exist.
+        ImportError: matplotlib is not installed.
+        IsADirectoryError: It is a folder.
+        PermissionError: It cannot be written there.
+        ValueError: It has another ending.
+    """
+    path = Path(path)
+    known = figure_class()().canvas.get_supported_filetypes()
+    accepted = sorted(f".{name}" for name in known) if endings is None else endings
+    if path.suffix.lower() not in accepted:
+        raise ValueError(
+            f"{path}: expected a picture that ends in one of {', '.join(accepted)}"
+        )
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; expected a file")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise PermissionError(f"{path} cannot be written: no permission")
+    return path
 
 
 def draw_image(panel: Any, image: NDArray[np.float32], scale: float | None) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lensequiv.transforms._augment import RandomPose, rotate
 from lensequiv.transforms._normalise import CropAndScale
+from lensequiv.transforms._resample import resample
 from lensequiv.transforms._singh2021 import Singh2021Eval, Singh2021Train
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Singh2021Eval",
     "Singh2021Train",
     "preprocessing_from_config",
+    "resample",
     "rotate",
 ]
 
