@@ -17,6 +17,7 @@ from lensequiv.data.checks import (
     check_dtype,
 )
 from lensequiv.data.errors import ImageError
+from lensequiv.data.stored import Loaded
 
 # No compressor reaches more than deflate's 1032 bytes for one byte of file.
 _LARGEST_COMPRESSION = 1032
@@ -24,7 +25,7 @@ _MAX_UNZIPPED = 8 * MAX_COMPRESSED_PIXELS
 _PIECE = 2**20
 
 
-def load_fits(path: Path, hdu: int | str | None) -> np.ndarray:
+def load_fits(path: Path, hdu: int | str | None) -> Loaded:
     """Read one image from a FITS file, plain or gzipped.
 
     BZERO and BSCALE are applied and blank integer pixels become NaN, as astropy
@@ -70,7 +71,7 @@ def load_fits(path: Path, hdu: int | str | None) -> np.ndarray:
                 "a complete FITS file",
             ) from error
     check_dtype(pixels.dtype, path)
-    return pixels
+    return Loaded(pixels)
 
 
 def _fits_stream(stream: IO[bytes], path: Path) -> tuple[IO[bytes], int]:

@@ -1,4 +1,4 @@
-"""Single images in HDF5 files."""
+"""Single images, and stacks of them, in HDF5 files."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from lensequiv.data.checks import channel_axis, check_compressed_size, check_dtype
+from lensequiv.data.checks import check_compressed_size
 from lensequiv.data.errors import ImageError
-
-_DEFAULT_NAME = "image_data"  # lenstronomy's
+from lensequiv.data.named_arrays import choose_array
+from lensequiv.data.stacks import ImageStack, not_one_image
+from lensequiv.data.stored import Loaded
 
 
 @contextmanager
@@ -100,67 +101,68 @@ def check_storage(dataset: Any, path: Path) -> None:
         )
 
 
-def load_hdf5(path: Path, name: int | str | None) -> np.ndarray:
+def load_hdf5(path: Path, hdu: int | str | None) -> Loaded:
     """Read one image from an HDF5 file.
 
     Args:
         path: The file.
-        name: Name of the data set; None for `image_data`, as lenstronomy has it, or
-            else the only data set that is an image.
+        hdu: Name of the data set; None to choose by name and shape, see
+            `lensequiv.data.named_arrays.choose_array`.
 
     Returns:
-        The array as stored: (H, W), (C, H, W) or (H, W, C), any integer or real
-        type and byte order.
+        The image as stored, its data set and the pixel scale.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ImageError: The file is damaged, has no such data set or not exactly one
-            image, or the data set is anything but one image.
+        ImageError: The file is damaged, has no such data set or not exactly one that
+            can be the image, or the data set is anything but one image.
         ImportError: h5py is not installed.
     """
     with opened(path) as file:
         found = datasets(file)
-        chosen = _choose(found, name, path)
-        check_dtype(chosen.dtype, path)
-        channel_axis(chosen.shape, path)
-        if chosen.chunks is not None:
-            check_compressed_size(chosen.shape, path)
-        check_storage(chosen, path)
-        return np.asarray(chosen[()])
+        name, stacked = choose_array(found, _name(hdu), path, "data set")
+        dataset = found[name]
+        if stacked:
+            raise not_one_image(path, name, dataset.shape)
+        if dataset.chunks is not None:
+            check_compressed_size(dataset.shape, path)
+        check_storage(dataset, path)
+        return Loaded(np.asarray(dataset[()]), plane=name)
 
 
-def _choose(found: dict[str, Any], name: int | str | None, path: Path) -> Any:
-    """Return the data set asked for, `image_data`, or the only image."""
-    listed = ", ".join(f"{key}: {d.dtype} {d.shape}" for key, d in found.items())
-    listed = listed or "none"
-    if name is not None:
-        if str(name).strip("/") not in found:
-            raise ImageError.because(
-                path, f"has no data set {name!r}", f"one of its data sets ({listed})"
-            )
-        return found[str(name).strip("/")]
-    if _DEFAULT_NAME in found:
-        return found[_DEFAULT_NAME]
-    images = [key for key, dataset in found.items() if _is_image(dataset)]
-    if len(images) != 1:
-        hint = (
-            ": open it with lensequiv.data.HDF5Images"
-            if {"images", "labels"} <= set(found)
-            else ""
-        )
-        raise ImageError.because(
-            path,
-            f"holds {len(images)} data sets that are images (data sets: {listed})",
-            f"exactly one, one named {_DEFAULT_NAME}, or the name of one as hdu={hint}",
-        )
-    return found[images[0]]
+def open_hdf5_stack(path: Path, hdu: int | str | None) -> ImageStack | None:
+    """Open the stack of images in an HDF5 file.
+
+    Args:
+        path: The file.
+        hdu: As for `load_hdf5`.
+
+    Returns:
+        The stack; None if the file holds one image.
+
+    Raises:
+        FileNotFoundError: As `load_hdf5`.
+        ImageError: As `load_hdf5`.
+        ImportError: As `load_hdf5`.
+    """
+    with opened(path) as file:
+        found = datasets(file)
+        name, stacked = choose_array(found, _name(hdu), path, "data set")
+        if not stacked:
+            return None
+        dataset = found[name]
+        if dataset.chunks is not None:
+            check_compressed_size(dataset.shape[1:], path)
+            check_compressed_size(dataset.chunks, path)
+        check_storage(dataset, path)
+
+        def rows(start: int, stop: int) -> np.ndarray:
+            with opened(path) as file:  # anew: nothing stays open between two calls
+                return np.asarray(file[name][start:stop])
+
+        return ImageStack(path, name, dataset.shape, dataset.dtype.itemsize, rows)
 
 
-def _is_image(dataset: Any) -> bool:
-    """Whether a data set has the type and layout of an image."""
-    try:
-        check_dtype(dataset.dtype, "")
-        channel_axis(dataset.shape or (), "")
-    except ImageError:
-        return False
-    return True
+def _name(hdu: int | str | None) -> str | None:
+    """The name of a data set as `datasets` has it."""
+    return None if hdu is None else str(hdu).strip("/")

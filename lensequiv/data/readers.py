@@ -9,16 +9,21 @@ from pathlib import Path
 
 import numpy as np
 
-from lensequiv.data.checks import channel_axis, check_image
 from lensequiv.data.errors import ImageError
 from lensequiv.data.fits import load_fits
-from lensequiv.data.hdf5 import load_hdf5
+from lensequiv.data.hdf5 import load_hdf5, open_hdf5_stack
 from lensequiv.data.npy import load_npy
-from lensequiv.data.npz import load_npz
+from lensequiv.data.npz import load_npz, open_npz_stack
 from lensequiv.data.pictures import load_picture
+from lensequiv.data.stacks import ImageStack
+from lensequiv.data.stored import Loaded, StoredImage, as_float32
 
 HDF5_EXTENSIONS = (".h5", ".hdf5", ".hdf")
-_LOADERS: dict[str, Callable[[Path, int | str | None], np.ndarray]] = {
+_STACKS: dict[str, Callable[[Path, int | str | None], ImageStack | None]] = {
+    ".npz": open_npz_stack,
+    **dict.fromkeys(HDF5_EXTENSIONS, open_hdf5_stack),
+}
+_LOADERS: dict[str, Callable[[Path, int | str | None], Loaded]] = {
     ".npz": load_npz,
     **dict.fromkeys((".fits", ".fit", ".fts"), load_fits),
     **dict.fromkeys((".fits.gz", ".fit.gz", ".fts.gz"), load_fits),
@@ -93,8 +98,75 @@ def read_image_and_mass(
         ImportError: As for `read_image`.
     """
     path = Path(path)
+    loaded = _load(path, hdu)
+    return as_float32(loaded.pixels, path), loaded.axion_mass
+
+
+def read_stored(
+    path: str | os.PathLike[str],
+    *,
+    hdu: int | str | None = None,
+    index: int | None = None,
+) -> StoredImage:
+    """Read one image with what its file says about it.
+
+    Args:
+        path: As for `read_image`.
+        hdu: As for `read_image`.
+        index: Which image of a file that holds a stack (HDF5 and NPZ); to read many of
+            them use `open_stack`, which opens the file once.
+
+    Returns:
+        The image with pixel scale, plane and notes.
+
+    Raises:
+        FileNotFoundError: As for `read_image`.
+        ImageError: As for `read_image`; or `index` is given and the file holds no
+            stack, or one without this image.
+        ImportError: As for `read_image`.
+    """
+    path = Path(path)
+    if index is not None:
+        stack = open_stack(path, hdu=hdu)
+        if stack is None:
+            raise ImageError.because(
+                path,
+                f"holds no stack of images, but index={index} was asked for",
+                "an HDF5 or NPZ file with an array (N, H, W) or (N, C, H, W)",
+            )
+        return stack.read(index)
+    loaded = _load(path, hdu)
+    return StoredImage(
+        as_float32(loaded.pixels, path), *loaded[1:4], None, loaded.notes
+    )
+
+
+def open_stack(
+    path: str | os.PathLike[str], *, hdu: int | str | None = None
+) -> ImageStack | None:
+    """Open a file that holds many images in one array, as `lensequiv simulate` writes.
+
+    Args:
+        path: A file; only HDF5 and NPZ files are opened.
+        hdu: Name of the array; by default chosen as by `read_image`.
+
+    Returns:
+        The stack, or None if the file is of another format or holds a single image
+        (which `read_stored` reads).
+
+    Raises:
+        FileNotFoundError: As for `read_image`.
+        ImageError: The file is damaged, or it is not clear which array is meant.
+        ImportError: The file is HDF5, and h5py is not installed.
+    """
+    path = Path(path)
+    opener = _STACKS.get(_extension(path) or "")
+    return None if opener is None or path.is_dir() else opener(path, hdu)
+
+
+def _load(path: Path, hdu: int | str | None) -> Loaded:
+    """Read a file by its extension; the layout is valid, the pixels are unchecked."""
     extension = _extension(path)
-    mass = None
     try:
         if extension == ".npy" or extension in _PICTURES:
             if hdu is not None:
@@ -104,34 +176,18 @@ def read_image_and_mass(
                     "a FITS, NPZ or HDF5 file",
                 )
             if extension == ".npy":
-                stored, mass = load_npy(path)
-            else:
-                stored = load_picture(path)
-        elif extension is not None:
-            stored = _LOADERS[extension](path, hdu)
-        else:
-            path.stat()  # raises FileNotFoundError with the name of the file
-            raise ImageError.because(
-                path,
-                "is a folder" if path.is_dir() else "has no readable extension",
-                _EXPECTED_FILES,
-            )
+                return Loaded(*load_npy(path))
+            return Loaded(load_picture(path))
+        if extension is not None:
+            return _LOADERS[extension](path, hdu)
+        path.stat()  # raises FileNotFoundError with the name of the file
+        raise ImageError.because(
+            path,
+            "is a folder" if path.is_dir() else "has no readable extension",
+            _EXPECTED_FILES,
+        )
     except IsADirectoryError:
         raise ImageError.because(path, "is a folder", _EXPECTED_FILES) from None
-    return as_float32(stored, path), mass
-
-
-def as_float32(stored: np.ndarray, path: str | os.PathLike[str]) -> np.ndarray:
-    """Bring an array of a valid layout to (C, H, W) float32, and check its pixels."""
-    axis = channel_axis(stored.shape, path)
-    stored = stored[None] if axis is None else np.moveaxis(stored, axis, 0)
-    if stored.dtype == np.float32 and stored.flags.carray:
-        image = stored
-    else:
-        with np.errstate(over="ignore"):  # overflow is found, and named, just below
-            image = stored.astype(np.float32, order="C")
-    check_image(image, path)
-    return image
 
 
 def find_images(folder: str | os.PathLike[str]) -> list[Path]:
