@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import lensequiv
-from lensequiv import prediction as prediction_module
-from lensequiv import streaming
+from lensequiv.inference import _source
+from lensequiv.inference import _to_file
 from lensequiv.data import ImageError, sample_paths
 from lensequiv.models import InputSizes, LensModel
 
@@ -62,9 +62,9 @@ def test_reading_stays_ahead_but_bounded(model, monkeypatch):
 
     def counting(path, **kwargs):
         read.append(path)
-        return lensequiv.data.read_image(PATHS[0])
+        return lensequiv.data.read_stored(PATHS[0])
 
-    monkeypatch.setattr(prediction_module, "read_image", counting)
+    monkeypatch.setattr(_source, "read_stored", counting)
     many = PATHS * 20
     batches = lensequiv.iter_predict(model, many, batch_size=4)
     assert read == []
@@ -157,7 +157,7 @@ def test_csv(model, folder, tmp_path):
 
 
 def test_parquet(model, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(streaming, "_ROW_GROUP", 6)
+    monkeypatch.setattr(_to_file, "_ROW_GROUP", 6)
     out = lensequiv.predict_to_file(
         model, folder, tmp_path / "out.parquet", 4, progress=False
     )
@@ -214,7 +214,7 @@ def test_killed_and_started_again(model, folder, tmp_path, after, monkeypatch):
     out = tmp_path / "out.csv"
     code = f"""
 import os, lensequiv
-from lensequiv import streaming
+from lensequiv.inference import _to_file as streaming
 rows, made = streaming.rows_of, []
 def dying(*args):
     if len(made) == {after}:
@@ -235,9 +235,9 @@ lensequiv.predict_to_file(model, {str(tmp_path / "in")!r}, {str(out)!r}, 4)
 
     def counting(path, **kwargs):
         read.append(path)
-        return lensequiv.data.read_image(path)
+        return lensequiv.data.read_stored(path)
 
-    monkeypatch.setattr(prediction_module, "read_image", counting)
+    monkeypatch.setattr(_source, "read_stored", counting)
     lensequiv.predict_to_file(model, tmp_path / "in", out, 4, progress=False)
     assert len(read) == 10 - 4 * after
     assert out.read_bytes() == expected.read_bytes()
