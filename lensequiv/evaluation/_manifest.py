@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lensequiv.data import ClassFolder, HDF5Images
 from lensequiv.data.hdf5 import opened
+from lensequiv.inference._manifest import scale_of_manifest
 
-__all__ = ["manifest_facts", "remarks", "same_recipe_card"]
+__all__ = ["manifest_facts", "manifest_scale", "remarks", "same_recipe_card"]
 
 
 def manifest_facts(dataset: ClassFolder | HDF5Images) -> dict[str, Any] | None:
@@ -18,14 +19,8 @@ def manifest_facts(dataset: ClassFolder | HDF5Images) -> dict[str, Any] | None:
     Returns:
         None where there is no manifest, or one of another form.
     """
-    if isinstance(dataset, ClassFolder):
-        path = dataset.root / "manifest.json"
-        text = path.read_bytes() if path.is_file() else b"null"
-    else:
-        with opened(dataset.path) as file:
-            text = file.attrs.get("manifest", "null")
     try:
-        manifest = json.loads(text)
+        manifest = json.loads(_manifest_text(dataset))
         return {
             "recipe": str(manifest["recipe"]["name"]),
             "seed": int(manifest["seed"]),
@@ -34,6 +29,24 @@ def manifest_facts(dataset: ClassFolder | HDF5Images) -> dict[str, Any] | None:
         }
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def manifest_scale(dataset: ClassFolder | HDF5Images) -> float | None:
+    """The pixel scale of a simulated set's images, by its manifest.
+
+    Returns:
+        None where there is no manifest, or one of another form. *Unit*: arcsec/pixel.
+    """
+    return scale_of_manifest(_manifest_text(dataset))
+
+
+def _manifest_text(dataset: ClassFolder | HDF5Images) -> str | bytes:
+    if isinstance(dataset, ClassFolder):
+        path = dataset.root / "manifest.json"
+        return path.read_bytes() if path.is_file() else b"null"
+    with opened(dataset.path) as file:
+        text = file.attrs.get("manifest", "null")
+    return text if isinstance(text, str | bytes) else "null"
 
 
 def same_recipe_card(
@@ -56,7 +69,10 @@ def same_recipe_card(
 
 
 def remarks(
-    info: Mapping[str, Any], manifest: Mapping[str, Any] | None, images: int
+    info: Mapping[str, Any],
+    manifest: Mapping[str, Any] | None,
+    images: int,
+    absent: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """What to know before the scores are used.
 
@@ -64,13 +80,20 @@ def remarks(
         info: The weight's.
         manifest: The data set's.
         images: How many of them were scored.
+        absent: Classes of the model that none of them belongs to.
 
     Returns:
         One sentence each.
     """
-    if manifest is None:
-        return ("The data set has no manifest: its recipe and seed are not known.",)
     found = []
+    if absent:
+        found.append(
+            f"No image is of the class {' or '.join(absent)}: the scores are those of "
+            "the other classes, and not comparable with scores over all."
+        )
+    if manifest is None:
+        found.append("The data set has no manifest: its recipe and seed are not known.")
+        return tuple(found)
     if images != manifest["images"]:
         found.append(
             f"{images} of the data set's {manifest['images']} images were scored."

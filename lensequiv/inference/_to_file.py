@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+from lensequiv import _files
 from lensequiv.inference._batches import Options, batches
 from lensequiv.inference._columns import CsvRows, parquet_schema, rows_of
 from lensequiv.inference._resuming import Done, claim, request_of
@@ -37,19 +38,12 @@ def check_output(out: str | Path) -> Path:
     Raises:
         FileExistsError: It exists.
         ImportError: It is to be Parquet, and pyarrow is not installed.
-        NotADirectoryError: Something that should be a folder around it is a file.
+        OSError: It cannot be written there; see `lensequiv._files.check_output`.
         ValueError: It ends in neither `.csv` nor `.parquet`.
     """
-    out = Path(out)
-    if out.suffix.lower() not in (".csv", ".parquet"):
-        raise ValueError(f"{out}: expected a file that ends in .csv or .parquet")
-    if out.exists() or out.is_symlink():
-        raise FileExistsError(f"{out} exists: choose a new name, or remove it first")
-    for folder in out.parents:
-        if folder.exists():
-            if not folder.is_dir():
-                raise NotADirectoryError(f"{out}: {folder} is a file, not a folder")
-            break
+    out = _files.check_output(
+        out, suffixes=(".csv", ".parquet"), overwrite=False, parents=True
+    )
     if out.suffix.lower() == ".parquet":
         parquet_schema(())
     return out
@@ -111,7 +105,7 @@ def predict_to_file(
         FileNotFoundError: A path does not exist.
         ImageError: A file cannot be used, and `on_error` is `"raise"`.
         ImportError: pyarrow is not installed.
-        NotADirectoryError: Something that should be a folder around `out` is a file.
+        OSError: `out` cannot be written there.
         ValueError: An argument is out of range, or `out` has another ending.
     """
     options = Options(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lensequiv._files import check_output
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,11 +58,11 @@ def figure_class() -> type[Figure]:
     return NotebookFigure
 
 
-def check_picture(path: str | Path, endings: Sequence[str] | None = None) -> Path:
-    """Makes sure that a picture can be written, before any work.
+def check_picture(path: str | Path, endings: Sequence[str] = ()) -> Path:
+    """Makes sure that a picture can be written, before the work whose result it shows.
 
     Args:
-        path: The file.
+        path: The file; one that exists will be replaced.
         endings: What it may end in, as `.gif`; by default in whatever matplotlib
             writes.
 
@@ -69,26 +70,12 @@ def check_picture(path: str | Path, endings: Sequence[str] | None = None) -> Pat
         The path.
 
     Raises:
-        FileNotFoundError: Its folder does not exist.
         ImportError: matplotlib is not installed.
-        IsADirectoryError: It is a folder.
-        PermissionError: It cannot be written there.
+        OSError: It cannot be written there; see `lensequiv._files.check_output`.
         ValueError: It has another ending.
     """
-    path = Path(path)
     known = figure_class()().canvas.get_supported_filetypes()
-    accepted = sorted(f".{name}" for name in known) if endings is None else endings
-    if path.suffix.lower() not in accepted:
-        raise ValueError(
-            f"{path}: expected a picture that ends in one of {', '.join(accepted)}"
-        )
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; expected a file")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise PermissionError(f"{path} cannot be written: no permission")
-    return path
+    return check_output(path, suffixes=endings or [f".{name}" for name in sorted(known)])
 
 
 def draw_image(panel: Any, image: NDArray[np.float32], scale: float | None) -> None:
