@@ -50,6 +50,8 @@ def figure_class() -> type[Figure]:
         ImportError: matplotlib is not installed.
     """
     try:
+        import matplotlib.figure  # noqa: F401  # else a module of ours lacks it
+
         from lensequiv.plots._figure import NotebookFigure
     except ImportError as error:
         raise ImportError(
