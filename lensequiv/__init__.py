@@ -1,7 +1,6 @@
 """Equivariant networks for dark-matter substructure in gravitational lenses."""
 
 from lensequiv import equivariance
-from lensequiv.models import create_model, list_models, register_model
 from lensequiv.inference import (
     ImagePrediction,
     Prediction,
@@ -9,6 +8,7 @@ from lensequiv.inference import (
     predict,
     predict_to_file,
 )
+from lensequiv.models import create_model, list_models, register_model
 from lensequiv.pretrained import (
     HubError,
     WeightsError,

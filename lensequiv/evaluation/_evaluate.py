@@ -297,7 +297,9 @@ def _first_of_each(labels: NDArray[np.int64], limit: int | None) -> NDArray[np.i
 
 def _turns(model: LensModel, n: int, seed: int) -> Callable[[int, Tensor], Tensor]:
     """What turns image i, with the poses drawn ahead in parts."""
-    pose = _augment.RandomPose(129, shift=0, rotate=1.0)  # its size plays no part in drawing
+    pose = _augment.RandomPose(
+        129, shift=0, rotate=1.0
+    )  # its size plays no part in drawing
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         drawn = [pose.draw(min(_PART, n - start)) for start in range(0, n, _PART)]

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from lensequiv._e2cnn import FieldType
     from lensequiv._origin import Origin
+    from lensequiv.inference import Images, Prediction
     from lensequiv.models.conversion import PlainLayers
     from lensequiv.plain import PlainModel
-    from lensequiv.inference import Images, Prediction
     from lensequiv.trust import Domain
 
 __all__ = ["InputSizes", "LensModel"]
@@ -102,7 +102,6 @@ class LensModel(nn.Module):
     name: str
     config: dict[str, Any]
     input_size: int = 129
-    pixel_scale = 0.05  # TEMPORARY
     input_weight: ClassVar[str]
     head: nn.Module
 

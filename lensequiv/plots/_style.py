@@ -77,7 +77,9 @@ def check_picture(path: str | Path, endings: Sequence[str] = ()) -> Path:
         ValueError: It has another ending.
     """
     known = figure_class()().canvas.get_supported_filetypes()
-    return check_output(path, suffixes=endings or [f".{name}" for name in sorted(known)])
+    return check_output(
+        path, suffixes=endings or [f".{name}" for name in sorted(known)]
+    )
 
 
 def draw_image(panel: Any, image: NDArray[np.float32], scale: float | None) -> None:

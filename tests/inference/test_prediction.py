@@ -21,7 +21,9 @@ def made(n=4, *, paths=True, scores=True, seed=0, classes=CLASSES):
         labels=[classes[i] for i in logits.argmax(1).tolist()],
         paths=[f"in/{i}.npy" for i in range(n)] if paths else None,
         classes=classes,
-        notes=[["edge 2 (training 0 to 1)", "noise 3"] if i == 1 else [] for i in range(n)],
+        notes=[
+            ["edge 2 (training 0 to 1)", "noise 3"] if i == 1 else [] for i in range(n)
+        ],
         ood_score=torch.rand(n, generator=generator) if scores else None,
     )
 

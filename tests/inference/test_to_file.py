@@ -12,9 +12,8 @@ import pytest
 import torch
 
 import lensequiv
-from lensequiv.inference import _source
-from lensequiv.inference import _to_file
 from lensequiv.data import ImageError, sample_paths
+from lensequiv.inference import _source, _to_file
 from lensequiv.models import InputSizes, LensModel
 
 PATHS = [str(p) for p in sample_paths()]
@@ -257,7 +256,9 @@ def test_another_call_does_not_mix_in(model, folder, tmp_path):
         ((model, folder[1:]), "images"),
         ((stricter, folder), "domain"),
     ):
-        with pytest.raises(FileExistsError, match=rf"with other {what}.*begin anew with restart"):
+        with pytest.raises(
+            FileExistsError, match=rf"with other {what}.*begin anew with restart"
+        ):
             lensequiv.predict_to_file(*arguments, out, 4, progress=False)
     np.save(folder[9], np.load(PATHS[9]))
     lensequiv.predict_to_file(model, folder, out, 4, progress=False)
