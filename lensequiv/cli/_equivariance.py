@@ -140,8 +140,8 @@ def _check(args: argparse.Namespace) -> None:
         raise ValueError(f"--step {args.step:g}: expected more than 0, at most 360")
     if not 0 <= args.lens < max(args.lenses, 1):
         raise ValueError(
-            f"--lens {args.lens}: expected from 0 to {args.lenses - 1}, since there are "
-            f"--lenses {args.lenses}"
+            f"--lens {args.lens}: expected from 0 to {args.lenses - 1}, since "
+            f"--lenses is {args.lenses}"
         )
     pictures = [path for path in (args.plot, args.orbit, args.projection) if path]
     if pictures:

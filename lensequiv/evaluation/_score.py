@@ -166,8 +166,8 @@ def score(
 
     Raises:
         ValueError: A shape, type or value is not as above; a class has no image, so
-            that its ROC AUC is not defined, without `allow_absent`; or both or neither of `logits` and
-            `probabilities` are given.
+            that its ROC AUC is not defined, without `allow_absent`; or both or neither
+            of `logits` and `probabilities` are given.
     """
     p, log_p = _distributions(logits, probabilities)
     n, k = p.shape

@@ -26,18 +26,13 @@ def request_of(model: LensModel, options: Mapping[str, Any]) -> dict[str, Any]:
     """
     weights = hashlib.sha256()
     domain = model.domain
-    tensors = model.state_dict() | ({} if domain is None else domain.tensors())
+    tensors = model.tensors() | ({} if domain is None else domain.tensors())
     for name, value in tensors.items():
         weights.update(name.encode())
         weights.update(value.detach().cpu().contiguous().float().numpy().tobytes())
     return {
         "weights": weights.hexdigest(),
-        "temperature": model.temperature,
-        "domain": None if domain is None else domain.to_config(),
-        "image statistics": model.weights_info.get("image_statistics"),
-        "classes": list(model.classes),
-        "preprocess": model.preprocess.to_config(),
-        "training pixel scale": model.pixel_scale,
+        **model.spec.answers(),
         **options,
     }
 
