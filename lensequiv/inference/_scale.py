@@ -96,7 +96,7 @@ class PixelScales:
                 f"{name}: nothing says its pixel scale, so it cannot be resampled; "
                 "give pixel_scale= (arcsec/pixel) or a header with a scale"
             )
-        if abs(scale / self.wanted - 1) <= SCALE_TOLERANCE:
+        if abs(scale / self.wanted - 1) <= SCALE_TOLERANCE + 1e-9:  # of rounding
             return loaded.image, []
         if not self.resample:
             note = (
