@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 __all__ = ["NotebookFigure"]
 
 
-class NotebookFigure(Figure):  # type: ignore[misc]  # matplotlib has no types here
+class NotebookFigure(Figure):
     """Matplotlib's figure, shown as the last value of a notebook's cell.
 
     A figure made without pyplot is printed as text there, unless `%matplotlib inline`

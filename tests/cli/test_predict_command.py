@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -56,8 +57,6 @@ def test_options_that_would_do_nothing_or_fail_later(
     monkeypatch.chdir(tmp_path)
     code, out, err = run(capsys, "predict", SAMPLES[0], *argv)
     assert code == 1 and out == "" and len(err.splitlines()) == 1
-    import re
-
     assert re.search(message, err), err
     assert not list(tmp_path.iterdir())
 
