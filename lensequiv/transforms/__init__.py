@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor
 
+from lensequiv.data.arrays import SupportsArray
 from lensequiv.transforms._augment import RandomPose, rotate
 from lensequiv.transforms._normalise import CropAndScale
 from lensequiv.transforms._resample import resample
@@ -27,7 +28,7 @@ __all__ = [
 class Preprocessing(Protocol):
     """What a model's `preprocess` can do."""
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor | SupportsArray | Sequence[Any]) -> Tensor:
         """Maps (..., H, W) in any unit to (..., size, size) float32."""
 
     def offset(self, height: int, width: int) -> tuple[int, int]:
