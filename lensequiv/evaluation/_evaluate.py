@@ -18,9 +18,9 @@ from lensequiv._checks import check_count
 from lensequiv.data import ClassFolder, HDF5Images, open_dataset, read_stored
 from lensequiv.evaluation._manifest import (
     manifest_facts,
-    manifest_scale,
     remarks,
     same_recipe_card,
+    usual_scale,
 )
 from lensequiv.evaluation._score import Evaluation, score
 from lensequiv.inference._batches import Options, batches
@@ -233,7 +233,7 @@ def _opened(
 
 def _source(dataset: ClassFolder | HDF5Images, positions: list[int]) -> Source:
     """Some images of a data set with what is known of their pixel scale."""
-    usual = manifest_scale(dataset)
+    usual = usual_scale(dataset)
     if isinstance(dataset, HDF5Images):
         file = dataset
         names = [f"{file.path} images[{int(file.rows[i])}]" for i in positions]

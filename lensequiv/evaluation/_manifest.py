@@ -8,9 +8,9 @@ from typing import Any
 
 from lensequiv.data import ClassFolder, HDF5Images
 from lensequiv.data.hdf5 import opened
-from lensequiv.inference._manifest import scale_of_manifest
+from lensequiv.data.pixel_scale import named_pixel_scale
 
-__all__ = ["manifest_facts", "manifest_scale", "remarks", "same_recipe_card"]
+__all__ = ["manifest_facts", "remarks", "same_recipe_card", "usual_scale"]
 
 
 def manifest_facts(dataset: ClassFolder | HDF5Images) -> dict[str, Any] | None:
@@ -31,13 +31,17 @@ def manifest_facts(dataset: ClassFolder | HDF5Images) -> dict[str, Any] | None:
         return None
 
 
-def manifest_scale(dataset: ClassFolder | HDF5Images) -> float | None:
-    """The pixel scale of a simulated set's images, by its manifest.
+def usual_scale(dataset: ClassFolder | HDF5Images) -> float | None:
+    """The pixel scale of the images that have no header of their own.
 
     Returns:
-        None where there is no manifest, or one of another form. *Unit*: arcsec/pixel.
+        That of the manifest, or of an attribute of the HDF5 file; None where there is
+        neither. *Unit*: arcsec/pixel.
     """
-    return scale_of_manifest(_manifest_text(dataset))
+    if isinstance(dataset, ClassFolder):
+        return named_pixel_scale({"manifest": _manifest_text(dataset)})
+    with opened(dataset.path) as file:
+        return named_pixel_scale(dict(file.attrs))
 
 
 def _manifest_text(dataset: ClassFolder | HDF5Images) -> str | bytes:

@@ -22,7 +22,6 @@ from lensequiv.data import (
     open_stack,
     read_stored,
 )
-from lensequiv.inference._manifest import ManifestScales
 
 __all__ = ["Images", "Loaded", "PathLike", "Source", "resolve_paths", "source_of"]
 
@@ -131,7 +130,6 @@ class _Files:
     def __init__(self, paths: Sequence[str], hdu: int | str | None) -> None:
         self.hdu, self.names = hdu, []
         self._places: list[tuple[str, int | None]] = []
-        self._manifests = ManifestScales()
         self._stacks: dict[str, ImageStack] = {}
         self._lock = threading.Lock()
         for path in paths:
@@ -153,10 +151,7 @@ class _Files:
             stored: StoredImage = read_stored(path, hdu=self.hdu)
         else:
             stored = self._stack(path).read(index)
-        scale = stored.pixel_scale
-        if scale is None and index is None:
-            scale = self._manifests.of(path)
-        return Loaded(torch.from_numpy(stored.image), scale, stored.notes)
+        return Loaded(torch.from_numpy(stored.image), stored.pixel_scale, stored.notes)
 
     def _stack(self, path: str) -> ImageStack:
         """The stack of a file; the blocks of few stacks wait in memory."""
