@@ -47,9 +47,9 @@ def predict(
         hdu: For FITS files: number or name of the extension; for HDF5 and NPZ the name
             of the data set or array.
         pixel_scale: Of the images. *Unit*: arcsec/pixel. By default what their headers
-            say; what is given here goes before that. Compared with the model's own, of
-            which it may differ by 1 %: at 0.0525 instead of 0.05 arcsec a tenth of the
-            labels are wrong (docs/trust.md).
+            say; what is given here goes before that. It is compared with that of the
+            training images; a difference of more than 1 % is noted. At 0.055 instead
+            of 0.05 arcsec 15 to 20 % of the labels are wrong (docs/trust.md).
         resample: Whether to bring images of another pixel scale to the model's, by
             `lensequiv.transforms.resample`, instead of noting the difference. Every
             scale has to be known then.
