@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "HubError",
+    "ImagePrediction",
     "Prediction",
     "WeightsError",
     "__version__",
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from lensequiv import domain as domain
     from lensequiv import equivariance as equivariance
     from lensequiv import evaluation as evaluation
+    from lensequiv import inference as inference
+    from lensequiv import information as information
     from lensequiv import models as models
     from lensequiv import plain as plain
     from lensequiv import plots as plots
@@ -39,11 +42,18 @@ if TYPE_CHECKING:
     from lensequiv import pretrained as pretrained
     from lensequiv import saliency as saliency
     from lensequiv import simulation as simulation
+    from lensequiv import spec as spec
     from lensequiv import streaming as streaming
     from lensequiv import transforms as transforms
     from lensequiv import trust as trust
+    from lensequiv.inference import (
+        ImagePrediction,
+        Prediction,
+        iter_predict,
+        predict,
+        predict_to_file,
+    )
     from lensequiv.models import create_model, list_models, register_model
-    from lensequiv.prediction import Prediction, iter_predict, predict
     from lensequiv.pretrained import (
         HubError,
         WeightsError,
@@ -54,22 +64,22 @@ if TYPE_CHECKING:
         push_to_hub,
         save_pretrained,
     )
-    from lensequiv.streaming import predict_to_file
 else:
     __getattr__, __dir__ = lazy(
         __name__,
         {
             "HubError": "lensequiv.pretrained",
-            "Prediction": "lensequiv.prediction",
+            "ImagePrediction": "lensequiv.inference",
+            "Prediction": "lensequiv.inference",
             "WeightsError": "lensequiv.pretrained",
             "convert_checkpoint": "lensequiv.pretrained",
             "create_model": "lensequiv.models",
             "from_pretrained": "lensequiv.pretrained",
-            "iter_predict": "lensequiv.prediction",
+            "iter_predict": "lensequiv.inference",
             "list_models": "lensequiv.models",
             "list_pretrained": "lensequiv.pretrained",
-            "predict": "lensequiv.prediction",
-            "predict_to_file": "lensequiv.streaming",
+            "predict": "lensequiv.inference",
+            "predict_to_file": "lensequiv.inference",
             "pretrained_info": "lensequiv.pretrained",
             "push_to_hub": "lensequiv.pretrained",
             "register_model": "lensequiv.models",
@@ -77,6 +87,7 @@ else:
         },
         (
             *("data", "domain", "equivariance", "evaluation", "models", "plain"),
+            *("inference", "information", "spec"),
             *("plots", "prediction", "pretrained", "saliency", "simulation"),
             *("streaming", "transforms", "trust"),
         ),

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-import torch
-
 __all__ = ["full_precision", "neutral"]
 
 
@@ -22,6 +20,8 @@ def neutral() -> Iterator[None]:
     Leaving inference mode turns gradients on: where none are wanted, `torch.no_grad`
     belongs inside.
     """
+    import torch  # here, so that names of models can be listed without it
+
     with ExitStack() as stack:
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
@@ -37,6 +37,8 @@ def neutral() -> Iterator[None]:
 @contextmanager
 def full_precision() -> Iterator[None]:
     """No autocast, on whatever device: for what bf16's eight bits would spoil."""
+    import torch
+
     with ExitStack() as stack:
         for device in ("cpu", "cuda"):
             if torch.is_autocast_enabled(device):

@@ -65,7 +65,10 @@ def unknown_model(name: object, known: Sequence[str]) -> ValueError:
     hint = did_you_mean(text, [*known, *weights])
     if any(repr(weight) in hint for weight in weights):
         hint += "(weights: lensequiv.from_pretrained) "
-    return ValueError(f"unknown model {name!r}; {hint}known are {', '.join(known)}")
+    return ValueError(
+        f"unknown model {name!r}; {hint}known are {', '.join(known)}; "
+        "any group: create_model('steerable', group='c16')"
+    )
 
 
 def unknown_option(
