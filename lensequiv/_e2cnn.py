@@ -309,8 +309,8 @@ class R2Conv(e2cnn.nn.R2Conv):  # type: ignore[misc]
             with full_precision():
                 filter_, bias = self.expand_parameters()
             return filter_, bias
-        kept = self._kept
-        if kept is None or not kept.fits(self.weights, self.bias):
+        kept, parameters = self._kept, self._parameters
+        if kept is None or not kept.fits(parameters["weights"], parameters.get("bias")):
             # One assignment: other threads see the old filters or the new ones.
             self._kept = kept = self._expanded()
         return kept.filter, kept.expanded_bias
@@ -324,17 +324,19 @@ class R2Conv(e2cnn.nn.R2Conv):  # type: ignore[misc]
         """
         if torch.compiler.is_compiling():
             return False
-        for name in ("weights", "bias"):
-            value = self._parameters.get(name)
-            if value is None and (name == "weights" or self.bias is not None):
-                return False
-            if value is not None and (
-                type(value) is not torch.nn.Parameter
-                or value.device.type != "cpu"
-                or (value.requires_grad and torch.is_grad_enabled())
-            ):
-                return False
-        return True
+        weights = self._parameters.get("weights")
+        bias = self._parameters.get("bias")
+        if bias is None:
+            return self._plain(weights) and self.bias is None
+        return self._plain(weights) and self._plain(bias)
+
+    @staticmethod
+    def _plain(value: Tensor | None) -> bool:
+        return (
+            type(value) is torch.nn.Parameter
+            and value.is_cpu
+            and not (value.requires_grad and torch.is_grad_enabled())
+        )
 
     def _expanded(self) -> _Kept:
         """The filters, free of autocast, inference mode and gradients."""
