@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 __all__ = [
     "check_class_names",
     "check_count",
     "check_number",
+    "check_positive",
     "check_same_classes",
 ]
 
@@ -57,6 +60,25 @@ def check_number(name: str, value: Any, low: float, high: float) -> float:
         raise ValueError(
             f"{name}={_short(value)}: expected a number from {low:g} to {high:g}"
         )
+    return float(value)
+
+
+def check_positive(name: str, value: Any) -> float:
+    """Requires a positive finite number; those of NumPy are taken, too.
+
+    Args:
+        name: Of the argument, for the message.
+        value: Anything; NaN, `True` and quantities with a unit are refused.
+
+    Returns:
+        The value.
+
+    Raises:
+        ValueError: It is something else; the message names the argument.
+    """
+    plain = isinstance(value, Real) and not isinstance(value, bool)
+    if not plain or not 0 < float(value) < math.inf:
+        raise ValueError(f"{name}={_short(value)}: expected a positive number")
     return float(value)
 
 

@@ -227,7 +227,10 @@ class Recorded(nn.Module):
     @property
     def preprocess(self) -> Preprocessing:
         """Turns images in any flux unit into the network's input."""
-        return self._spec.preprocess
+        found = self._spec.preprocess
+        if isinstance(found, CropAndScale):  # its messages name a size that fits
+            found.sides = self.input_sizes.range
+        return found
 
     @preprocess.setter
     def preprocess(self, preprocess: Preprocessing) -> None:
