@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lensequiv._files import check_output
-
 SCRIPTS = (
     "load",
     "predict",
@@ -28,7 +26,7 @@ def main() -> None:
     """Runs the scripts; stops at the first that fails."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="passed on")
-    parser.add_argument("--json", type=check_output, help="folder for a file from each")
+    parser.add_argument("--json", type=Path, help="folder for a file from each")
     args = parser.parse_args()
     if args.json:
         args.json.mkdir(parents=True, exist_ok=True)

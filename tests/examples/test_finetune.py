@@ -108,7 +108,7 @@ def test_small_images_and_no_test_set(run, tmp_path, capsys):
         folder.mkdir(parents=True, exist_ok=True)
         np.save(folder / f"{i}.npy", image.numpy() * np.float32(1e-9))
     model = run(tmp_path / "out", "--pixel-scale", 0.101, data=tmp_path / "own")
-    assert model.input_size == 49 and model.classes == ("class 0", "class 1", "class 2")
+    assert model.input_size == 57 and model.classes == ("class 0", "class 1", "class 2")
     assert "test" not in model.weights_info["fine_tuned"]
     assert np.sum(model.weights_info["fine_tuned"]["validation"]["confusion"]) == 8
     assert "no test scores" in capsys.readouterr().out

@@ -159,7 +159,7 @@ def test_plain_folders_without_a_test_set(run, data, tmp_path, capsys):
     with pytest.raises(FileExistsError, match=r"of a run with lr 0\.012, not 0\.01"):
         run(tmp_path / "run", "--precision", "fp32", "--lr", 0.01, data=own)
     with pytest.raises(ValueError, match="--size 161, but the images have 150"):
-        run(tmp_path / "other", "--size", 161, data=own)
+        run(tmp_path / "other", "--precision", "fp32", "--size", 161, data=own)
 
 
 def test_a_card_names_the_file_that_holds_the_masses(run, data_with_truth, tmp_path):
