@@ -12,8 +12,10 @@ from torch import Tensor
 
 from lensequiv.data.errors import ImageError
 
-MAX_CHANNELS = 4
+MAX_CHANNELS = 16
 """Largest number of channels an image may have; longer axes are spatial."""
+
+_FEW = 4  # channels that need not be compared with height and width
 
 MAX_COMPRESSED_PIXELS = 2**26
 """Largest image (268 MB as float32) that is decoded from a compressed file.
@@ -30,8 +32,9 @@ FILE_LAYOUTS = (
 def channel_axis(shape: tuple[int, ...], where: str | os.PathLike[str]) -> int | None:
     """Find the channel axis of a single image from its shape alone.
 
-    A last axis of length 1 is the channel axis unless the first axis has length 1
-    too; otherwise the first axis is preferred over the last.
+    A first or last axis of at most 4 is that of the channels, and so is one of at most
+    `MAX_CHANNELS` if both other axes are at least twice as long. The first axis is
+    preferred over the last, unless the last has length 1 and the first has not.
 
     Args:
         shape: Shape of the array, as stored.
@@ -42,7 +45,8 @@ def channel_axis(shape: tuple[int, ...], where: str | os.PathLike[str]) -> int |
 
     Raises:
         ImageError: The array has another rank, an axis without elements, or more
-            than `MAX_CHANNELS` channels in either place.
+            than `MAX_CHANNELS` channels in either place; or, of more than 4, height
+            or width is less than twice their number.
     """
     if len(shape) not in (2, 3):
         raise ImageError.because(
@@ -54,14 +58,19 @@ def channel_axis(shape: tuple[int, ...], where: str | os.PathLike[str]) -> int |
         )
     if len(shape) == 2:
         return None
-    if shape[0] <= MAX_CHANNELS and (shape[2] != 1 or shape[0] == 1):
+    if shape[0] <= _FEW and (shape[2] != 1 or shape[0] == 1):
         return 0
-    if shape[2] <= MAX_CHANNELS:
+    if shape[2] <= _FEW:
         return 2
+    for axis in (0, 2):
+        others = min(shape[1], shape[2 - axis])
+        if shape[axis] <= MAX_CHANNELS and others >= 2 * shape[axis]:
+            return axis
     raise ImageError.because(
         where,
         f"holds an array of shape {shape}, which has too many channels",
-        FILE_LAYOUTS,
+        f"{FILE_LAYOUTS} (a stack of images: pass the array, or write it to HDF5 or NPZ"
+        " as images)",
     )
 
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lensequiv.data.checks import check_compressed_size
+from lensequiv.data.checks import channel_axis, check_compressed_size
 from lensequiv.data.errors import ImageError
-from lensequiv.data.named_arrays import choose_array
+from lensequiv.data.flags import (
+    Beside,
+    flag_notes,
+    only_two_values,
+    unread_flag_notes,
+)
+from lensequiv.data.named_arrays import Described, choose_array
+from lensequiv.data.pixel_scale import named_pixel_scale
 from lensequiv.data.stacks import ImageStack, not_one_image
 from lensequiv.data.stored import Loaded
 
@@ -120,14 +128,26 @@ def load_hdf5(path: Path, hdu: int | str | None) -> Loaded:
     """
     with opened(path) as file:
         found = datasets(file)
-        name, stacked = choose_array(found, _name(hdu), path, "data set")
-        dataset = found[name]
+        arrays = _described(found)
+        name, stacked = choose_array(arrays, _name(hdu), path, "data set")
         if stacked:
-            raise not_one_image(path, name, dataset.shape)
-        if dataset.chunks is not None:
-            check_compressed_size(dataset.shape, path)
-        check_storage(dataset, path)
-        return Loaded(np.asarray(dataset[()]), plane=name)
+            raise not_one_image(path, name, arrays[name].shape)
+        pixels = _read(found[name], path)
+        planes = {
+            key: Beside(
+                key, key, 1, arrays[key].shape, functools.partial(_read, item, path)
+            )
+            for key, item in found.items()
+        }
+        axis = channel_axis(pixels.shape, path)
+        size = pixels.shape[:2] if axis == 2 else pixels.shape[-2:]
+        return Loaded(
+            without_fill(pixels, found[name].attrs, path),
+            pixel_scale=_pixel_scale(file, name, found, arrays),
+            plane=name,
+            notes=only_two_values(pixels) if hdu is None else (),
+            flags=flag_notes(planes.pop(name), planes.values(), size),
+        )
 
 
 def open_hdf5_stack(path: Path, hdu: int | str | None) -> ImageStack | None:
@@ -147,20 +167,95 @@ def open_hdf5_stack(path: Path, hdu: int | str | None) -> ImageStack | None:
     """
     with opened(path) as file:
         found = datasets(file)
-        name, stacked = choose_array(found, _name(hdu), path, "data set")
+        arrays = _described(found)
+        name, stacked = choose_array(arrays, _name(hdu), path, "data set")
         if not stacked:
             return None
-        dataset = found[name]
+        dataset, shape = found[name], arrays[name].shape
         if dataset.chunks is not None:
-            check_compressed_size(dataset.shape[1:], path)
+            check_compressed_size(shape[1:], path)
             check_compressed_size(dataset.chunks, path)
         check_storage(dataset, path)
+        scale = _pixel_scale(file, name, found, arrays)
+        alike = [key for key, a in arrays.items() if a.shape[-2:] == shape[-2:]]
 
         def rows(start: int, stop: int) -> np.ndarray:
             with opened(path) as file:  # anew: nothing stays open between two calls
-                return np.asarray(file[name][start:stop])
+                return without_fill(file[name][start:stop], file[name].attrs, path)
 
-        return ImageStack(path, name, dataset.shape, dataset.dtype.itemsize, rows)
+        return ImageStack(
+            path,
+            name,
+            shape,
+            arrays[name].dtype.itemsize,
+            rows,
+            scale,
+            unread_flag_notes(other for other in alike if other != name),
+        )
+
+
+def without_fill(
+    pixels: np.ndarray, attributes: Mapping[str, Any], path: Path
+) -> np.ndarray:
+    """Put NaN where netCDF's conventions say that there is no data.
+
+    Args:
+        pixels: Any integer or real type.
+        attributes: Of the data set; `_FillValue` and `missing_value` are looked at.
+        path: File named in the error message.
+
+    Returns:
+        The pixels as they are if none has such a value, else float64.
+
+    Raises:
+        ImageError: Such an attribute does not hold numbers.
+    """
+    blank = np.False_
+    for name in ("_FillValue", "missing_value"):
+        if name in attributes:
+            values = np.ravel(attributes[name])
+            if values.dtype.kind not in "iuf":
+                raise ImageError.because(
+                    path, f"has {name} of type {values.dtype}", "a number"
+                )
+            for value in values:
+                blank = blank | (pixels == value)
+    return np.where(blank, np.nan, pixels.astype(np.float64)) if blank.any() else pixels
+
+
+def _read(dataset: Any, path: Path) -> np.ndarray:
+    """Read a data set, within the limits of what the file can hold."""
+    if dataset.chunks is not None:
+        check_compressed_size(dataset.shape, path)
+    check_storage(dataset, path)
+    return np.asarray(dataset[()])
+
+
+def _described(found: Mapping[str, Any]) -> dict[str, Described]:
+    """Shapes and types, asked for once: h5py takes long to tell."""
+    return {name: Described(d.shape or (), d.dtype) for name, d in found.items()}
+
+
+def _pixel_scale(
+    file: Any, name: str, found: Mapping[str, Any], arrays: Mapping[str, Described]
+) -> float | None:
+    """The scale by attributes, or by small data sets beside the image."""
+    group = name.rpartition("/")[0]
+    small = {
+        other: found[other][()]
+        for other, array in arrays.items()
+        if other.rpartition("/")[0] in (group, "")
+        and array.shape in ((), (1,), (2, 2))
+        and not array.dtype.hasobject
+    }
+    places = [found[name].attrs, file.attrs, small]
+    if group:
+        places.insert(1, file[group].attrs)
+    for values in places:
+        scale = named_pixel_scale(values)
+        if scale is not None:
+            return scale
+    return None
 
 
 def _name(hdu: int | str | None) -> str | None:

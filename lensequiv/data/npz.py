@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import zipfile
 from collections.abc import Iterator
@@ -11,10 +12,17 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from lensequiv.data.checks import check_compressed_size
+from lensequiv.data.checks import channel_axis, check_compressed_size
 from lensequiv.data.errors import ImageError
+from lensequiv.data.flags import (
+    Beside,
+    flag_notes,
+    only_two_values,
+    unread_flag_notes,
+)
 from lensequiv.data.named_arrays import choose_array
 from lensequiv.data.npy import check_length, read_header, read_pixels
+from lensequiv.data.pixel_scale import named_pixel_scale
 from lensequiv.data.stacks import ImageStack, not_one_image
 from lensequiv.data.stored import Loaded
 
@@ -54,7 +62,22 @@ def load_npz(path: Path, hdu: int | str | None) -> Loaded:
         name, stacked = choose_array(members, _name(hdu), path, "array")
         if stacked:
             raise not_one_image(path, name, members[name].shape)
-        return Loaded(_read(archive, members[name], f"{path}[{name}]"), plane=name)
+        pixels = _read(archive, members[name], f"{path}[{name}]")
+        axis = channel_axis(pixels.shape, path)
+        size = pixels.shape[:2] if axis == 2 else pixels.shape[-2:]
+
+        def beside(key: str) -> Beside:
+            read = functools.partial(_read, archive, members[key], f"{path}[{key}]")
+            return Beside(key, key, 1, members[key].shape, read)
+
+        others = [beside(key) for key in members if key != name]
+        return Loaded(
+            pixels,
+            pixel_scale=_pixel_scale(archive, members, path),
+            plane=name,
+            notes=only_two_values(pixels) if hdu is None else (),
+            flags=flag_notes(beside(name), others, size),
+        )
 
 
 def open_npz_stack(path: Path, hdu: int | str | None) -> ImageStack | None:
@@ -78,8 +101,9 @@ def open_npz_stack(path: Path, hdu: int | str | None) -> ImageStack | None:
     with path.open("rb") as stream, _decoding(path), zipfile.ZipFile(stream) as archive:
         members = _members(archive, path)
         name, stacked = choose_array(members, _name(hdu), path, "array")
-    if not stacked:
-        return None
+        if not stacked:
+            return None
+        scale = _pixel_scale(archive, members, path)
     member, where = members[name], f"{path}[{name}]"
     if member.fortran_order:
         raise ImageError.because(
@@ -89,7 +113,17 @@ def open_npz_stack(path: Path, hdu: int | str | None) -> ImageStack | None:
         )
     check_compressed_size(member.shape[1:], where)
     rows = _Rows(path, member, where)
-    return ImageStack(path, name, member.shape, member.dtype.itemsize, rows.read)
+    size = member.shape[-2:]
+    alike = [n for n, m in members.items() if n != name and m.shape[-2:] == size]
+    return ImageStack(
+        path,
+        name,
+        member.shape,
+        member.dtype.itemsize,
+        rows.read,
+        scale,
+        unread_flag_notes(alike),
+    )
 
 
 class _Rows:
@@ -165,6 +199,18 @@ def _read(archive: zipfile.ZipFile, member: _Member, where: str) -> np.ndarray:
         pixels = read_pixels(stream, header, where)
         _check_end(stream, header[0], where)
     return pixels
+
+
+def _pixel_scale(
+    archive: zipfile.ZipFile, members: dict[str, _Member], path: Path
+) -> float | None:
+    """The scale by a small array."""
+    small = {
+        name: _read(archive, member, f"{path}[{name}]")
+        for name, member in members.items()
+        if member.shape in ((), (1,), (2, 2)) and not member.dtype.hasobject
+    }
+    return named_pixel_scale(small)
 
 
 def _check_end(stream: IO[bytes], shape: tuple[int, ...], where: str) -> None:

@@ -29,6 +29,7 @@ _BACKGROUND = frozenset({"BKG", "BKGD", "BACKGROUND", "SKY"})
 _SUBTRACTED = frozenset({"SUB", "SUBTRACTED", "BGSUB", "BKGSUB"})
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _DEEPLENSE = re.compile(r"[Mm]odel[A-J](?![A-Za-z])")  # the sets of DeepLense
+_END = re.compile(r"(MAP|IMAGE|IMG|ARRAY|PLANE)$")
 _LISTED = 30  # planes that a message lists
 
 
@@ -60,12 +61,33 @@ class Plane(NamedTuple):
 
 
 @functools.lru_cache(maxsize=256)
+def words(name: str) -> frozenset[str]:
+    """Take a name apart at punctuation, digits and changes of case.
+
+    Args:
+        name: Such as `DES_G_PSF`, `noiseMap`, `ERR2` or `PSFIMAGE`.
+
+    Returns:
+        The words in upper case, without "MAP" or "IMAGE" at the end of one that says
+        more: DES, G and PSF; NOISE and MAP; ERR; PSF.
+    """
+    found = set()
+    for word in _WORD.findall(_DEEPLENSE.sub("", name)):
+        stem = _END.sub("", word.upper())
+        found.add(stem if stem in _AUXILIARY else word.upper())
+    return frozenset(found)
+
+
+def other_words(name: str) -> frozenset[str]:
+    """The words of a name that say nothing about its role: a band, for instance."""
+    return words(name) - _AUXILIARY - _SCIENCE - {"MAP", "PRIMARY"}
+
+
 def role(name: str) -> Literal["science", "auxiliary", "unknown"]:
     """Tell from its name what a plane is for.
 
-    The name is taken apart into words, at punctuation, digits and changes of case:
-    `DES_G_PSF`, `noiseMap` and `ERR2` are auxiliary, `NIR_Y_BGSUB` and `image_data`
-    are science, `F814W` and the empty name are unknown. One word of an auxiliary plane
+    `DES_G_PSF`, `noiseMap` and `ERR2` are auxiliary, `NIR_Y_BGSUB` and `image_data` are
+    science, `F814W` and the empty name are unknown. One word of an auxiliary plane
     outweighs those of science (`IMAGE_MASK`).
 
     Args:
@@ -75,15 +97,12 @@ def role(name: str) -> Literal["science", "auxiliary", "unknown"]:
         "science" for an image of the sky; "auxiliary" for masks, weights, errors,
         flags, PSFs, models and the like; "unknown".
     """
-    words = {
-        word.upper().removesuffix("MAP")
-        for word in _WORD.findall(_DEEPLENSE.sub("", name))
-    }
-    if words & _SUBTRACTED:
-        words -= _BACKGROUND
-    if words & _AUXILIARY:
+    found = words(name)
+    if found & _SUBTRACTED:
+        found -= _BACKGROUND
+    if found & _AUXILIARY:
         return "auxiliary"
-    return "science" if words & _SCIENCE else "unknown"
+    return "science" if found & _SCIENCE else "unknown"
 
 
 def listing(planes: Sequence[Plane]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +17,12 @@ from lensequiv.data.hdf5 import load_hdf5, open_hdf5_stack
 from lensequiv.data.npy import load_npy
 from lensequiv.data.npz import load_npz, open_npz_stack
 from lensequiv.data.pictures import load_picture
+from lensequiv.data.pixel_scale import folder_pixel_scale
 from lensequiv.data.stacks import ImageStack
 from lensequiv.data.stored import Loaded, StoredImage, as_float32
 
+_FITS = (".fits", ".fit", ".fts")
+_PACKED = (".gz", ".bz2", ".xz")
 HDF5_EXTENSIONS = (".h5", ".hdf5", ".hdf")
 _STACKS: dict[str, Callable[[Path, int | str | None], ImageStack | None]] = {
     ".npz": open_npz_stack,
@@ -25,13 +30,26 @@ _STACKS: dict[str, Callable[[Path, int | str | None], ImageStack | None]] = {
 }
 _LOADERS: dict[str, Callable[[Path, int | str | None], Loaded]] = {
     ".npz": load_npz,
-    **dict.fromkeys((".fits", ".fit", ".fts"), load_fits),
-    **dict.fromkeys((".fits.gz", ".fit.gz", ".fts.gz"), load_fits),
+    **dict.fromkeys(_FITS, load_fits),
+    **{fits + packed: load_fits for fits in _FITS for packed in (*_PACKED, ".fz")},
+    ".fz": load_fits,
     **dict.fromkeys(HDF5_EXTENSIONS, load_hdf5),
 }
+# Files that lie beside images and that nobody takes for one.
+_BESIDE = """
+    .md .rst .txt .log .json .yaml .yml .toml .ini .cfg .csv .tsv .ecsv .dat .cat .reg
+    .xml .html .pdf .svg .py .ipynb .sh .bib .tex .md5 .sha256 .sum .lock
+"""
+_TEXTS = """
+    README LICENSE LICENCE COPYING NOTICE AUTHORS CITATION SHA256SUMS MD5SUMS CHECKSUMS
+    Makefile Thumbs
+"""
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _EXTENSIONS = (".npy", *_LOADERS, *_PICTURES)
-_EXPECTED_FILES = f"files ending in {', '.join(_EXTENSIONS)}"
+_EXPECTED_FILES = (
+    f"files ending in .npy, .npz, {', '.join(_FITS)} (also with {', '.join(_PACKED)} or"
+    f" .fz behind), {', '.join((*HDF5_EXTENSIONS, *_PICTURES))}"
+)
 
 
 def read_image(
@@ -73,7 +91,7 @@ def read_image(
             an image and a mass.
         ImportError: The file is FITS and astropy is not installed, or HDF5 and h5py.
     """
-    return read_image_and_mass(path, hdu=hdu)[0]
+    return _read(Path(path), hdu)[0]
 
 
 def read_image_and_mass(
@@ -97,9 +115,7 @@ def read_image_and_mass(
         ImageError: As for `read_image`; also if the mass is not a finite number.
         ImportError: As for `read_image`.
     """
-    path = Path(path)
-    loaded = _load(path, hdu)
-    return as_float32(loaded.pixels, path), loaded.axion_mass
+    return _read(Path(path), hdu)
 
 
 def read_stored(
@@ -136,8 +152,16 @@ def read_stored(
             )
         return stack.read(index)
     loaded = _load(path, hdu)
+    scale = loaded.pixel_scale
+    if path.suffix == ".npy":
+        scale = folder_pixel_scale(path)
     return StoredImage(
-        as_float32(loaded.pixels, path), *loaded[1:4], None, loaded.notes
+        as_float32(loaded.pixels, path),
+        loaded.axion_mass,
+        scale,
+        loaded.plane,
+        None,
+        loaded.flags + loaded.notes,
     )
 
 
@@ -164,6 +188,19 @@ def open_stack(
     return None if opener is None or path.is_dir() else opener(path, hdu)
 
 
+def _read(path: Path, hdu: int | str | None) -> tuple[np.ndarray, float | None]:
+    """As `read_image_and_mass`; a warning names the line that called the caller."""
+    loaded = _load(path, hdu)
+    if loaded.flags:
+        # The same for all files of a kind, so that a data set warns once.
+        warnings.warn(
+            "beside the image lie planes that flag pixels and that read_image does not"
+            " apply: lensequiv.data.read_stored(path).notes tells which, and how many",
+            stacklevel=3,
+        )
+    return as_float32(loaded.pixels, path), loaded.axion_mass
+
+
 def _load(path: Path, hdu: int | str | None) -> Loaded:
     """Read a file by its extension; the layout is valid, the pixels are unchecked."""
     extension = _extension(path)
@@ -176,7 +213,7 @@ def _load(path: Path, hdu: int | str | None) -> Loaded:
                     "a FITS, NPZ or HDF5 file",
                 )
             if extension == ".npy":
-                return Loaded(*load_npy(path))
+                return load_npy(path)
             return Loaded(load_picture(path))
         if extension is not None:
             return _LOADERS[extension](path, hdu)
@@ -193,8 +230,10 @@ def _load(path: Path, hdu: int | str | None) -> Loaded:
 def find_images(folder: str | os.PathLike[str]) -> list[Path]:
     """List the readable image files of a folder and of the folders below it.
 
-    Hidden files and folders (names that begin with a dot) are left out. Links are
-    followed, each folder being visited once.
+    Hidden files and folders (names that begin with a dot) are left out, and so are
+    files with another extension; unless these are text, tables or figures such as lie
+    beside images (README, `manifest.json`, `catalogue.csv`), one warning tells how many
+    there are of each extension. Links are followed, each folder being visited once.
 
     Args:
         folder: The folder to search.
@@ -220,18 +259,38 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
             if target not in seen:
                 seen.add(target)
                 children.append(child)
+    left_out = [path for path in paths if _extension(path) is None]
     paths = [path for path in paths if _extension(path) is not None]
+    counts = _counted(left_out)
     if not paths:
-        raise ImageError.because(folder, "holds no image", _EXPECTED_FILES)
+        found = f"holds no image ({counts})" if counts else "holds no image"
+        raise ImageError.because(folder, found, _EXPECTED_FILES)
+    if counts:
+        warnings.warn(
+            f"files in {folder} were left out: {counts}; lensequiv reads"
+            f" {_EXPECTED_FILES}",
+            stacklevel=2,
+        )
     return sorted(paths, key=lambda path: _natural(path.relative_to(folder)))
 
 
 def _extension(path: Path) -> str | None:
     """Return the readable extension of a file, in lower case, or None."""
     extension = path.suffix.lower()
-    if extension == ".gz":
+    if extension in _PACKED:
         extension = "".join(path.suffixes[-2:]).lower()
     return extension if extension in _EXTENSIONS else None
+
+
+def _counted(left_out: list[Path]) -> str:
+    """Count files that could be images by extension: "3 .asdf, 1 without extension"."""
+    beside, texts = {*_BESIDE.split()}, {*_TEXTS.split()}
+    counts = Counter(
+        path.suffix.lower() or "without extension"
+        for path in left_out
+        if path.suffix.lower() not in beside and path.name.split(".")[0] not in texts
+    )
+    return ", ".join(f"{n} {extension}" for extension, n in sorted(counts.items()))
 
 
 def _natural(path: Path) -> tuple[list[list[str | int]], str]:

@@ -19,7 +19,8 @@ class Loaded(NamedTuple):
         axion_mass: As in `StoredImage`.
         pixel_scale: As in `StoredImage`.
         plane: As in `StoredImage`.
-        notes: As in `StoredImage`.
+        notes: Those of `StoredImage` that concern the pixel scale.
+        flags: Those that concern planes beside the image.
     """
 
     pixels: np.ndarray
@@ -27,6 +28,7 @@ class Loaded(NamedTuple):
     pixel_scale: float | None = None
     plane: str | None = None
     notes: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
 
     from lensequiv._e2cnn import FieldType
+    from lensequiv.inference import Images, Prediction
     from lensequiv.models.conversion import PlainLayers
     from lensequiv.plain import PlainModel
-    from lensequiv.prediction import Images, Prediction
 
 __all__ = ["InputSizes", "LensModel"]
 
@@ -256,8 +256,8 @@ class LensModel(Recorded):
         return self
 
     def predict(self, x: Images, batch_size: int = 64, **kwargs: Any) -> Prediction:
-        """Classifies images in any flux unit; see `lensequiv.prediction.predict`."""
-        from lensequiv.prediction import predict
+        """Classifies images in any flux unit; see `lensequiv.predict`."""
+        from lensequiv.inference import predict
 
         return predict(self, x, batch_size=batch_size, **kwargs)
 

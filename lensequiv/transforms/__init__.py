@@ -10,6 +10,7 @@ from torch import Tensor
 from lensequiv.data.arrays import SupportsArray
 from lensequiv.transforms._augment import RandomPose, rotate
 from lensequiv.transforms._normalise import CropAndScale
+from lensequiv.transforms._resample import resample
 from lensequiv.transforms._singh2021 import Singh2021Eval, Singh2021Train
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Singh2021Eval",
     "Singh2021Train",
     "preprocessing_from_config",
+    "resample",
     "rotate",
 ]
 
