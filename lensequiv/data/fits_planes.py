@@ -92,10 +92,11 @@ def _asked_for(found: Sequence[Any], hdu: int | str) -> list[int]:
 
 def label(hdu: Any, found: Sequence[Any]) -> str:
     """What `hdu=` takes for an HDU: its name, name and version, or number."""
-    if not hdu.name:
+    name: str = hdu.name
+    if not name:
         return str(found.index(hdu))
-    alone = sum(hdu.name == other.name for other in found) == 1
-    return hdu.name if alone else f"{hdu.name},{hdu.ver}"
+    alone = len(found) == 1 or sum(name == other.name for other in found) == 1
+    return name if alone else f"{name},{hdu.ver}"
 
 
 def beside(found: Sequence[Any], check: Callable[[Any], None]) -> list[Beside]:
