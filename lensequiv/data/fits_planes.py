@@ -41,11 +41,12 @@ def choose_hdu(
             is not clear which one holds the image.
         TypeError: `hdu` is neither a number nor text.
     """
-    place = hdus[0].fileinfo()
+    first = hdus[0]
+    place = first.fileinfo()
     alone = place["datLoc"] + place["datSpan"] >= length  # astropy need not look on
-    found = [hdus[0]] if alone else list(hdus)
-    if hdu is None and alone and found[0].name == "PRIMARY" and _is_candidate(found[0]):
-        return found[0], found  # the usual case, without descriptions
+    if alone and hdu is None and first.name == "PRIMARY" and _is_candidate(first):
+        return first, [first]  # the usual case, without descriptions
+    found = [first] if alone else list(hdus)
     if hdu is None:
         planes = [_plane(number, found) for number in range(len(found))]
         images = [planes[n] for n, item in enumerate(found) if _is_candidate(item)]
