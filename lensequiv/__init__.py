@@ -1,8 +1,14 @@
 """Equivariant networks for dark-matter substructure in gravitational lenses."""
 
 from lensequiv import equivariance
+from lensequiv.inference import (
+    ImagePrediction,
+    Prediction,
+    iter_predict,
+    predict,
+    predict_to_file,
+)
 from lensequiv.models import create_model, list_models, register_model
-from lensequiv.prediction import Prediction, iter_predict, predict
 from lensequiv.pretrained import (
     HubError,
     WeightsError,
@@ -13,12 +19,12 @@ from lensequiv.pretrained import (
     push_to_hub,
     save_pretrained,
 )
-from lensequiv.streaming import predict_to_file
 
 __version__ = "0.1.0"
 
 __all__ = [
     "HubError",
+    "ImagePrediction",
     "Prediction",
     "WeightsError",
     "__version__",

@@ -22,7 +22,7 @@ def add(commands: Commands) -> None:
     simulate.add_argument("--images", type=int, required=True, metavar="N")
     simulate.add_argument("--seed", type=int, required=True, metavar="S")
     simulate.add_argument("--workers", type=int, help="threads (default: all)")
-    simulate.set_defaults(run=_simulate)
+    simulate.set_defaults(run=_simulate, resumes=lambda args: True)
 
 
 def _simulate(args: argparse.Namespace) -> None:

@@ -163,29 +163,6 @@ def transformed(
         raise ImageError(f"{os.fspath(where)}: {error}") from error
 
 
-def check_range(
-    image: np.ndarray, dtype: torch.dtype, where: str | os.PathLike[str]
-) -> None:
-    """Refuse pixels that would become infinite in another type.
-
-    Args:
-        image: Finite pixels of any shape, float32.
-        dtype: The floating-point type to convert to.
-        where: File named in the error message.
-
-    Raises:
-        ImageError: A pixel is beyond the range of `dtype`.
-    """
-    largest = torch.finfo(dtype).max
-    if largest >= torch.finfo(torch.float32).max:
-        return
-    peak = float(np.abs(image).max())
-    if peak > largest:
-        raise ImageError.because(
-            where, f"holds pixels up to {peak:g}", f"at most {largest:g} in {dtype}"
-        )
-
-
 def check_pixels(images: Tensor, where: str | os.PathLike[str], indexed: bool) -> None:
     """Refuse images with pixels that are not finite, and images without structure.
 

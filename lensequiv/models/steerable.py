@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lensequiv._checks import check_count, check_number
 from lensequiv._e2cnn import FieldType, parse_group
-from lensequiv.models.base import InputSizes, LensModel
+from lensequiv.models.base import LensModel
 from lensequiv.models.conversion import PlainLayers, fold_norm
 from lensequiv.models.layers import (
     AntialiasedPool,
@@ -19,6 +19,7 @@ from lensequiv.models.layers import (
     LocalContrast,
     SteerableConv,
 )
+from lensequiv.models.sizes import InputSizes
 from lensequiv.plain import check_statistics, map_statistics
 
 __all__ = ["SteerableCNN"]
@@ -75,7 +76,7 @@ class _Block(nn.Module):
         )
 
 
-class SteerableCNN(LensModel):
+class SteerableCNN(LensModel, registered="steerable"):
     """An E(2)-steerable CNN whose logits are invariant to its group on the pixel grid.
 
     Local contrast (a fixed isotropic filter), a steerable stem with stride 4, then
@@ -110,7 +111,6 @@ class SteerableCNN(LensModel):
             filters of more than 2**30 values.
     """
 
-    input_size = 129
     input_weight = "stem.conv.weights"
 
     def __init__(
