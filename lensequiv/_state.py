@@ -77,10 +77,12 @@ def encoded(spec: Spec, origin: Origin | None) -> Tensor:
     config = replace(spec, options=options, preprocess=preprocess).to_config()
     if not known:
         config["preprocess"] = None
+    # A folder's path says nothing elsewhere.
+    from_afar = origin is not None and origin.source != "folder"
     tensors = {} if spec.domain is None else spec.domain.tensors()
     content = {
         "config": config,
-        "origin": None if origin is None else asdict(origin),
+        "origin": asdict(origin) if from_afar and origin else None,
         "domain": {
             name: [
                 list(value.shape),

@@ -16,13 +16,16 @@ from lensequiv.data.checks import (
 )
 from lensequiv.data.decompress import unpacked
 from lensequiv.data.errors import ImageError
+from lensequiv.data.fits_cards import Value, read_cards
 from lensequiv.data.fits_planes import beside, choose_hdu, label
 from lensequiv.data.flags import flag_notes, only_two_values
-from lensequiv.data.pixel_scale import header_pixel_scale
+from lensequiv.data.pixel_scale import SCALE_KEYWORDS, header_pixel_scale
 from lensequiv.data.stored import Loaded
 
 # No compressor reaches more than deflate's 1032 bytes for one byte of file.
 _LARGEST_COMPRESSION = 1032
+_SCALING = ("BSCALE", "BZERO", "BLANK", "ZBLANK")
+_KEYWORDS = SCALE_KEYWORDS | {*_SCALING}
 
 
 def load_fits(path: Path, hdu: int | str | None) -> Loaded:
@@ -59,22 +62,21 @@ def load_fits(path: Path, hdu: int | str | None) -> Loaded:
         try:
             source, length = _fits_stream(stream, path)
             with fits.open(source, mode="readonly", memmap=False) as hdus:
-                chosen, others = choose_hdu(hdus, hdu, path)
+                chosen, others = choose_hdu(hdus, hdu, length, path)
                 axis = channel_axis(chosen.shape, path)
                 _check_fits_size(chosen, length, path)
-                blank = _check_scaling(chosen.header, path)
-                scale, notes = header_pixel_scale(
-                    (chosen.header,)
-                    if chosen is hdus[0]
-                    else (chosen.header, hdus[0].header)
-                )
+                cards = _cards(source, chosen)
+                blank = _check_scaling(cards, chosen.header["BITPIX"], path)
+                headers = [cards]
+                if _tells_of(others[0], chosen):
+                    headers.append(_cards(source, others[0]))
+                scale, notes = header_pixel_scale(headers)
                 plane = label(chosen, others)
                 flags: tuple[str, ...] = ()
                 if blank is None:
                     pixels = np.asarray(chosen.data)
                 else:
-                    number = others.index(chosen)
-                    pixels = _with_blanks(source, number, blank, chosen.header)
+                    pixels = _with_blanks(source, others.index(chosen), blank, cards)
                 if len(others) > 1:
                     size = chosen.shape[:2] if axis == 2 else chosen.shape[-2:]
                     planes = beside(others, lambda h: _check_fits_size(h, length, path))
@@ -93,6 +95,20 @@ def load_fits(path: Path, hdu: int | str | None) -> Loaded:
     return Loaded(pixels, None, scale, plane, notes, flags)
 
 
+def _tells_of(primary: Any, chosen: Any) -> bool:
+    """Whether the primary header can tell the scale of an image in an extension.
+
+    A primary HDU with an image of another size, such as a PSF, tells of that image.
+    """
+    return chosen is not primary and (primary.shape or chosen.shape) == chosen.shape
+
+
+def _cards(source: IO[bytes], hdu: Any) -> dict[str, Value]:
+    """The keywords of a header that are looked at here."""
+    place = hdu.fileinfo()
+    return read_cards(source, place["hdrLoc"], place["datLoc"], _KEYWORDS)
+
+
 def _fits_stream(stream: IO[bytes], path: Path) -> tuple[IO[bytes], int]:
     """Undo compression if there is any; return the FITS stream and its length."""
     stream = unpacked(stream, path)
@@ -107,32 +123,27 @@ def _fits_stream(stream: IO[bytes], path: Path) -> tuple[IO[bytes], int]:
     return stream, length
 
 
-def _check_scaling(header: Any, path: Path) -> int | None:
+def _check_scaling(cards: dict[str, Value], bitpix: int, path: Path) -> int | None:
     """Refuse scaling that is no number; return BLANK where integers have one."""
-    for key in ("BSCALE", "BZERO", "BLANK", "ZBLANK"):
-        if key in header and not _is_number(header[key]):
+    for key in _SCALING if bitpix > 0 else _SCALING[:2]:
+        value = cards.get(key, 0.0)
+        if type(value) is not float or not math.isfinite(value):
             raise ImageError.because(
-                path, f"has {key} = {header[key]!r} in its header", "a number"
+                path, f"has {key} = {value!r} in its header", "a number"
             )
-    if header["BITPIX"] < 0:
-        return None
-    blank = header.get("BLANK", header.get("ZBLANK"))
-    if blank is None or blank != int(blank):  # no integer is equal to it
-        return None
+    blank = cards.get("BLANK", cards.get("ZBLANK"))
+    if bitpix < 0 or not isinstance(blank, float) or not blank.is_integer():
+        return None  # no integer is equal to it
     return int(blank)
 
 
-def _is_number(value: Any) -> bool:
-    """Whether a value of a header is a finite number."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value)
-
-
-def _with_blanks(source: IO[bytes], number: int, blank: int, header: Any) -> np.ndarray:
+def _with_blanks(
+    source: IO[bytes], number: int, blank: int, cards: dict[str, Value]
+) -> np.ndarray:
     """Integer pixels, scaled, and NaN where they have the value `blank`: float64."""
     from astropy.io import fits
 
-    scale, zero = float(header.get("BSCALE", 1)), float(header.get("BZERO", 0))
+    scale, zero = float(cards.get("BSCALE", 1)), float(cards.get("BZERO", 0))
     source.seek(0)
     options = {"memmap": False, "do_not_scale_image_data": True}
     with fits.open(source, mode="readonly", **options) as hdus:

@@ -19,7 +19,9 @@ _VERSION = re.compile(r"(.*),\s*([0-9]+)", re.DOTALL)
 _KINDS = ("EXTTYPE", "HDUCLAS2", "IMTYPE", "PRODTYPE")
 
 
-def choose_hdu(hdus: Any, hdu: int | str | None, path: Path) -> tuple[Any, list[Any]]:
+def choose_hdu(
+    hdus: Any, hdu: int | str | None, length: int, path: Path
+) -> tuple[Any, list[Any]]:
     """Choose the HDU of the image.
 
     Args:
@@ -28,6 +30,7 @@ def choose_hdu(hdus: Any, hdu: int | str | None, path: Path) -> tuple[Any, list[
             case; name and version ("SCI,2"); a number may be given as text, as on a
             command line. None to choose by name and shape, see
             `lensequiv.data.planes.choose`.
+        length: Of the file, in bytes.
         path: File named in error messages.
 
     Returns:
@@ -38,7 +41,11 @@ def choose_hdu(hdus: Any, hdu: int | str | None, path: Path) -> tuple[Any, list[
             is not clear which one holds the image.
         TypeError: `hdu` is neither a number nor text.
     """
-    found = list(hdus)
+    place = hdus[0].fileinfo()
+    alone = place["datLoc"] + place["datSpan"] >= length  # astropy need not look on
+    found = [hdus[0]] if alone else list(hdus)
+    if hdu is None and alone and found[0].name == "PRIMARY" and _is_candidate(found[0]):
+        return found[0], found  # the usual case, without descriptions
     if hdu is None:
         planes = [_plane(number, found) for number in range(len(found))]
         images = [planes[n] for n, item in enumerate(found) if _is_candidate(item)]

@@ -19,7 +19,7 @@ from lensequiv.data.flags import (
     only_two_values,
     unread_flag_notes,
 )
-from lensequiv.data.named_arrays import choose_array
+from lensequiv.data.named_arrays import Described, choose_array
 from lensequiv.data.pixel_scale import named_pixel_scale
 from lensequiv.data.stacks import ImageStack, not_one_image
 from lensequiv.data.stored import Loaded
@@ -128,25 +128,22 @@ def load_hdf5(path: Path, hdu: int | str | None) -> Loaded:
     """
     with opened(path) as file:
         found = datasets(file)
-        name, stacked = choose_array(found, _name(hdu), path, "data set")
-        dataset = found[name]
+        arrays = _described(found)
+        name, stacked = choose_array(arrays, _name(hdu), path, "data set")
         if stacked:
-            raise not_one_image(path, name, dataset.shape)
-        if dataset.chunks is not None:
-            check_compressed_size(dataset.shape, path)
-        check_storage(dataset, path)
-        pixels = np.asarray(dataset[()])
+            raise not_one_image(path, name, arrays[name].shape)
+        pixels = _read(found[name], path)
         planes = {
             key: Beside(
-                key, key, 1, item.shape or (), functools.partial(_read, item, path)
+                key, key, 1, arrays[key].shape, functools.partial(_read, item, path)
             )
             for key, item in found.items()
         }
         axis = channel_axis(pixels.shape, path)
         size = pixels.shape[:2] if axis == 2 else pixels.shape[-2:]
         return Loaded(
-            without_fill(pixels, dataset.attrs, path),
-            pixel_scale=_pixel_scale(file, dataset, found),
+            without_fill(pixels, found[name].attrs, path),
+            pixel_scale=_pixel_scale(file, name, found, arrays),
             plane=name,
             notes=only_two_values(pixels) if hdu is None else (),
             flags=flag_notes(planes.pop(name), planes.values(), size),
@@ -170,17 +167,17 @@ def open_hdf5_stack(path: Path, hdu: int | str | None) -> ImageStack | None:
     """
     with opened(path) as file:
         found = datasets(file)
-        name, stacked = choose_array(found, _name(hdu), path, "data set")
+        arrays = _described(found)
+        name, stacked = choose_array(arrays, _name(hdu), path, "data set")
         if not stacked:
             return None
-        dataset = found[name]
+        dataset, shape = found[name], arrays[name].shape
         if dataset.chunks is not None:
-            check_compressed_size(dataset.shape[1:], path)
+            check_compressed_size(shape[1:], path)
             check_compressed_size(dataset.chunks, path)
         check_storage(dataset, path)
-        scale = _pixel_scale(file, dataset, found)
-        size = dataset.shape[-2:]
-        alike = [n for n, item in found.items() if (item.shape or ())[-2:] == size]
+        scale = _pixel_scale(file, name, found, arrays)
+        alike = [key for key, a in arrays.items() if a.shape[-2:] == shape[-2:]]
 
         def rows(start: int, stop: int) -> np.ndarray:
             with opened(path) as file:  # anew: nothing stays open between two calls
@@ -189,8 +186,8 @@ def open_hdf5_stack(path: Path, hdu: int | str | None) -> ImageStack | None:
         return ImageStack(
             path,
             name,
-            dataset.shape,
-            dataset.dtype.itemsize,
+            shape,
+            arrays[name].dtype.itemsize,
             rows,
             scale,
             unread_flag_notes(other for other in alike if other != name),
@@ -213,7 +210,7 @@ def without_fill(
     Raises:
         ImageError: Such an attribute does not hold numbers.
     """
-    blank = np.zeros(pixels.shape, bool)
+    blank = np.False_
     for name in ("_FillValue", "missing_value"):
         if name in attributes:
             values = np.ravel(attributes[name])
@@ -222,27 +219,39 @@ def without_fill(
                     path, f"has {name} of type {values.dtype}", "a number"
                 )
             for value in values:
-                blank |= pixels == value
+                blank = blank | (pixels == value)
     return np.where(blank, np.nan, pixels.astype(np.float64)) if blank.any() else pixels
 
 
 def _read(dataset: Any, path: Path) -> np.ndarray:
-    """Read a data set that lies beside the image, within the same limits."""
+    """Read a data set, within the limits of what the file can hold."""
     if dataset.chunks is not None:
         check_compressed_size(dataset.shape, path)
     check_storage(dataset, path)
     return np.asarray(dataset[()])
 
 
-def _pixel_scale(file: Any, dataset: Any, found: Mapping[str, Any]) -> float | None:
+def _described(found: Mapping[str, Any]) -> dict[str, Described]:
+    """Shapes and types, asked for once: h5py takes long to tell."""
+    return {name: Described(d.shape or (), d.dtype) for name, d in found.items()}
+
+
+def _pixel_scale(
+    file: Any, name: str, found: Mapping[str, Any], arrays: Mapping[str, Described]
+) -> float | None:
     """The scale by attributes, or by small data sets beside the image."""
-    group = dataset.name.strip("/").rpartition("/")[0]
+    group = name.rpartition("/")[0]
     small = {
-        name: item[()]
-        for name, item in found.items()
-        if name.rpartition("/")[0] in (group, "") and item.shape in ((), (1,), (2, 2))
+        other: found[other][()]
+        for other, array in arrays.items()
+        if other.rpartition("/")[0] in (group, "")
+        and array.shape in ((), (1,), (2, 2))
+        and not array.dtype.hasobject
     }
-    for values in (dataset.attrs, dataset.parent.attrs, file.attrs, small):
+    places = [found[name].attrs, file.attrs, small]
+    if group:
+        places.insert(1, file[group].attrs)
+    for values in places:
         scale = named_pixel_scale(values)
         if scale is not None:
             return scale

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -26,6 +26,18 @@ class Array(Protocol):
     @property
     def dtype(self) -> np.dtype:
         """Its type."""
+
+
+class Described(NamedTuple):
+    """An array's shape and type, where it takes long to ask for them.
+
+    Attributes:
+        shape: Its shape; () also if it has none.
+        dtype: Its type.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
 
 
 def choose_array(

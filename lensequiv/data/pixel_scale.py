@@ -14,7 +14,7 @@ import functools
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, KeysView, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +47,19 @@ _KEYWORDS = (
     ("SECPIX",),
     ("SECPIX1", "SECPIX2"),
     ("GS_SCALE",),  # GalSim
-    ("PIXEL_SCALE",),
-    ("PIXSIZE1", "PIXSIZE2"),
     ("SCALE",),
 )
 _AREAS = {"PIXAR_A2": 1.0, "PIXAR_SR": (math.degrees(1) * 3600) ** 2}  # JWST
 _KNOWN = frozenset(name for names in _KEYWORDS for name in names) | _AREAS.keys()
+SCALE_KEYWORDS = (
+    _KNOWN | _LINEAR | {f"{kind}{i}" for kind in ("CTYPE", "CUNIT") for i in "123"}
+)
+"""The keywords that `header_pixel_scale` looks at."""
+
 _SQUARE, _AGREE = 0.01, 0.05
-_PLAUSIBLE = (1e-3, 10.0)  # arcsec: of linear axes of which no type or unit is told
+# In arcsec: of keywords, and of linear axes of which no type or unit is told. Others
+# mean something else, such as arcsec per mm.
+_PLAUSIBLE = (1e-3, 100.0)
 _NAMES = frozenset(
     ["pixelscale", "deltapix", "pixelwidth", "pixscale", "pixscl", "pixelscl"]
 )
@@ -73,7 +78,7 @@ def header_pixel_scale(
         and on contradictions.
     """
     for header in headers:
-        names = frozenset(header)
+        names = header.keys()
         sides = _coordinates(header, names) if names & _LINEAR else None
         keyword = _keyword(header, names) if names & _KNOWN else None
         if sides is None and keyword is None:
@@ -110,13 +115,14 @@ def _number(value: Any) -> float | None:
 
 
 def _keyword(
-    header: Mapping[str, Any], names: frozenset[str]
+    header: Mapping[str, Any], names: KeysView[str]
 ) -> tuple[str, tuple[float, float]] | None:
     """The first keyword that holds a scale or area, and the sides of a pixel."""
     for keys in _KEYWORDS:
         sides = [_number(header[key]) for key in keys if key in names]
-        if len(sides) == len(keys) and all(side is not None and side for side in sides):
-            lengths = [abs(side) for side in sides if side is not None]
+        lengths = [abs(side) for side in sides if side is not None]
+        low, high = _PLAUSIBLE
+        if len(lengths) == len(keys) and all(low <= side <= high for side in lengths):
             return keys[0], (lengths[0], lengths[-1])
     for key, factor in _AREAS.items():
         area = _number(header[key]) if key in names else None
@@ -126,7 +132,7 @@ def _keyword(
 
 
 def _coordinates(
-    header: Mapping[str, Any], names: frozenset[str]
+    header: Mapping[str, Any], names: KeysView[str]
 ) -> tuple[float, float] | None:
     """The sides of a pixel by the linear part of the coordinate system."""
     kinds = [
@@ -161,7 +167,7 @@ def _coordinates(
 
 
 def _linear_part(
-    header: Mapping[str, Any], names: frozenset[str], axes: tuple[int, ...]
+    header: Mapping[str, Any], names: KeysView[str], axes: tuple[int, ...]
 ) -> list[list[float]] | None:
     """The 2 x 2 matrix from pixels to coordinates, by CD or by PC and CDELT."""
 

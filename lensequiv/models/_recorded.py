@@ -194,6 +194,10 @@ class Recorded(nn.Module):
         """Name under which the registry builds it."""
         return self._spec.model
 
+    @name.setter
+    def name(self, name: str) -> None:
+        self.identify(name, self.config)
+
     @property
     def config(self) -> Mapping[str, Any]:
         """Every keyword of its builder with its value: what rebuilds it."""

@@ -85,7 +85,7 @@ def _builder(name: str) -> Builder:
             return partial(builder, name.removeprefix(prefix))
     raise ValueError(
         f"unknown model {name!r}; known are {', '.join(list_models())}; "
-        'any group: create_model("steerable", group="c16")'
+        "any group: create_model('steerable', group='c16')"
     )
 
 

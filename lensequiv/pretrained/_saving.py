@@ -109,12 +109,6 @@ def _spec_to_write(model: LensModel, info: Mapping[str, Any] | None) -> Spec:
     Raises:
         ValueError: It cannot, or `info` is not JSON-able.
     """
-    spec = model.spec
-    if info is not None:
-        spec = replace(spec, info=as_json(info, "info"))
-    check_class_names(model.classes, model.num_classes)
-    check_sides(model, model.preprocess)
-    preprocessing_from_config(spec.to_config()["preprocess"])
     kind = type(model).__name__
     if model.recipe is None:
         raise ValueError(
@@ -122,6 +116,12 @@ def _spec_to_write(model: LensModel, info: Mapping[str, Any] | None) -> Spec:
             f'decorate it with @lensequiv.register_model("a-name"), where it can be '
             "imported before loading"
         )
+    spec = model.spec
+    if info is not None:
+        spec = replace(spec, info=as_json(info, "info"))
+    check_class_names(model.classes, model.num_classes)
+    check_sides(model, model.preprocess)
+    preprocessing_from_config(spec.to_config()["preprocess"])
     options = json.loads(json.dumps(spec.to_config()["options"]))
     try:
         twin = create_model(model.recipe, **options, initialize=False)

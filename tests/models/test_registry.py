@@ -39,7 +39,7 @@ class Tiny(LensModel):
 
 
 def test_all_names():
-    assert lensequiv.list_models() == [*STEERABLE, "resnet18", *SINGH]
+    assert lensequiv.list_models() == [*STEERABLE, "resnet18", *SINGH, "steerable"]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_create_model(name):
     model = lensequiv.create_model(name, num_classes=2, initialize=False)
     assert isinstance(model, LensModel) and model.training
     assert (model.name, model.group) == (name, name)
-    assert model.config == {"num_classes": 2}
+    assert (model.config["num_classes"], model.config["in_channels"]) == (2, 1)
     assert (model.in_channels, model.num_classes) == (1, 2)
     assert model.classes == ("class0", "class1")
 
@@ -76,7 +76,7 @@ def test_default_classes_are_those_of_the_study():
     model = lensequiv.create_model("c4", initialize=False)
     assert model.classes == ("no", "sphere", "vort")
     assert not model.stem.conv.weights.any()
-    assert model.config == {}
+    assert model.config["num_classes"] == 3
 
 
 def test_initial_weights_depend_on_the_seed_alone():
@@ -125,7 +125,10 @@ def test_register_model():
     assert lensequiv.list_models("t*") == ["tiny"]
     assert isinstance(tiny(), Tiny)  # the decorator hands the builder back
     model = lensequiv.create_model("tiny", width=5, num_classes=4)
-    assert (model.name, model.config) == ("tiny", {"width": 5, "num_classes": 4})
+    assert (model.name, model.config) == (
+        "tiny",
+        {"in_channels": 1, "width": 5, "num_classes": 4},
+    )
     assert model(torch.randn(2, 1, 13, 13)).shape == (2, 4)
     with pytest.raises(ValueError, match=r"tiny: input of 14 x 14 .*: 13 or 17$"):
         model(torch.randn(2, 1, 14, 14))
