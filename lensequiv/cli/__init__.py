@@ -65,12 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     args = _parser().parse_args(argv)
     with warnings.catch_warnings():
-        if args.command != "list":  # which answers before torch could be loaded
-            from lensequiv.domain import OutOfDomainWarning
-
-            warnings.simplefilter("always", OutOfDomainWarning)
         warnings.showwarning = _show_warning
         try:
+            if args.command != "list":  # which answers before torch could be loaded
+                from lensequiv.domain import OutOfDomainWarning
+
+                warnings.simplefilter("always", OutOfDomainWarning)
             args.run(args)
             sys.stdout.flush()
         except KeyboardInterrupt:
