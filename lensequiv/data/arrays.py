@@ -75,7 +75,7 @@ def as_images(x: Tensor | SupportsArray, *, name: str = "x") -> Tensor:
     single = tensor.ndim == 2
     if tensor.ndim == 3 and _channels_last(shape):
         single, tensor = True, tensor.movedim(-1, 0)[None]
-    elif tensor.ndim == 4 and shape[1] > MAX_CHANNELS:
+    elif tensor.ndim == 4 and _channels_last(shape):
         tensor = tensor.movedim(-1, 1)
     elif single:
         tensor = tensor[None]
@@ -87,7 +87,7 @@ def as_images(x: Tensor | SupportsArray, *, name: str = "x") -> Tensor:
 def _channels_last(shape: tuple[int, ...]) -> bool:
     """Whether the last three axes of a shape are (H, W, C)."""
     height, width, channels = shape[-3:]
-    if channels == 1 and len(shape) == 3:
+    if channels == 1:
         return height != 1
     return channels <= MAX_CHANNELS < min(height, width)
 

@@ -25,7 +25,8 @@ A small file can claim any size there; elsewhere the file itself has to be as la
 
 FILE_LAYOUTS = (
     "one image of shape (H, W), (C, H, W) or (H, W, C)"
-    f" with at most {MAX_CHANNELS} channels"
+    f" with at most {MAX_CHANNELS} channels (if more than 4: height and width at least"
+    " twice as many)"
 )
 
 

@@ -25,7 +25,7 @@ from lensequiv.data.stored import Loaded
 # No compressor reaches more than deflate's 1032 bytes for one byte of file.
 _LARGEST_COMPRESSION = 1032
 _SCALING = ("BSCALE", "BZERO", "BLANK", "ZBLANK")
-_KEYWORDS = SCALE_KEYWORDS | {*_SCALING}
+_KEYWORDS = frozenset(word.ljust(8) for word in (*SCALE_KEYWORDS, *_SCALING, "BITPIX"))
 
 
 def load_fits(path: Path, hdu: int | str | None) -> Loaded:
@@ -64,9 +64,9 @@ def load_fits(path: Path, hdu: int | str | None) -> Loaded:
             with fits.open(source, mode="readonly", memmap=False) as hdus:
                 chosen, others = choose_hdu(hdus, hdu, length, path)
                 axis = channel_axis(chosen.shape, path)
-                _check_fits_size(chosen, length, path)
                 cards = _cards(source, chosen)
-                blank = _check_scaling(cards, chosen.header["BITPIX"], path)
+                _check_fits_size(chosen, length, path, cards.get("BITPIX"))
+                blank = _check_scaling(cards, chosen, path)
                 headers = [cards]
                 if _tells_of(others[0], chosen):
                     headers.append(_cards(source, others[0]))
@@ -80,7 +80,8 @@ def load_fits(path: Path, hdu: int | str | None) -> Loaded:
                 if len(others) > 1:
                     size = chosen.shape[:2] if axis == 2 else chosen.shape[-2:]
                     planes = beside(others, lambda h: _check_fits_size(h, length, path))
-                    flags = flag_notes(planes[others.index(chosen)], planes, size)
+                    image = planes.pop(others.index(chosen))
+                    flags = flag_notes(image, planes, size)
         except ImageError:
             raise
         except Exception as error:  # astropy has no common class for damaged files
@@ -123,18 +124,18 @@ def _fits_stream(stream: IO[bytes], path: Path) -> tuple[IO[bytes], int]:
     return stream, length
 
 
-def _check_scaling(cards: dict[str, Value], bitpix: int, path: Path) -> int | None:
+def _check_scaling(cards: dict[str, Value], hdu: Any, path: Path) -> int | None:
     """Refuse scaling that is no number; return BLANK where integers have one."""
-    for key in _SCALING if bitpix > 0 else _SCALING[:2]:
-        value = cards.get(key, 0.0)
+    blank = cards.get("BLANK", cards.get("ZBLANK", 0.5))  # no integer is equal to 0.5
+    if blank != 0.5 and hdu.header["BITPIX"] < 0:
+        blank = 0.5  # of other images, it means nothing
+    scale, zero = cards.get("BSCALE", 1.0), cards.get("BZERO", 0.0)
+    for key, value in (("BSCALE", scale), ("BZERO", zero), ("BLANK", blank)):
         if type(value) is not float or not math.isfinite(value):
             raise ImageError.because(
                 path, f"has {key} = {value!r} in its header", "a number"
             )
-    blank = cards.get("BLANK", cards.get("ZBLANK"))
-    if bitpix < 0 or not isinstance(blank, float) or not blank.is_integer():
-        return None  # no integer is equal to it
-    return int(blank)
+    return int(blank) if isinstance(blank, float) and blank.is_integer() else None
 
 
 def _with_blanks(
@@ -153,13 +154,17 @@ def _with_blanks(
     return pixels
 
 
-def _check_fits_size(hdu: Any, length: int, path: Path) -> None:
+def _check_fits_size(
+    hdu: Any, length: int, path: Path, bitpix: Value | None = None
+) -> None:
     """Compare the size that a header claims with the length of the file, in bytes."""
     from astropy.io import fits
 
     shape = tuple(hdu.shape)
-    claimed = math.prod(shape) * abs(hdu.header["BITPIX"]) // 8
     is_compressed = isinstance(hdu, fits.CompImageHDU)
+    if is_compressed or not isinstance(bitpix, float):
+        bitpix = hdu.header["BITPIX"]  # takes astropy long for the first keyword
+    claimed = math.prod(shape) * abs(int(bitpix)) // 8
     if is_compressed:
         held = length * _LARGEST_COMPRESSION
     else:

@@ -6,7 +6,7 @@ times as long as reading a cut-out whose header is long.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container
 from typing import IO
 
 Value = str | float | bool
@@ -14,7 +14,7 @@ Value = str | float | bool
 
 
 def read_cards(
-    stream: IO[bytes], start: int, stop: int, keywords: Iterable[str]
+    stream: IO[bytes], start: int, stop: int, keywords: Container[str]
 ) -> dict[str, Value]:
     """Look up some keywords.
 
@@ -22,7 +22,8 @@ def read_cards(
         stream: The file; its position is changed.
         start: Where the header begins, in bytes.
         stop: Where it ends.
-        keywords: At most eight characters each, upper case.
+        keywords: Upper case, with spaces up to the eight characters that they take in
+            the file.
 
     Returns:
         The values of those that are there and have one, numbers as float; of a keyword
@@ -30,11 +31,10 @@ def read_cards(
     """
     stream.seek(start)
     text = stream.read(stop - start).decode("latin-1")
-    wanted = {keyword.ljust(8) for keyword in keywords}
     found: dict[str, Value] = {}
     for at in range(0, len(text), 80):
         name = text[at : at + 8]
-        if name in wanted and text[at + 8 : at + 10] == "= ":
+        if name in keywords and text[at + 8 : at + 10] == "= ":
             value = _value(text[at + 10 : at + 80])
             if value is not None:
                 found.setdefault(name.rstrip(), value)

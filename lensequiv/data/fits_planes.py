@@ -41,11 +41,12 @@ def choose_hdu(
             is not clear which one holds the image.
         TypeError: `hdu` is neither a number nor text.
     """
-    place = hdus[0].fileinfo()
+    first = hdus[0]
+    place = first.fileinfo()
     alone = place["datLoc"] + place["datSpan"] >= length  # astropy need not look on
-    found = [hdus[0]] if alone else list(hdus)
-    if hdu is None and alone and found[0].name == "PRIMARY" and _is_candidate(found[0]):
-        return found[0], found  # the usual case, without descriptions
+    if alone and hdu is None and first.name == "PRIMARY" and _is_candidate(first):
+        return first, [first]  # the usual case, without descriptions
+    found = [first] if alone else list(hdus)
     if hdu is None:
         planes = [_plane(number, found) for number in range(len(found))]
         images = [planes[n] for n, item in enumerate(found) if _is_candidate(item)]
@@ -92,10 +93,11 @@ def _asked_for(found: Sequence[Any], hdu: int | str) -> list[int]:
 
 def label(hdu: Any, found: Sequence[Any]) -> str:
     """What `hdu=` takes for an HDU: its name, name and version, or number."""
-    if not hdu.name:
+    name: str = hdu.name
+    if not name:
         return str(found.index(hdu))
-    alone = sum(hdu.name == other.name for other in found) == 1
-    return hdu.name if alone else f"{hdu.name},{hdu.ver}"
+    alone = len(found) == 1 or sum(name == other.name for other in found) == 1
+    return name if alone else f"{name},{hdu.ver}"
 
 
 def beside(found: Sequence[Any], check: Callable[[Any], None]) -> list[Beside]:

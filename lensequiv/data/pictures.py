@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +130,7 @@ def _fits(value: float, dtype: np.dtype) -> bool:
     if dtype.kind == "f":
         return True
     limits = np.iinfo(dtype)
-    return value == math.floor(value) and limits.min <= value <= limits.max
+    return value.is_integer() and limits.min <= value <= limits.max
 
 
 def _tiff_tag(picture: Image, tag: int) -> Any:

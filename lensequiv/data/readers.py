@@ -57,24 +57,30 @@ def read_image(
 ) -> np.ndarray:
     """Read one image from an NPY, NPZ, FITS, HDF5, PNG, JPEG or TIFF file.
 
-    The file may hold (H, W), (C, H, W) or (H, W, C) with at most four channels, in
-    any integer or real type, byte order and memory order. Three axes are read as
-    (H, W, C) if the last has length 1 and the first has not, or if only the last is
-    short enough for channels.
+    The file may hold (H, W), (C, H, W) or (H, W, C) with at most 16 channels, in any
+    integer or real type, byte order and memory order. Which of three axes is that of
+    the channels is told at `lensequiv.data.checks.channel_axis`.
 
     Nothing in a file is ever executed. NPY files with a pickled pair of image and
     axion mass (DeepLenseSim) go through `lensequiv.data.unpickling`, which builds
     arrays and numbers and nothing else; see `read_image_and_mass`.
 
+    Where a mask, data-quality plane or weight map beside the image flags pixels of it,
+    a warning says so; `read_stored` tells which plane, and how many pixels.
+
     Args:
         path: The file, upper and lower case alike: `.npy`; `.npz`; `.fits`, `.fit` or
-            `.fts` with or without a further `.gz`; `.h5`, `.hdf5` or `.hdf`; `.png`,
-            `.jpg`, `.jpeg`, `.tif` or `.tiff`, grey or RGB (what is taken of these is
-            told at `lensequiv.data.pictures.load_picture`).
-        hdu: Which image, where a file has several: number or name of the HDU in FITS,
-            name of the array in NPZ and of the data set in HDF5. By default the first
-            HDU that holds a 2-D or 3-D image; the only image in NPZ; `image_data`, or
-            else the only image, in HDF5.
+            `.fts` with or without a further `.gz`, `.bz2`, `.xz` or `.fz`; `.fz`;
+            `.h5`, `.hdf5` or `.hdf`; `.png`, `.jpg`, `.jpeg`, `.tif` or `.tiff`, grey
+            or RGB (what is taken of these is told at
+            `lensequiv.data.pictures.load_picture`).
+        hdu: Which image, where a file has several: in FITS the number of the HDU
+            (negative ones count from the end), its name, or both name and version
+            ("SCI,2"), a number also as text; in NPZ and HDF5 the name of the array or
+            data set. By default the only plane that is an image by its name (SCI,
+            DATA, IMAGE and the like), or else the only one whose name says nothing
+            else; masks, weights, errors, PSFs and the like are never taken unless they
+            are asked for (see `lensequiv.data.planes`).
 
     Returns:
         The image, (C, H, W) float32 in native byte order and C order, writeable and
@@ -84,7 +90,9 @@ def read_image(
     Raises:
         FileNotFoundError: There is no such file.
         ImageError: The extension is unknown; the file is damaged, truncated or of
-            another kind than its name says; the array has another layout, a boolean,
+            another kind than its name says; several planes could be the image, or
+            none (the message lists them); it holds a stack of images (see
+            `open_stack`); the array has another layout, a boolean,
             complex or string type, no element, pixels that are not finite in float32,
             or only equal pixels; a compressed image is larger than
             `lensequiv.data.checks.MAX_COMPRESSED_PIXELS`; a pickle holds anything but
