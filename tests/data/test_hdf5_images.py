@@ -172,7 +172,7 @@ def test_overflow(write):
         ({"labels": None}, "has no data set labels"),
         ({"images": IMAGES[0]}, "has images of shape (9, 7)"),
         ({"images": IMAGES[:0], "labels": LABELS[:0]}, "has images of shape (0, 9, 7)"),
-        ({"images": IMAGES[:, None].repeat(5, 1)}, "shape (60, 5, 9, 7)"),
+        ({"images": IMAGES[:, None].repeat(17, 1)}, "shape (60, 17, 9, 7)"),
         ({"images": IMAGES[None, None]}, "has images of shape (1, 1, 60, 9, 7)"),
         ({"images": IMAGES.astype("c8")}, "values of type complex64"),
         ({"labels": LABELS[:-1]}, "has labels of shape (59,)"),
