@@ -201,7 +201,10 @@ def begin(args: argparse.Namespace) -> tuple[LensModel, Sets, StoredLenses]:
         sets.train, args.batch_size, seed=args.seed, limit=args.images
     )
     model = lensequiv.from_pretrained(
-        args.weights, classes=lenses.classes, in_channels=lenses.channels
+        args.weights,
+        num_classes=len(lenses.classes),  # a new head, even for the trained names
+        classes=lenses.classes,
+        in_channels=lenses.channels,
     )
     usual = model.input_size
     model.set_input_size(choose_size(model, args.size, lenses.side, usual))

@@ -14,7 +14,9 @@ from lensequiv.models import LensModel
 
 
 def training_images(
-    args: argparse.Namespace, accelerator: Accelerator, data: LabelledSet | None
+    args: argparse.Namespace,
+    accelerator: Accelerator,
+    data: LabelledSet | None = None,
 ) -> FreshLenses | StoredLenses:
     """What the arguments say; `data` is the training set, if there is one."""
     if args.batch_size % accelerator.num_processes:

@@ -15,12 +15,13 @@ from typing import Any
 from torch import Tensor
 
 from lensequiv._checks import check_class_names, check_count
+from lensequiv._neutral import neutral
 from lensequiv.domain import check_ranges
 from lensequiv.information import Information, as_json, read_information
 from lensequiv.transforms import Preprocessing, preprocessing_from_config
 from lensequiv.trust import Domain
 
-__all__ = ["FORMAT", "Spec", "migrated"]
+__all__ = ["FORMAT", "Spec", "checked_info", "migrated"]
 
 FORMAT = 2
 """Of `to_config`. 1 held the options that were given, not all, and no pixel scale."""
@@ -35,8 +36,8 @@ REQUIRED: dict[str, type] = {
     "preprocess": dict,
     "info": dict,
 }
-# `domain` is absent in models that were never calibrated; format 1 had no pixel scale
-# and left out a temperature of 1.
+# Models that were never calibrated have no `domain` and no `temperature`, which is 1;
+# format 1 had no pixel scale.
 OPTIONAL: dict[str, tuple[type, ...]] = {
     "temperature": (float,),
     "domain": (dict,),
@@ -102,7 +103,6 @@ class Spec:
                 raise ValueError(
                     f"'domain' is one of {found} classes; expected {len(self.classes)}"
                 )
-        check_ranges(self.info.get("image_statistics", {}))
 
     @property
     def information(self) -> Information:
@@ -141,8 +141,9 @@ class Spec:
             "input_size": self.input_size,
             "pixel_scale": self.pixel_scale,
             "preprocess": as_json(self.preprocess.to_config(), "preprocess"),
-            "temperature": self.temperature,
         }
+        if self.temperature != 1:
+            config["temperature"] = self.temperature
         if self.domain is not None:
             config["domain"] = self.domain.to_config()
         return {**config, "info": as_json(self.info, "info")}
@@ -175,6 +176,7 @@ class Spec:
                 domain = Domain.from_config(config["domain"], domain_tensors)
             except ValueError as error:
                 raise ValueError(f"'domain': {error}") from error
+        _check_statistics(config["info"])
         return cls(
             model=config["model"],
             options=config["options"],
@@ -186,6 +188,26 @@ class Spec:
             domain=domain,
             info=config["info"],
         )
+
+
+def checked_info(info: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of what a caller says about weights, as a record holds it.
+
+    Raises:
+        ValueError: A value is not JSON-able, or `image_statistics`, by which `predict`
+            judges images, is not what it should be; the message names the place.
+    """
+    made: dict[str, Any] = as_json(info, "info")
+    if not isinstance(made, dict):
+        raise ValueError(f"info is a {type(info).__name__}; expected a dictionary")
+    _check_statistics(made)
+    return made
+
+
+def _check_statistics(info: Mapping[str, Any]) -> None:
+    if "image_statistics" in info:
+        with neutral():
+            check_ranges(info["image_statistics"])
 
 
 def migrated(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,7 +38,8 @@ _COMMANDS = (
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="lensequiv", description="Dark-matter substructure in lensing images."
+        prog="lensequiv",
+        description="Dark-matter substructure in lensing images.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -64,9 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     args = _parser().parse_args(argv)
     with warnings.catch_warnings():
-        from lensequiv.domain import OutOfDomainWarning
+        if args.command != "list":  # which answers before torch could be loaded
+            from lensequiv.domain import OutOfDomainWarning
 
-        warnings.simplefilter("always", OutOfDomainWarning)
+            warnings.simplefilter("always", OutOfDomainWarning)
         warnings.showwarning = _show_warning
         try:
             args.run(args)

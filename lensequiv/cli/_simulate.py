@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
+import re
 from pathlib import Path
 
 from lensequiv.cli._types import Commands
 
 __all__ = ["add"]
+
+_FILES = (".h5", ".hdf5")
 
 
 def add(commands: Commands) -> None:
@@ -17,7 +21,7 @@ def add(commands: Commands) -> None:
         "recipe", help="modelF, modelJ, deeplensesim1, deeplensesim2 or deeplensesim3"
     )
     simulate.add_argument(
-        "out", type=Path, metavar="OUT", help="folder to make, or file (.h5)"
+        "out", metavar="OUT", help="folder to make, or file (.h5, .hdf5)"
     )
     simulate.add_argument("--images", type=int, required=True, metavar="N")
     simulate.add_argument("--seed", type=int, required=True, metavar="S")
@@ -26,11 +30,28 @@ def add(commands: Commands) -> None:
 
 
 def _simulate(args: argparse.Namespace) -> None:
+    is_file = _names_a_file(args.out)
     from lensequiv.simulation import write_class_folders, write_hdf5
 
-    is_file = args.out.suffix.lower() in (".h5", ".hdf5")
     write = write_hdf5 if is_file else write_class_folders
     out = write(
         args.recipe, args.images, args.out, seed=args.seed, workers=args.workers
     )
     print(f"{args.images} images in {out}")
+
+
+def _names_a_file(out: str) -> bool:
+    """Whether OUT is an HDF5 file, and not a folder.
+
+    Raises:
+        ValueError: It has the ending of another kind of file.
+    """
+    ending = Path(out).suffix
+    if out.endswith(("/", os.sep)) or not re.search("[A-Za-z]", ending):
+        return False
+    if ending.lower() in _FILES:
+        return True
+    raise ValueError(
+        f"OUT {out!r} ends in {ending!r}: expected the name of a folder, or of an HDF5 "
+        f"file ({' or '.join(_FILES)}); for a folder of this very name write {out}/"
+    )

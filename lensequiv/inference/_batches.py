@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby, islice
@@ -154,10 +154,11 @@ def _run(
     size, workers = options.batch_size, options.workers
     workers = min(torch.get_num_threads(), 4) if workers is None else workers
     device = next(model.parameters()).device
+    ranges = _ranges(model)
 
     def prepare(i: int) -> Prepared | Exception:
         try:
-            return _prepare(model, scales, source.names[i], source.load(i))
+            return _prepare(model, scales, ranges, source.names[i], source.load(i))
         except (OSError, ValueError) as error:
             if options.on_error == "raise":
                 raise
@@ -191,7 +192,11 @@ def _run(
 
 
 def _prepare(
-    model: LensModel, scales: PixelScales, name: str, loaded: Loaded
+    model: LensModel,
+    scales: PixelScales,
+    ranges: Mapping[str, list[float]],
+    name: str,
+    loaded: Loaded,
 ) -> Prepared:
     """Resamples if wanted, preprocesses, and compares with the training images.
 
@@ -210,7 +215,6 @@ def _prepare(
         raise ValueError(f"{name}: {error}{scales.before(loaded)}") from None
     found = image_statistics(image[None])
     pixels = None if model.domain is None else describe(image[None], found)[0]
-    ranges = model.weights_info.get("image_statistics", {})
     return Prepared(image, pixels, [*loaded.notes, *notes, *outside(found, ranges)])
 
 
@@ -231,9 +235,15 @@ def network_inputs(
         ImageError: See `lensequiv.predict`.
         ValueError: See `lensequiv.predict`.
     """
-    scales = _scales(model, source, options)
+    scales, ranges = _scales(model, source, options), _ranges(model)
     for i, name in enumerate(source.names):
-        yield _prepare(model, scales, name, source.load(i)).image
+        yield _prepare(model, scales, ranges, name, source.load(i)).image
+
+
+def _ranges(model: LensModel) -> Mapping[str, list[float]]:
+    """Those of the training images' statistics, looked up once for all images."""
+    found: Mapping[str, list[float]] = model.weights_info.get("image_statistics", {})
+    return found
 
 
 def _scales(model: LensModel, source: Source, options: Options) -> PixelScales:

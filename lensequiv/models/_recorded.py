@@ -15,7 +15,7 @@ from lensequiv._checks import check_class_names, check_count
 from lensequiv._state import decoded, encoded
 from lensequiv.information import as_json
 from lensequiv.models.sizes import InputSizes
-from lensequiv.spec import Spec
+from lensequiv.spec import Spec, checked_info
 from lensequiv.transforms import CropAndScale, Preprocessing
 
 if TYPE_CHECKING:
@@ -283,7 +283,7 @@ class Recorded(nn.Module):
 
     @weights_info.setter
     def weights_info(self, info: Mapping[str, Any]) -> None:
-        self._set(replace(self._spec, info=as_json(info, "info")))
+        self._set(replace(self._spec, info=checked_info(info)))
 
     @property
     def origin(self) -> Origin | None:
@@ -298,7 +298,15 @@ class Recorded(nn.Module):
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors of the network by name: its state dict without the record."""
-        return {k: v for k, v in self.state_dict().items() if k != STATE_KEY}
+        state = {
+            name: value.detach()
+            for name, value in (*self._parameters.items(), *self._buffers.items())
+            if value is not None and name not in self._non_persistent_buffers_set
+        }
+        for name, child in self._modules.items():
+            if child is not None:
+                state |= child.state_dict(prefix=f"{name}.")
+        return state
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Takes the tensors that `tensors` gave, all of them; the record stays.

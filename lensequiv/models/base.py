@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lensequiv.models._recompute import recomputed
 from lensequiv.models._recorded import Recorded
 from lensequiv.models.sizes import InputSizes
+from lensequiv.plain import check_input
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
@@ -96,18 +97,15 @@ class LensModel(Recorded):
         raise NotImplementedError
 
     def _check(self, x: Tensor) -> None:
-        if x.ndim != 4 or x.shape[1] != self.in_channels:
-            raise ValueError(
-                f"{self.name}: input of shape {tuple(x.shape)}; expected "
-                f"(N, {self.in_channels}, H, W)"
-            )
-        height, width = x.shape[-2:]
-        if height != width or height not in self.input_sizes:
-            raise ValueError(
-                f"{self.name}: input of {height} x {width} pixels; expected a square "
-                f"with a side of {self.input_sizes}; nearest to {height}: "
-                f"{self.input_sizes.suggestion(height)}"
-            )
+        size = self.input_size
+        check_input(
+            self.name,
+            x,
+            self.in_channels,
+            self.input_sizes.range,
+            f"raw images go first through model.preprocess, which makes them {size} x "
+            f"{size} (model.predict does it by itself)",
+        )
 
     def field_types(self) -> dict[str, FieldType | None]:
         """The inner layers whose maps have a known behaviour under rotation.
@@ -165,6 +163,7 @@ class LensModel(Recorded):
             (N, C, h, w).
 
         Raises:
+            TypeError: `x` is no floating-point tensor.
             ValueError: The size or channel count is not one of this model's.
         """
         self._check(x)

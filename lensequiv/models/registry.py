@@ -8,24 +8,23 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from inspect import Parameter
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import torch
-from torch import Tensor
-from torch.random import fork_rng
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from lensequiv._neutral import neutral
-from lensequiv.models._recorded import Call
-from lensequiv.models.base import LensModel
-from lensequiv.spec import Spec
+from lensequiv.models._unknown import unknown_model, unknown_option
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lensequiv._origin import Origin
+    from lensequiv.models._recorded import Call
+    from lensequiv.models.base import LensModel
+    from lensequiv.spec import Spec
 
 __all__ = ["create_model", "list_models", "register_model"]
 
-Builder = Callable[..., LensModel]
-B = TypeVar("B", bound=Builder)
+Builder: TypeAlias = "Callable[..., LensModel]"
+B = TypeVar("B", bound="Builder")
 
 _BUILDERS: dict[str, Builder] = {}
 _FAMILIES: dict[str, Builder] = {}
@@ -51,8 +50,11 @@ def register_model(name: str) -> Callable[[B], B]:
         if name in _BUILDERS:
             raise ValueError(f"a model named {name!r} is already registered")
         _BUILDERS[name] = builder
-        if isinstance(builder, type) and issubclass(builder, LensModel):
-            builder.registered = builder.registered or name
+        if isinstance(builder, type):
+            from lensequiv.models.base import LensModel
+
+            if issubclass(builder, LensModel):
+                builder.registered = builder.registered or name
         return builder
 
     return decorate
@@ -81,12 +83,9 @@ def _builder(name: str) -> Builder:
     if name in _BUILDERS:
         return _BUILDERS[name]
     for prefix, builder in _FAMILIES.items():
-        if name.startswith(prefix):
+        if str(name).startswith(prefix):
             return partial(builder, name.removeprefix(prefix))
-    raise ValueError(
-        f"unknown model {name!r}; known are {', '.join(list_models())}; "
-        "any group: create_model('steerable', group='c16')"
-    )
+    raise unknown_model(name, list_models())
 
 
 def create_model(name: str, **kwargs: Any) -> LensModel:
@@ -105,15 +104,23 @@ def create_model(name: str, **kwargs: Any) -> LensModel:
         Its weights depend on torch's random state.
 
     Raises:
-        ValueError: Unknown name.
-        TypeError: Unknown option.
+        ValueError: Unknown name; that of a weight is told from it.
+        TypeError: Unknown option; words of other libraries are told from it.
     """
+    import torch
+    from torch.random import fork_rng
+
     dtype, device = torch.get_default_dtype(), torch.get_default_device()
     builder = _builder(name)
     # Weights that will be replaced must not change what is drawn at random later.
     keep = nullcontext() if kwargs.get("initialize", True) else fork_rng(devices=[])
     with neutral(), keep:
-        model = builder(**kwargs)
+        try:
+            model = builder(**kwargs)
+        except TypeError as error:
+            if (better := unknown_option(name, kwargs, error)) is None:
+                raise
+            raise better from error
         if torch.get_default_dtype() != dtype or device.type != "cpu":
             model.to(device, dtype)
     model.identify(name, options_of(builder, kwargs, model.call))
@@ -175,6 +182,8 @@ def rebuild(
         TypeError: The tensors are not those of the network that `recipe` builds: its
             layers were replaced by hand.
     """
+    from torch.random import fork_rng
+
     if isinstance(recipe, str):
         model = create_model(recipe, **spec.options, initialize=False)
     else:

@@ -111,6 +111,7 @@ class Singh2021(LensModel, registered="singh2021-{group}"):
         self.head = nn.Linear(_HIDDEN, num_classes)
 
     def _features(self, x: Tensor) -> Tensor:
+        x = x.to(self.get_parameter(self.input_weight).dtype)
         field = GeometricTensor(x, self.input_type)
         for i in range(1, 7):
             field = self._step(getattr(self, f"block{i}"), field)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lensequiv.models.base import LensModel
 from lensequiv.models.registry import register_family, register_model
+
+if TYPE_CHECKING:
+    from lensequiv.models.base import LensModel
 
 __all__: list[str] = []
 

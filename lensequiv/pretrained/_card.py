@@ -24,15 +24,15 @@ _LIMITS = """\
 
 - The answer says which of the classes above an image resembles most. On anything that
   is not like the training images (another pixel scale, another telescope's noise; lens
-  light or neighbouring galaxies, if those had none) it means nothing. {warning}
+  light or neighbouring galaxies, if those had none) it means nothing.
+  {warning}
 """
 _WARNS = """\
-`predict` warns where
-  statistics of an image, or its embedding, lie outside those of the training images;
-  that it does not warn proves nothing."""
+`predict` warns where statistics of an image, or its embedding, lie outside those of the
+  training images; that it does not warn proves nothing."""
 _DOES_NOT_WARN = """\
-`predict` does
-  not warn of such images: nothing is known here about the training images."""
+`predict` does not warn of such images: nothing is known here about the training
+  images."""
 _LIMITS_STUDY = """\
 - The training images are re-simulated after a recipe recovered from the literature and
   from published images, not the original files of the 2021 study. Their physics is

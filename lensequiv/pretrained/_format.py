@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from lensequiv._checks import check_class_names, check_count
-from lensequiv.domain import check_ranges
 from lensequiv.spec import JSON_NAMES, REQUIRED, migrated
 
 __all__ = [
@@ -108,7 +107,6 @@ def checked_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
         today = migrated(config)
         check_class_names(config["classes"], len(config["classes"]))
         check_count("input_size", config["input_size"])
-        check_ranges(config["info"].get("image_statistics", {}))
     except ValueError as error:
         raise WeightsError(f"{path}: {short(error)}") from None
     _check_checksum(path, config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ import torch
 from lensequiv._checks import check_class_names
 from lensequiv._neutral import neutral
 from lensequiv._origin import Origin
-from lensequiv.models import LensModel, create_model
+from lensequiv._suggestions import did_you_mean
+from lensequiv.models import LensModel, create_model, list_models
 from lensequiv.models._recorded import neutral_classes
 from lensequiv.pretrained._catalogue import (
     bundled_directory,
@@ -133,8 +133,9 @@ def locate(
         directory = fetch(name, hub, card=card)
         commit = directory.name
         return directory, Origin("hub", name, "", hub.revision, commit)
-    near = difflib.get_close_matches(str(name), list_pretrained(), n=2, cutoff=0.5)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    hint = did_you_mean(str(name), list_pretrained())
+    if (wanted := str(name).lower()) in list_models():
+        hint += f"create_model({wanted!r}) builds the network without weights; "
     raise ValueError(
         f"{str(name)!r} is neither a weight of the package "
         f"({', '.join(list_pretrained())}), nor an existing folder, nor of the form "

@@ -14,7 +14,6 @@ from safetensors.torch import save
 
 from lensequiv._checks import check_class_names
 from lensequiv._files import write_atomically
-from lensequiv.information import as_json
 from lensequiv.models import LensModel, create_model
 from lensequiv.models._recorded import check_sides
 from lensequiv.pretrained._card import model_card
@@ -29,7 +28,7 @@ from lensequiv.pretrained._format import (
     parsed,
     pending,
 )
-from lensequiv.spec import Spec
+from lensequiv.spec import Spec, checked_info
 from lensequiv.transforms import preprocessing_from_config
 
 __all__ = ["packed", "save_pretrained"]
@@ -118,7 +117,7 @@ def _spec_to_write(model: LensModel, info: Mapping[str, Any] | None) -> Spec:
         )
     spec = model.spec
     if info is not None:
-        spec = replace(spec, info=as_json(info, "info"))
+        spec = replace(spec, info=checked_info(info))
     check_class_names(model.classes, model.num_classes)
     check_sides(model, model.preprocess)
     preprocessing_from_config(spec.to_config()["preprocess"])

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from lensequiv._suggestions import did_you_mean
 from lensequiv.simulation.noise import CoaddNoise, Noise, PoissonSky, ThreefoldNoise
 from lensequiv.simulation.substructure import (
     NoSubstructure,
@@ -295,7 +296,7 @@ def get_recipe(recipe: str | Recipe) -> Recipe:
         return recipe
     if recipe not in RECIPES:
         raise ValueError(
-            f"unknown recipe {recipe!r}; known are {', '.join(RECIPES)}, "
-            "or pass a lensequiv.simulation.Recipe"
+            f"unknown recipe {recipe!r}; {did_you_mean(recipe, RECIPES)}known are "
+            f"{', '.join(RECIPES)}, or pass a lensequiv.simulation.Recipe"
         )
     return RECIPES[recipe]

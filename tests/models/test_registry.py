@@ -174,3 +174,56 @@ def test_input_sizes():
 def test_few_input_sizes_are_written_out():
     assert str(InputSizes(129, 1, 129)) == "129"
     assert str(InputSizes(33, 16, 65)) == "33, 49, 65"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pretrained": True}, "from_pretrained loads weights.* 'c8-modelF' or 'c8-m"),
+        ({"weights": "DEFAULT"}, "from_pretrained loads weights"),
+        ({"pretrained": False}, "builds untrained networks always; leave it out"),
+        ({"in_chans": 3}, "'in_chans'; here it is in_channels="),
+        ({"num_channels": 3}, "'num_channels'; here it is in_channels="),
+        ({"n_classes": 3}, "here it is num_classes="),
+        ({"img_size": 97}, "set_input_size"),
+        ({"num_clases": 3}, "did you mean 'num_classes'"),
+        ({"colour": 3}, "unknown option 'colour'; known are .*in_channels"),
+    ],
+)
+def test_words_of_other_libraries_lead_to_ours(options, message):
+    with pytest.raises(TypeError, match=message):
+        lensequiv.create_model("c8", **options)
+
+
+def test_options_of_other_networks_and_weights_there_are_none_of():
+    with pytest.raises(TypeError, match="known are in_channels, initialize, num_clas"):
+        lensequiv.create_model("resnet18", dropout=0.1)
+    with pytest.raises(TypeError, match="there are none of resnet18"):
+        lensequiv.create_model("resnet18", pretrained=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("c8-modelF", r"lensequiv.from_pretrained\('c8-modelF'\) loads weights"),
+        ("C8-MODELF", r"lensequiv.from_pretrained\('c8-modelF'\) loads weights"),
+        ("owner/name", r"lensequiv.from_pretrained\('owner/name'\) loads weights"),
+        ("c8_modelX", r"'c8-modelF'.* \(weights: lensequiv.from_pretrained\)"),
+        ("C8", "did you mean 'c8'"),
+        ("resnet-18", "did you mean 'resnet18'"),
+        (None, "unknown model None; known are"),
+    ],
+)
+def test_names_lead_to_the_call_that_was_meant(name, message):
+    with pytest.raises(ValueError, match=message):
+        lensequiv.create_model(name)
+
+
+def test_a_builders_own_mistakes_are_not_explained_away(registered):
+    @lensequiv.register_model("broken")
+    def broken():
+        raise TypeError("mine alone")
+
+    with pytest.raises(TypeError) as caught:
+        lensequiv.create_model("broken")
+    assert str(caught.value) == "mine alone"

@@ -26,7 +26,7 @@ def test_an_untrained_model(tmp_path):
     assert "Classifies square 3-channel images into `class0`, `class1`," in text
     assert "Untrained, as far as is recorded" in text and "No scores" in text
     assert "\n# c4\n" in text and "license: unknown" in text
-    assert "does\n  not warn of such images" in text
+    assert "does not warn of such images" in text
     assert not [claim for claim in CLAIMS if claim in text]
 
 

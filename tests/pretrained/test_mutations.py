@@ -79,7 +79,7 @@ def same(model, folder):
         and model.input_size == config["input_size"]
         and model.preprocess.to_config() == config["preprocess"]
         and model.pixel_scale == config["pixel_scale"]
-        and model.temperature == config["temperature"]
+        and model.temperature == config.get("temperature", 1.0)
         and (model.name, model.config) == (config["model"], config["options"])
         and model.weights_info == config["info"]
     )

@@ -254,7 +254,7 @@ def test_a_folder_of_format_1_loads(saved):
     folder, model = saved
 
     def to_format_1(config):
-        for key in ("pixel_scale", "temperature"):
+        for key in ("pixel_scale",):
             del config[key]
         config.update(format=1, options={})
 
