@@ -61,7 +61,8 @@ def load_fits(path: Path, hdu: int | str | None) -> Loaded:
 
         try:
             source, length = _fits_stream(stream, path)
-            with fits.open(source, mode="readonly", memmap=False) as hdus:
+            options = {"memmap": False, "lazy_load_hdus": True, "uint": True}
+            with fits.open(source, mode="readonly", **options) as hdus:
                 chosen, others = choose_hdu(hdus, hdu, length, path)
                 axis = channel_axis(chosen.shape, path)
                 cards = _cards(source, chosen)

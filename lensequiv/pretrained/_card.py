@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
-from lensequiv.information import (
-    ImageSet,
-    Information,
-    Scores,
-    TrainedOn,
-    Training,
-    read_information,
+from lensequiv.information import Information, read_information
+from lensequiv.pretrained._card_scores import (
+    class_name,
+    fine_tuned,
+    metrics,
+    one_line,
 )
+from lensequiv.pretrained._card_training import all_runs, cores, training
 from lensequiv.spec import migrated
 
 __all__ = ["model_card", "weights_table"]
@@ -58,7 +58,6 @@ _CITE = """\
 
 {licence}Please cite lensequiv (its `CITATION.cff`) and what it builds on: {built_on}.
 """
-_SPLITS = ("train", "val", "test")
 _STUDY_RECIPES = ("modelF", "modelJ")
 
 
@@ -81,11 +80,11 @@ def model_card(config: Mapping[str, Any], name: str = "path/to/this/folder") -> 
         "tags: [gravitational-lensing, dark-matter, equivariant-networks]",
         "---",
         "",
-        f"# {_line(config['model'])}" + _made(info),
+        f"# {one_line(config['model'])}" + _made(info),
         "",
         f"Classifies square {_channels(config)}images into "
         f"{_list(config['classes'])}. "
-        f"Architecture `{_line(config['model'])}` of lensequiv, input "
+        f"Architecture `{one_line(config['model'])}` of lensequiv, input "
         f"{config['input_size']} x {config['input_size']} pixels"
         + _scale(config["pixel_scale"])
         + ".",
@@ -100,10 +99,10 @@ def model_card(config: Mapping[str, Any], name: str = "path/to/this/folder") -> 
         *_cost(config, info),
         *_start(info),
         *_untrained(info),
-        *_metrics(config, info),
-        *_fine_tuned(config, info),
+        *metrics(config, info),
+        *fine_tuned(config, info),
         *_trust(config),
-        *_training(info),
+        *training(info),
         *_conversion(info),
         *_noted(info),
         _limits(config, info),
@@ -112,18 +111,13 @@ def model_card(config: Mapping[str, Any], name: str = "path/to/this/folder") -> 
     return "\n".join(lines)
 
 
-def _line(text: str) -> str:
-    """A text that may be anything, within a line."""
-    return " ".join(text.split()).replace("`", "'")
-
-
 def _licence_tags(licence: str | None) -> list[str]:
     """The Hub's name of a licence, or the text itself as the name of another one."""
     if not licence:
         return ["license: unknown"]
     if re.fullmatch(r"[A-Za-z0-9.-]+", licence):
         return [f"license: {licence.lower()}"]
-    return ["license: other", f"license_name: {json.dumps(_line(licence))}"]
+    return ["license: other", f"license_name: {json.dumps(one_line(licence))}"]
 
 
 def _channels(config: Mapping[str, Any]) -> str:
@@ -140,9 +134,9 @@ def _scale(pixel_scale: float | None) -> str:
 def _made(info: Information) -> str:
     """How the weights came about, for the heading."""
     if info.trained_on and (recipe := info.trained_on.get("recipe")):
-        return f", trained on {_line(recipe)}"
+        return f", trained on {one_line(recipe)}"
     if info.fine_tuned and (start := info.fine_tuned.get("from")):
-        return f", fine-tuned from {_line(start)}"
+        return f", fine-tuned from {one_line(start)}"
     return ""
 
 
@@ -167,7 +161,7 @@ def _limits(config: Mapping[str, Any], info: Information) -> str:
     if recipe in _STUDY_RECIPES:
         limits += _LIMITS_STUDY
     elif recipe:
-        limits += _LIMITS_SIMULATED.format(recipe=f"`{_line(recipe)}`")
+        limits += _LIMITS_SIMULATED.format(recipe=f"`{one_line(recipe)}`")
     if recipe and info.metrics:
         limits += _LIMITS_SCORES
     return limits + (_LIMITS_MODEL_F if recipe == "modelF" else "")
@@ -181,7 +175,7 @@ def _cite(config: Mapping[str, Any], info: Information) -> list[str]:
         built_on.append("ResNet (He et al., arXiv:1512.03385)")
     else:
         built_on.append("steerable networks (Weiler and\nCesa, arXiv:1911.08251)")
-    licence = f"{_line(info.licence)} licence. " if info.licence else ""
+    licence = f"{one_line(info.licence)} licence. " if info.licence else ""
     return [_CITE.format(licence=licence, built_on=", ".join(built_on))]
 
 
@@ -195,13 +189,8 @@ def _noted(info: Information) -> list[str]:
     return ["## Recorded by the user", "", f"{fence}json", text, fence, ""]
 
 
-def _name(text: str) -> str:
-    """A class name as code, also within a table."""
-    return f"`{_line(text)}`".replace("|", "\\|")
-
-
 def _list(names: list[str]) -> str:
-    return ", ".join(map(_name, names))
+    return ", ".join(map(class_name, names))
 
 
 def _cost(config: Mapping[str, Any], info: Information) -> list[str]:
@@ -222,128 +211,8 @@ def _start(info: Information) -> list[str]:
         return []
     return [
         "The weights were changed after they were loaded from "
-        f"`{_line(start['weights'])}` (sha256 `{_line(start['sha256'])}`).",
+        f"`{one_line(start['weights'])}` (sha256 `{one_line(start['sha256'])}`).",
         "",
-    ]
-
-
-_ROWS = {
-    "auc_micro": "micro-average ROC AUC",
-    "accuracy": "accuracy",
-    "calibration_error": "expected calibration error (15 bins)",
-}
-
-
-def _table(columns: Mapping[str, Scores], classes: list[str]) -> list[str]:
-    """Scores of some sets side by side; what one of them lacks is a dash.
-
-    Args:
-        columns: By heading.
-        classes: In the order of the logits.
-    """
-
-    def row(text: str, values: list[float | None]) -> list[str]:
-        if all(value is None for value in values):
-            return []
-        cells = ["-" if v is None else f"{v:.4f}" for v in values]
-        return [f"| {text} | {' | '.join(cells)} |"]
-
-    found = [cast("dict[str, Any]", scores) for scores in columns.values()]
-    rows = [
-        *(
-            line
-            for key, text in _ROWS.items()
-            for line in row(text, [scores.get(key) for scores in found])
-        ),
-        *(
-            line
-            for name in classes
-            for line in row(
-                f"ROC AUC, {_name(name)} against the rest",
-                [scores.get("auc", {}).get(name) for scores in found],
-            )
-        ),
-    ]
-    head = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    return [*head, *rows, ""] if rows else []
-
-
-def _confusion(scores: Scores, classes: list[str]) -> list[str]:
-    matrix = scores.get("confusion", [])
-    if [len(row) for row in matrix] != [len(classes)] * len(classes):
-        return []
-    return [
-        "Confusion matrix (rows: truth, columns: answer):",
-        "",
-        "| | " + " | ".join(map(_name, classes)) + " |",
-        "|---" * (len(classes) + 1) + "|",
-        *(
-            f"| {_name(name)} | " + " | ".join(map(str, row)) + " |"
-            for name, row in zip(classes, matrix, strict=True)
-        ),
-        "",
-    ]
-
-
-def _metrics(config: Mapping[str, Any], info: Information) -> list[str]:
-    metrics = info.metrics or {}
-    upright, classes = metrics.get("test", {}), config["classes"]
-    columns = {"as they are": upright}
-    if "test_rotated" in metrics:
-        columns["each rotated by a random angle"] = metrics["test_rotated"]
-    if not (table := _table(columns, classes)):
-        if info.fine_tuned:
-            return []
-        return ["No scores are recorded for these weights.", ""]
-    count = f"{upright['images']} " if "images" in upright else ""
-    lines = [
-        "## Scores",
-        "",
-        f"On {count}test images that were scored once, after all choices were made:"
-        if info.training
-        else f"On {count}test images:",
-        "",
-        *table,
-    ]
-    if "grid_invariance" in metrics:
-        lines += [
-            "Largest change of a logit under 90-degree turns (and flips for D groups), "
-            f"over the largest logit: {metrics['grid_invariance']:.1e}.",
-            "",
-        ]
-    return [*lines, *_confusion(upright, classes)]
-
-
-def _fine_tuned(config: Mapping[str, Any], info: Information) -> list[str]:
-    if not (run := info.fine_tuned):
-        return []
-    start = run.get("from")
-    begun = f"From `{_line(start)}`" if start else "From random weights"
-    facts = [
-        f"{run['images']} training images" if "images" in run else "",
-        f"{run['steps']} steps" if "steps" in run else "",
-        f"seed {run['seed']}" if "seed" in run else "",
-    ]
-    told = ", ".join([begun, *filter(None, facts)]) + "."
-    if "linear_check" in run:
-        told += (
-            " Logistic regression on the embedding of the weights it began with was "
-            f"right for {run['linear_check']:.4f} of the validation images."
-        )
-    sets = {"validation": run.get("validation", {}), "test": run.get("test", {})}
-    columns = {
-        f"{name} ({scores['images']} images)" if "images" in scores else name: scores
-        for name, scores in sets.items()
-        if scores
-    }
-    table = _table(columns, config["classes"]) if columns else []
-    return [
-        "## Fine-tuning",
-        "",
-        told,
-        "",
-        *(table or ["No scores are recorded for these weights.", ""]),
-        *_confusion(sets["test"], config["classes"]),
     ]
 
 
@@ -368,68 +237,6 @@ def _trust(config: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _training(info: Information) -> list[str]:
-    data, last = info.trained_on or {}, info.training
-    runs = [] if last is None else _runs(last)
-    sets = [*(run.get("trained_on", {}) for run in runs[:-1]), data]
-    rows = [
-        *(
-            _set(f"train, {_line(s.get('recipe', 'unknown'))}, at first", s["train"])
-            for s in sets[:-1]
-            if "train" in s
-        ),
-        *(
-            _set(split, cast("dict[str, Any]", data)[split])
-            for split in _SPLITS
-            if split in data
-        ),
-    ]
-    table = ["| set | images | seed |", "|---|---|---|", *rows, ""] if rows else []
-    commands = [
-        line
-        for run, made in zip(runs, sets, strict=False)
-        for line in (*_simulations(made), *run.get("command", "").splitlines())
-    ]
-    told = [line for run in runs if (line := _run(run))]
-    lines = [*table, *told, *([""] if told else [])]
-    if commands:
-        lines += ["```", *commands, "```", ""]
-    return ["## Training", "", *lines] if lines else []
-
-
-def _run(run: Training) -> str:
-    """One line about a run, of what is recorded of it."""
-    text = f"{run['images_seen']} images seen" if "images_seen" in run else "A run"
-    if "minutes" in run:
-        text += f" in {run['minutes']} minutes"
-    if "machine" in run:
-        text += f" ({_line(run['machine'])})"
-    if "date" in run:
-        text += f", {_line(run['date'])}"
-    if run.get("before") and (start := run.get("started_from")):
-        text += f", starting from `{_line(start)}`"
-    return "" if text == "A run" else f"{text}."
-
-
-def _set(name: str, described: ImageSet) -> str:
-    fresh = ", simulated while training" if described.get("fresh") else ""
-    images, seed = (described.get(key, "-") for key in ("images", "seed"))
-    return f"| {name} | {images}{fresh} | {seed} |"
-
-
-def _simulations(sets: TrainedOn) -> list[str]:
-    """The commands that make the sets of a run, where seed and size are recorded."""
-    by_name = cast("dict[str, Any]", sets)
-    made = [(split, by_name[split]) for split in _SPLITS if split in by_name]
-    return [
-        f"lensequiv simulate {sets['recipe']} --images {one['images']} "
-        f"--seed {one['seed']} data/{sets['recipe']}/{one.get('file', split)}"
-        for split, one in made
-        if "recipe" in sets and {"images", "seed"} <= one.keys()
-        if not one.get("fresh")
-    ]
-
-
 def _conversion(info: Information) -> list[str]:
     if not (converted := info.converted):
         return []
@@ -437,7 +244,7 @@ def _conversion(info: Information) -> list[str]:
         "## Origin",
         "",
         "Converted from a checkpoint of the 2021 study, "
-        f"`{_line(converted['file'])}` (sha256 `{_line(converted['sha256'])}`). "
+        f"`{one_line(converted['file'])}` (sha256 `{one_line(converted['sha256'])}`). "
         "Checked:",
         "",
         *(f"- {what}" for what in converted["checked"]),
@@ -474,7 +281,7 @@ def weights_table(configs: Mapping[str, Mapping[str, Any]]) -> str:
         study = AUC_OF_2021.get(info["trained_on"]["recipe"], {}).get(config["model"])
         runs = all_runs(info)
         seen = sum(run["images_seen"] for run in runs)
-        minutes = sum(run["minutes"] * _cores(run) for run in runs)
+        minutes = sum(run["minutes"] * cores(run) for run in runs)
         rows.append(
             f"| `{name}` | {upright['auc_micro']:.4f} | "
             + (f"{study:.4f}" if study else "-")
@@ -483,21 +290,3 @@ def weights_table(configs: Mapping[str, Mapping[str, Any]]) -> str:
             f"| {seen / 1000:.0f} thousand | {minutes:.0f} |"
         )
     return "\n".join(rows)
-
-
-def _cores(run: Mapping[str, Any]) -> int:
-    """How many a run kept busy, from what `examples/finish.py` wrote of it."""
-    found = re.search(r"(?:(\d+) processes of )?(\d+) threads", run["machine"])
-    return int(found[1] or 1) * int(found[2]) if found else 1
-
-
-def all_runs(info: Mapping[str, Any]) -> list[Training]:
-    """The training runs that led to these weights, first one first."""
-    return _runs(info["training"])
-
-
-def _runs(last: Training) -> list[Training]:
-    runs = [last]
-    while before := runs[0].get("before"):
-        runs.insert(0, before)
-    return runs
