@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -25,7 +26,9 @@ class SupportsArray(Protocol):
         """Return the object as an array."""
 
 
-def as_images(x: Tensor | SupportsArray, *, name: str = "x") -> Tensor:
+def as_images(
+    x: Tensor | SupportsArray | Sequence[Tensor | SupportsArray], *, name: str = "x"
+) -> Tensor:
     """Bring one or more images in memory into the shape and type of the networks.
 
     The last axis is that of the channels, (H, W, C) or (N, H, W, C), if it has at most
@@ -35,7 +38,8 @@ def as_images(x: Tensor | SupportsArray, *, name: str = "x") -> Tensor:
     Args:
         x: Tensor or array (NumPy, or anything with `__array__`) of shape (H, W),
             (N, H, W), (N, C, H, W), (H, W, C) or (N, H, W, C) with C at most 16; any
-            integer or real type, byte order and strides; any flux unit.
+            integer or real type, byte order and strides; any flux unit. A list of
+            these that have one shape is stacked along a new first axis.
         name: What to call `x` in error messages.
 
     Returns:
@@ -49,16 +53,9 @@ def as_images(x: Tensor | SupportsArray, *, name: str = "x") -> Tensor:
             `mask`, as astropy's CCDData, NDData and Masked), or a boolean, complex,
             string or object type; or one of the images is constant or holds pixels
             that are not finite in float32.
-        TypeError: `x` is neither a tensor nor an array.
+        TypeError: `x` is neither a tensor nor an array, nor a list of these.
     """
-    if isinstance(x, Tensor):
-        tensor = _from_tensor(x, name)
-    elif _is_container(x) or isinstance(x, SupportsArray):
-        tensor = _from_array(x, name)
-    else:
-        raise TypeError(
-            f"{name} is of type {type(x).__name__}; expected a tensor or an array"
-        )
+    tensor = _from_list(x, name) if isinstance(x, list | tuple) else _from_any(x, name)
     shape = tuple(tensor.shape)
     if tensor.ndim not in (2, 3, 4):
         raise ImageError.because(
@@ -90,6 +87,40 @@ def _channels_last(shape: tuple[int, ...]) -> bool:
     if channels == 1:
         return height != 1
     return channels <= MAX_CHANNELS < min(height, width)
+
+
+def _from_any(x: Any, name: str) -> Tensor:
+    """Convert a tensor, an array or a container of one to float32."""
+    if isinstance(x, Tensor):
+        return _from_tensor(x, name)
+    if _is_container(x) or isinstance(x, SupportsArray):
+        return _from_array(x, name)
+    if isinstance(getattr(x, "data", None), SupportsArray):  # Cutout2D, an HDU
+        advice = f": give its array, {name}.data"
+    elif isinstance(x, list | tuple):  # within a list, or an HDUList
+        advice = ", such as the data of one of its items"
+    else:
+        advice = ", a list of these, or paths of files"
+    raise TypeError(
+        f"{name} is of type {type(x).__name__}; expected a tensor or an array{advice}"
+    )
+
+
+def _from_list(x: Sequence[Any], name: str) -> Tensor:
+    """Convert a list of tensors and arrays of one shape to a float32 stack."""
+    if type(x) not in (list, tuple) or not x or isinstance(x[0], list | tuple):
+        return _from_any(x, name)
+    parts = [_from_any(item, f"{name}[{i}]") for i, item in enumerate(x)]
+    shapes = {tuple(part.shape): i for i, part in reversed([*enumerate(parts)])}
+    if len(shapes) > 1:
+        (first, i), (other, k) = sorted(shapes.items(), key=lambda found: found[1])[:2]
+        raise ImageError.because(
+            name,
+            f"is a list of arrays of several shapes ({name}[{i}]: {first}, "
+            f"{name}[{k}]: {other})",
+            "arrays of one shape; others go one by one, or as files",
+        )
+    return torch.stack(parts)
 
 
 def _from_tensor(x: Tensor, name: str) -> Tensor:

@@ -21,7 +21,7 @@ from lensequiv.data.checks import (
     transformed,
 )
 from lensequiv.data.errors import ImageError
-from lensequiv.data.hdf5 import check_storage, datasets, opened
+from lensequiv.data.hdf5 import NO_DATA, check_storage, datasets, opened, without_fill
 from lensequiv.data.narrowing import check_float, narrowed
 from lensequiv.data.splits import Positions, class_counts, positions_of, stratified
 
@@ -72,6 +72,9 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
             images, labels = self._find(file)
             self.classes = self._read_classes(file)
             self._shape = tuple(images.shape)
+            self._blank = {
+                name: images.attrs[name] for name in NO_DATA if name in images.attrs
+            }
             self.labels = torch.from_numpy(labels[()].astype(np.int64))
             for name, values in file.get("parameters", {}).items():
                 if values.shape[:1] != labels.shape:
@@ -163,7 +166,7 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
         return image, int(self.labels[index])
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        """Read rows of the file: (stop - start, C, H, W) float32."""
+        """Read rows of the file: (stop - start, C, H, W) float32, NaN for no data."""
         import h5py
 
         try:
@@ -180,6 +183,9 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
                 f"cannot be decoded ({error})",
                 "a complete HDF5 file",
             ) from error
+        if self._blank:
+            filled = without_fill(stored, self._blank, self.path)
+            block = filled.astype(np.float32, copy=False)
         return block[:, None] if block.ndim == 3 else block
 
     def __getstate__(self) -> dict[str, Any]:
