@@ -56,7 +56,7 @@ def check_number(name: str, value: Any, low: float, high: float) -> float:
     Raises:
         ValueError: It is something else; the message names the argument.
     """
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    plain = isinstance(value, Real) and not isinstance(value, bool)
     if not plain or not low <= value <= high:
         raise ValueError(
             f"{name}={_short(value)}: expected a number from {low:g} to {high:g}"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lensequiv.data.checks import MAX_CHANNELS, check_dtype, check_pixels
 from lensequiv.data.errors import ImageError
+from lensequiv.data.narrowing import check_float32
 
 _ARRAY_LAYOUTS = (
     "images of shape (H, W), (N, H, W), (N, C, H, W), (H, W, C) or (N, H, W, C)"
@@ -52,7 +53,8 @@ def as_images(
             pixels (in a masked array of NumPy, a masked tensor, or anything with a
             `mask`, as astropy's CCDData, NDData and Masked), or a boolean, complex,
             string or object type; or one of the images is constant or holds pixels
-            that are not finite in float32.
+            that are not finite in float32, or its light is so faint on a constant, or
+            so small in its unit, that float32 spoils it.
         TypeError: `x` is neither a tensor nor an array, nor a list of these.
     """
     tensor = _from_list(x, name) if isinstance(x, list | tuple) else _from_any(x, name)
@@ -76,8 +78,13 @@ def as_images(
         tensor = tensor.movedim(-1, 1)
     elif single:
         tensor = tensor[None]
-    images = tensor if tensor.ndim == 4 else tensor[:, None]
+    wide = tensor if tensor.ndim == 4 else tensor[:, None]
+    images = wide.to(torch.float32)
     check_pixels(images, name, indexed=not single)
+    if wide.dtype != torch.float32:
+        pairs = zip(wide.detach().cpu().numpy(), images.detach().cpu(), strict=True)
+        for i, (stored, image) in enumerate(pairs):
+            check_float32(stored, image.numpy(), name if single else f"{name}[{i}]")
     return images
 
 
@@ -90,7 +97,7 @@ def _channels_last(shape: tuple[int, ...]) -> bool:
 
 
 def _from_any(x: Any, name: str) -> Tensor:
-    """Convert a tensor, an array or a container of one to float32."""
+    """Convert a tensor, an array or a container of one to float32 or float64."""
     if isinstance(x, Tensor):
         return _from_tensor(x, name)
     if _is_container(x) or isinstance(x, SupportsArray):
@@ -107,7 +114,7 @@ def _from_any(x: Any, name: str) -> Tensor:
 
 
 def _from_list(x: Sequence[Any], name: str) -> Tensor:
-    """Convert a list of tensors and arrays of one shape to a float32 stack."""
+    """Convert a list of tensors and arrays of one shape to one tensor."""
     if type(x) not in (list, tuple) or not x or isinstance(x[0], list | tuple):
         return _from_any(x, name)
     parts = [_from_any(item, f"{name}[{i}]") for i, item in enumerate(x)]
@@ -124,7 +131,7 @@ def _from_list(x: Sequence[Any], name: str) -> Tensor:
 
 
 def _from_tensor(x: Tensor, name: str) -> Tensor:
-    """Convert a tensor of real numbers to float32; its shape is not looked at."""
+    """Convert a tensor of real numbers to float32, or float64 if that says more."""
     if torch.masked.is_masked_tensor(x):
         _refuse_masked(int((~x.get_mask()).sum()), name)
         x = x.get_data()
@@ -136,7 +143,8 @@ def _from_tensor(x: Tensor, name: str) -> Tensor:
             f"holds values of type {found}",
             "integers or real floating-point numbers in a dense tensor",
         )
-    return x.to(torch.float32)
+    narrow = x.dtype.itemsize < 4 or x.dtype == torch.float32
+    return x.to(torch.float32 if narrow else torch.float64)
 
 
 def _refuse_masked(count: int, name: str) -> None:
@@ -163,7 +171,7 @@ def _is_container(x: Any) -> bool:
 
 
 def _from_array(x: SupportsArray, name: str) -> Tensor:
-    """Convert an array of real numbers to float32; its shape is not looked at."""
+    """Convert an array of real numbers to float32, or float64 if that says more."""
     mask = getattr(x, "mask", None)  # of numpy.ma, CCDData, NDData, Masked, NDCube
     array = np.asarray(_unmasked(x))
     if mask is not None and not callable(mask):  # of pandas, it is a method
@@ -176,5 +184,9 @@ def _from_array(x: SupportsArray, name: str) -> Tensor:
     check_dtype(array.dtype, name)
     if min(array.strides, default=0) < 0:  # PyTorch refuses these, even on axes of 1
         array = array.copy()
+    narrow = (
+        array.dtype.itemsize < 4 or array.dtype.kind + str(array.dtype.itemsize) == "f4"
+    )
     with np.errstate(over="ignore"):  # overflow is found, and named, by the caller
-        return torch.from_numpy(np.require(array, np.float32, ["C", "W"]))
+        dtype = np.float32 if narrow else np.float64
+        return torch.from_numpy(np.require(array, dtype, ["C", "W"]))

@@ -20,7 +20,13 @@ from lensequiv.data.classes import resolve_classes
 from lensequiv.data.errors import ImageError
 from lensequiv.data.narrowing import check_float, narrowed
 from lensequiv.data.readers import image_files, read_image, warn_left_out
-from lensequiv.data.splits import Positions, class_counts, positions_of, stratified
+from lensequiv.data.splits import (
+    Positions,
+    class_counts,
+    position,
+    positions_of,
+    stratified,
+)
 from lensequiv.data.threads import over_files
 
 _SHOWN = 3  # damaged files that a warning names
@@ -121,6 +127,7 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
                 it was damaged since it was checked), or the transform refuses it.
             IndexError: There is no such position.
         """
+        index = position(index)
         image = torch.from_numpy(self._read(index))
         image = transformed(self.transform, image, self.paths[index])
         return image, int(self.labels[index])

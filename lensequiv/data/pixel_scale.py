@@ -42,6 +42,7 @@ _KEYWORDS = (
     ("PIXSCALE",),
     ("PIXELSCALE",),  # longer than eight characters: by HIERARCH
     ("PIXEL_SCALE",),
+    ("ESO INS PIXSCALE",),
     ("PIXSCL",),
     ("PIXSCAX", "PIXSCAY"),  # PyAutoLens
     ("PIXSCAL1", "PIXSCAL2"),

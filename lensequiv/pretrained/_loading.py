@@ -119,6 +119,7 @@ def from_pretrained(
         WeightsError: Checksum, config or a tensor's name, shape, dtype or value is
             not what it should be; the message names it.
     """
+    classes = None if classes is None else ordered_names(classes)
     hub = HubOptions(revision, cache_dir, token, local_files_only, force_download)
     directory, origin = locate(name, hub)
     try:
@@ -236,7 +237,6 @@ def _adapted(
     in_channels: int | None,
 ) -> LensModel:
     """The trained body with a new head, other input channels, or both."""
-    classes = None if classes is None else ordered_names(classes)
     if classes is not None and num_classes not in (None, len(classes)):
         raise ValueError(f"num_classes={num_classes}, but {len(classes)} class names")
     new_head = num_classes is not None or not (
