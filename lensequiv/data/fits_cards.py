@@ -32,12 +32,12 @@ def read_cards(
     stream.seek(start)
     text = stream.read(stop - start).decode("latin-1")
     found: dict[str, Value] = {}
-    for at in range(0, len(text), 80):
-        name = text[at : at + 8]
-        if name in keywords and text[at + 8 : at + 10] == "= ":
+    places = [at for at in range(0, len(text), 80) if text[at : at + 8] in keywords]
+    for at in places:
+        if text[at + 8 : at + 10] == "= ":
             value = _value(text[at + 10 : at + 80])
             if value is not None:
-                found.setdefault(name.rstrip(), value)
+                found.setdefault(text[at : at + 8].rstrip(), value)
     return found
 
 
