@@ -210,7 +210,7 @@ def test_resnet(refuses):
 
 
 def test_another_network_of_ours(refuses):
-    message = refuses(lensequiv.create_model("c4").state_dict())
+    message = refuses(lensequiv.create_model("c4").tensors())
     assert "is no network of the 2021 study: its" in message
     assert "begin with 'stem.conv.weights'" in message
 
