@@ -67,7 +67,7 @@ def test_sizes():
     model = lensequiv.create_model("resnet18")
     with pytest.raises(ValueError, match=r"resnet18: input of 32 x 32 .* 32: 33$"):
         model(torch.randn(1, 1, 32, 32))
-    with pytest.raises(ValueError, match="input of 33 x 65 pixels;.* expected a square"):
+    with pytest.raises(ValueError, match=r"33 x 65 pixels;.* expected a square"):
         model(torch.randn(1, 1, 33, 65))
 
 
