@@ -123,9 +123,9 @@ ANSWERS = {
 }
 
 
-    @pytest.mark.slow
 @pytest.mark.parametrize("file", [CONFIG, WEIGHTS])
 class TestStatus:
+    @pytest.mark.slow
     @pytest.mark.parametrize("answer", ANSWERS)
     @pytest.mark.parametrize("method", ["HEAD", "GET"])
     def test_always(self, hub, tmp_path, file, method, answer):
