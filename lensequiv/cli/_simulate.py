@@ -14,7 +14,8 @@ def add(commands: Commands) -> None:
     """Adds the subcommand."""
     simulate = commands.add_parser("simulate", help="make a data set (extra: sim)")
     simulate.add_argument(
-        "recipe", help="modelF, modelJ, deeplensesim1, deeplensesim2 or deeplensesim3"
+        "recipe",
+        help="modelF, modelJ, deeplensesim1, ...; an earlier version: modelJ@1",
     )
     simulate.add_argument(
         "out", type=Path, metavar="OUT", help="folder to make, or file (.h5)"

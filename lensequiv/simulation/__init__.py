@@ -5,14 +5,22 @@ from lensequiv.simulation._lenstronomy import LenstronomyModel, to_lenstronomy
 from lensequiv.simulation._rerender import render_lenses, without_substructure
 from lensequiv.simulation._simulate import Simulation, iter_blocks, simulate
 from lensequiv.simulation._write import write_class_folders, write_hdf5
-from lensequiv.simulation.noise import CoaddNoise, Noise, PoissonSky, ThreefoldNoise
+from lensequiv.simulation.noise import (
+    CoaddNoise,
+    Noise,
+    Noiseless,
+    PoissonSky,
+    ThreefoldNoise,
+)
 from lensequiv.simulation.recipes import (
     RECIPES,
     Recipe,
     get_recipe,
     model_1,
     model_2,
+    model_2_noisy,
     model_3,
+    model_3_noisy,
     model_f,
     model_j,
 )
@@ -29,6 +37,7 @@ __all__ = [
     "LenstronomyModel",
     "NoSubstructure",
     "Noise",
+    "Noiseless",
     "PoissonSky",
     "Recipe",
     "SimulatedLenses",
@@ -41,7 +50,9 @@ __all__ = [
     "iter_blocks",
     "model_1",
     "model_2",
+    "model_2_noisy",
     "model_3",
+    "model_3_noisy",
     "model_f",
     "model_j",
     "render_lenses",

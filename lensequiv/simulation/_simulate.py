@@ -15,7 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lensequiv._threads import ahead
-from lensequiv.simulation._physics import check_extra, mass_to_arcsec2
+from lensequiv.simulation._physics import (
+    check_extra,
+    convention_factor,
+    mass_to_arcsec2,
+)
 from lensequiv.simulation._rerender import Arrays, render_lenses
 from lensequiv.simulation.recipes import Recipe, get_recipe
 from lensequiv.simulation.substructure import Range
@@ -95,6 +99,11 @@ def draw(recipe: Recipe, label: int, rng: np.random.Generator) -> Arrays:
         # leaves no halo.
         halo = np.maximum(halo - p["substructure_mass"], 0.0)
     p["theta_e"] = np.sqrt(halo * factor)
+    if recipe.z_source_convention is not None:
+        factor = convention_factor(p["z_lens"], p["z_source"], recipe)
+        for name in ("theta_e", "shear"):
+            p[name] = p[name] * factor
+        p["mass_theta2"] = p["mass_theta2"] * factor[:, None]
     p["exposure"] = np.exp(_uniform(rng, tuple(np.log(recipe.exposure))))
     return p
 
