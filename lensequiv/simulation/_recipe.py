@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
 from typing import Any
 
+from lensequiv.simulation._checks import check_range
+from lensequiv.simulation.deflectors import PowerLaw
+from lensequiv.simulation.detector import Blur, Detector
+from lensequiv.simulation.halos import Combined, Halos
+from lensequiv.simulation.lights import LightComponent
 from lensequiv.simulation.noise import Noise
 from lensequiv.simulation.substructure import (
     NoSubstructure,
@@ -17,6 +23,18 @@ from lensequiv.simulation.substructure import (
 )
 
 __all__ = ["Recipe", "sersic_amplitude"]
+
+
+SPREAD = (
+    "total_mass",
+    "amplitude",
+    "sky",
+    "psf_sigma",
+    "pixel_scale",
+    "effective_radius",
+    "sersic_index",
+)
+_DISTANCES = ("luminosity", "angular")
 
 
 def _classes_of_2021() -> Mapping[str, Substructure]:
@@ -73,6 +91,18 @@ class Recipe:
             1 where `amplitude` is in counts already.
         psf_sigma: Of the Gaussian point-spread function. *Unit*: arcsec. (fit)
         psf_size: Side of its kernel. *Unit*: pixels. (fit)
+        distances: Which distances turn masses into Einstein radii: `"luminosity"` as in
+            the original code (see `docs/simulation.md`), or `"angular"`, which are the
+            right ones.
+        spread: Factors that are drawn anew for each lens, log-uniform between two
+            bounds, by the name of what they multiply: `total_mass`, `amplitude`, `sky`,
+            `psf_sigma`, `pixel_scale`, `effective_radius`, `sersic_index`.
+        ring: If given, the Einstein radius of halo and substructure together,
+            log-uniform, which sets each lens's pixel scale. *Unit*: pixels.
+        deflector: If given, the halo's shape, in place of `halo_axis_ratio` and
+            `halo_angle`.
+        lights: What shines besides the source's Sersic profile.
+        blur: If given, the point-spread functions, in place of `psf_sigma`.
         version: Of a recipe of this package: rises when its images change. An earlier
             one stays available under its name with `@` and its version.
     """
@@ -105,6 +135,12 @@ class Recipe:
     exposure: Range = (1.0, 1.0)
     psf_sigma: float = 0.086
     psf_size: int = 11
+    distances: str = "luminosity"
+    spread: Mapping[str, Range] = field(default_factory=dict)
+    ring: Range | None = None
+    deflector: PowerLaw | None = None
+    lights: tuple[LightComponent, ...] = ()
+    blur: Blur | None = None
     version: int = 1
 
     def __post_init__(self) -> None:
@@ -135,6 +171,22 @@ class Recipe:
                 raise ValueError(
                     f"{name}={getattr(self, name)}: expected a positive number"
                 )
+        if self.distances not in _DISTANCES:
+            raise ValueError(
+                f"distances={self.distances!r}: expected one of {', '.join(_DISTANCES)}"
+            )
+        object.__setattr__(self, "spread", dict(self.spread))
+        for name, bounds in self.spread.items():
+            if name not in SPREAD:
+                near = get_close_matches(name, SPREAD, n=1) or SPREAD
+                raise ValueError(
+                    f"spread of {name!r}: nothing of this name is drawn lens by lens; "
+                    f"did you mean {' or '.join(near)}?"
+                )
+            check_range(f"spread of {name!r}", bounds, 1e-6, 1e6)
+        if self.ring is not None:
+            check_range("ring", self.ring, 0.1, 1e4)
+        object.__setattr__(self, "lights", tuple(self.lights))
         if not 0 < self.exposure[0] <= self.exposure[1]:
             raise ValueError(f"exposure={self.exposure}: expected 0 < low <= high")
 
@@ -143,13 +195,36 @@ class Recipe:
         """Class names, in the order of their labels."""
         return tuple(self.substructure)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether all lenses share what the study's sets share."""
+        return not (
+            self.spread
+            or self.deflector
+            or self.ring
+            or self.lights
+            or self.blur
+            or self.distances != "luminosity"
+            or isinstance(self.noise, Detector)
+            or any(isinstance(c, Halos | Combined) for c in self.substructure.values())
+        )
+
     def describe(self) -> dict[str, Any]:
         """All numbers as plain types for JSON, components with their type's name."""
-        described = asdict(self)
-        for key, component in self.substructure.items():
-            described["substructure"][key]["type"] = type(component).__name__
-        described["noise"]["type"] = type(self.noise).__name__
+        described: dict[str, Any] = _described(self)
+        del described["type"]
         return described
+
+
+def _described(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        found = {f.name: _described(getattr(value, f.name)) for f in fields(value)}
+        return found | {"type": type(value).__name__}
+    if isinstance(value, Mapping):
+        return {key: _described(part) for key, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_described(part) for part in value)
+    return value
 
 
 def sersic_amplitude(

@@ -20,6 +20,7 @@ from lensequiv.simulation._deeplensesim import (
 )
 from lensequiv.simulation._recipe import Recipe
 from lensequiv.simulation._study2021 import MODEL_J_1, model_f, model_j
+from lensequiv.simulation._varied import model_f_varied, model_j_varied, wide
 
 __all__ = [
     "RECIPES",
@@ -31,7 +32,10 @@ __all__ = [
     "model_3",
     "model_3_noisy",
     "model_f",
+    "model_f_varied",
     "model_j",
+    "model_j_varied",
+    "wide",
 ]
 
 RECIPES = {
@@ -44,6 +48,9 @@ RECIPES = {
         model_3,
         model_2_noisy,
         model_3_noisy,
+        model_f_varied,
+        model_j_varied,
+        wide,
     )
 }
 _EARLIER = {recipe.name: recipe for recipe in (MODEL_J_1, MODEL_2_1, MODEL_3_1)}
