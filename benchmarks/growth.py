@@ -15,6 +15,7 @@ import torch
 from layers import medians
 
 import lensequiv
+from lensequiv._files import check_output
 from lensequiv.models import LensModel
 from lensequiv.models.steerable import SteerableCNN
 
@@ -98,7 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="3 repetitions, not 11")
     parser.add_argument("--plot", type=Path, help="picture to draw (extra: plots)")
-    parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--json", type=check_output, help="file to write")
     args = parser.parse_args()
     results = {}
     for title, cases in variations().items():

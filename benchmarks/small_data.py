@@ -20,6 +20,8 @@ import sys
 from pathlib import Path
 from statistics import mean, stdev
 
+from lensequiv._files import check_output
+
 ROOT = Path(__file__).parents[1]
 # Peak learning rates: chosen by short runs, see docs/search.md and docs/training.md.
 RATES = {"c8": 0.012, "d8": 0.012, "resnet18": 0.004}
@@ -56,7 +58,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="at most so many")
     parser.add_argument("--labels-alone", action="store_true", help="no mass map")
     parser.add_argument("--plot", type=Path, help="where to draw the figure")
-    parser.add_argument("--json", type=Path, help="where to save the numbers")
+    parser.add_argument("--json", type=check_output, help="where to save the numbers")
     args = parser.parse_args()
     rows = []
     print(

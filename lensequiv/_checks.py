@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
-__all__ = ["check_class_names", "check_count", "check_number"]
+__all__ = [
+    "check_class_names",
+    "check_count",
+    "check_number",
+    "check_positive",
+    "check_same_classes",
+]
 
 
 def check_count(name: str, value: Any, low: int = 1, high: int | None = None) -> int:
@@ -55,6 +63,25 @@ def check_number(name: str, value: Any, low: float, high: float) -> float:
     return float(value)
 
 
+def check_positive(name: str, value: Any) -> float:
+    """Requires a positive finite number; those of NumPy are taken, too.
+
+    Args:
+        name: Of the argument, for the message.
+        value: Anything; NaN, `True` and quantities with a unit are refused.
+
+    Returns:
+        The value.
+
+    Raises:
+        ValueError: It is something else; the message names the argument.
+    """
+    plain = isinstance(value, Real) and not isinstance(value, bool)
+    if not plain or not 0 < float(value) < math.inf:
+        raise ValueError(f"{name}={_short(value)}: expected a positive number")
+    return float(value)
+
+
 def check_class_names(names: Sequence[Any], count: int) -> tuple[str, ...]:
     """Requires as many different names as there are classes.
 
@@ -77,6 +104,39 @@ def check_class_names(names: Sequence[Any], count: int) -> tuple[str, ...]:
         twice = next(name for i, name in enumerate(names) if name in names[:i])
         raise ValueError(f"class name {_short(twice)} stands there twice")
     return tuple(names)
+
+
+def check_same_classes(
+    model: Sequence[str], data: Sequence[str], where: str
+) -> tuple[int, ...]:
+    """Requires that every class of labelled images is one that a model knows.
+
+    Args:
+        model: The model's classes, in the order of its logits.
+        data: The data set's classes, in the order of its labels; may be fewer.
+        where: What the data set is called, for the message.
+
+    Returns:
+        For each class of the data its place among the model's, which turns the data's
+        labels into the model's.
+
+    Raises:
+        ValueError: A name is not the model's.
+    """
+    if strange := [name for name in data if name not in model]:
+        nameless = all(name == f"class{i}" for i, name in enumerate(model))
+        advice = (
+            "the model's names stand for classes that nobody has named: set "
+            "model.classes to the names in the order of its training labels"
+            if nameless
+            else "for a new head load it with from_pretrained(..., "
+            f"classes={list(data)!r:.200})"
+        )
+        raise ValueError(
+            f"{where} has the class {strange[0]!r}, among {', '.join(data)}; the "
+            f"model's classes are {', '.join(model)}; {advice}"
+        )
+    return tuple(list(model).index(name) for name in data)
 
 
 def _short(value: Any) -> str:

@@ -178,10 +178,10 @@ def test_description_is_invariant():
 
 def test_calibrating_keeps_the_mode(tiny):
     images, labels = rings(60)
-    before = {k: v.clone() for k, v in tiny.state_dict().items()}
+    before = {k: v.clone() for k, v in tiny.tensors().items()}
     calibrate(tiny.train(), images, labels, false_alarms=0.1)
     assert tiny.training
-    assert all(torch.equal(before[k], v) for k, v in tiny.state_dict().items())
+    assert all(torch.equal(before[k], v) for k, v in tiny.tensors().items())
 
 
 @pytest.mark.parametrize(

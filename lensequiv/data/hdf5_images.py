@@ -18,12 +18,12 @@ from lensequiv.data.checks import (
     check_compressed_size,
     check_dtype,
     check_image,
-    check_range,
     transformed,
 )
 from lensequiv.data.errors import ImageError
 from lensequiv.data.hdf5 import check_storage, datasets, opened
-from lensequiv.data.splits import stratified
+from lensequiv.data.narrowing import check_float, narrowed
+from lensequiv.data.splits import Positions, class_counts, positions_of, stratified
 
 _LAYOUT = (
     "`images` (N, H, W) or (N, C, H, W) of numbers, `labels` (N,) of integers and an"
@@ -55,7 +55,7 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
         """Read labels and classes and compare them with the shape of the images.
 
         Args:
-            path: The file.
+            path: The file; `~` is the home folder.
             transform: Applied to each image, (C, H, W) float32, by `__getitem__`.
 
         Raises:
@@ -64,7 +64,7 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
                 that of a class.
             ImportError: h5py is not installed.
         """
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         self.transform = transform
         self._process = -1
         self._images: Any = None  # the open data set, which keeps its file open
@@ -136,6 +136,11 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
         """Return the number of images."""
         return len(self.rows)
 
+    def __repr__(self) -> str:
+        """Return the file and the number of images of each class."""
+        counts = class_counts(self.labels, self.classes)
+        return f"{type(self).__name__}({str(self.path)!r}: {counts})"
+
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """Read one image.
 
@@ -193,25 +198,30 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
                 yield slice(low, high), block[rows[low:high] - first]
 
     def load_arrays(
-        self, progress: bool = True, dtype: torch.dtype = torch.float32
+        self,
+        progress: bool = True,
+        dtype: torch.dtype = torch.float32,
+        *,
+        scaled: bool = False,
     ) -> Tensor:
         """Read all images into memory, without the transform.
 
         Args:
             progress: Whether to show a progress bar.
-            dtype: Of the result, floating; float16 halves the memory and keeps counts
-                up to 2048 exactly.
+            dtype: As for `ClassFolder.load_arrays`.
+            scaled: As for `ClassFolder.load_arrays`.
 
         Returns:
             Images in the order of `labels`, (N, C, H, W) `dtype`, in the unit of the
-            file.
+            file, but for what `scaled` allows.
 
         Raises:
-            ImageError: An image is not usable, or has a pixel beyond the range of
-                `dtype`.
+            ImageError: An image is not usable, or `dtype` cannot hold it.
+            ValueError: `dtype` is none that images can be stored in.
         """
         from tqdm import tqdm
 
+        check_float(dtype)
         channels = self._shape[1] if len(self._shape) == 4 else 1
         shape = (len(self), channels, *self._shape[-2:])
         images = torch.empty(shape, dtype=dtype)
@@ -220,10 +230,13 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
         ) as bar:
             for positions, block in self._blocks():
                 rows = self.rows[positions].tolist()
-                for row, image in zip(rows, block, strict=True):
-                    check_image(image, f"{self.path} images[{row}]")
-                    check_range(image, dtype, f"{self.path} images[{row}]")
-                images[positions] = torch.from_numpy(block)
+                for row, image, out in zip(rows, block, images[positions], strict=True):
+                    where = f"{self.path} images[{row}]"
+                    check_image(image, where)
+                    if dtype.itemsize < 4:
+                        out.copy_(narrowed(image, dtype, where, scaled))
+                if dtype.itemsize >= 4:
+                    images[positions] = torch.from_numpy(block)
                 bar.update(len(block))
         return images
 
@@ -245,18 +258,20 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
         parts = stratified(self.labels, self.classes, fractions, seed)
         return [self.take(positions) for positions in parts]
 
-    def take(self, positions: Tensor) -> Self:
+    def take(self, positions: Positions) -> Self:
         """The set of some of the images, in the order of the file.
 
         Args:
-            positions: Which ones, (M,) integers from 0 to `len(self)` - 1.
+            positions: As for `ClassFolder.take`: how many, or which ones.
 
         Returns:
             A data set with this one's classes and transform.
 
         Raises:
             IndexError: A position is not one of the set's.
+            TypeError: As for `ClassFolder.take`.
+            ValueError: As for `ClassFolder.take`.
         """
-        part, chosen = copy.copy(self), positions.sort().values
+        part, chosen = copy.copy(self), positions_of(positions, self.labels)
         part.rows, part.labels = self.rows[chosen], self.labels[chosen]
         return part

@@ -17,8 +17,8 @@ from lensequiv.equivariance._elements import (
     transform,
 )
 from lensequiv.equivariance._report import Report, error_row
+from lensequiv.inference._source import Images, source_of
 from lensequiv.models import LensModel
-from lensequiv.prediction import Images, source_of
 
 if TYPE_CHECKING:
     from lensequiv._e2cnn import FieldType

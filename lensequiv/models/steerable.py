@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from lensequiv._checks import check_count, check_number
 from lensequiv._e2cnn import FieldType, parse_group
-from lensequiv.models.base import InputSizes, LensModel
+from lensequiv._neutral import full_precision
+from lensequiv.models.base import LensModel
 from lensequiv.models.conversion import PlainLayers, fold_norm
 from lensequiv.models.layers import (
     AntialiasedPool,
@@ -19,6 +20,7 @@ from lensequiv.models.layers import (
     LocalContrast,
     SteerableConv,
 )
+from lensequiv.models.sizes import InputSizes
 from lensequiv.plain import check_statistics, map_statistics
 
 __all__ = ["SteerableCNN"]
@@ -75,7 +77,7 @@ class _Block(nn.Module):
         )
 
 
-class SteerableCNN(LensModel):
+class SteerableCNN(LensModel, registered="steerable"):
     """An E(2)-steerable CNN whose logits are invariant to its group on the pixel grid.
 
     Local contrast (a fixed isotropic filter), a steerable stem with stride 4, then
@@ -110,7 +112,6 @@ class SteerableCNN(LensModel):
             filters of more than 2**30 values.
     """
 
-    input_size = 129
     input_weight = "stem.conv.weights"
 
     def __init__(
@@ -181,8 +182,10 @@ class SteerableCNN(LensModel):
         )
 
     def _features(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision():
             contrast = self.contrast(x)
+        # A network cast to half precision as a whole still sees contrasts of full ones.
+        contrast = contrast.to(self.stem.norm.weight.dtype)
         features: Tensor = self._step(self.stem, contrast)
         for block in self.blocks:
             features = self._step(block, features)
@@ -226,8 +229,8 @@ class SteerableCNN(LensModel):
         n, _, height, width = features.shape
         fields = features.view(n, -1, self.group_order, height, width)
         invariant = fields.amax(2).flatten(2)
-        if invariant.dtype == torch.bfloat16:  # too coarse for sums over the map
-            invariant = invariant.float()
+        # Half precision is too coarse for sums over the map.
+        invariant = invariant.to(torch.promote_types(invariant.dtype, torch.float32))
         statistics = map_statistics(invariant, self.statistics)
-        # A model cast to bf16 as a whole has its head in bf16, too.
+        # A model cast to half precision as a whole has its head in it, too.
         return statistics.to(self.stem.norm.weight.dtype)

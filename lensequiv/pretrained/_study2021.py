@@ -55,7 +55,7 @@ def study_tensors(model: LensModel) -> tuple[dict[str, Tensor], dict[str, Tensor
         Those that are learned (with batch-norm statistics), and those that follow from
         the architecture: bases, mask, pooling filters, channel indices.
     """
-    learned = {study_name(name): value for name, value in model.state_dict().items()}
+    learned = {study_name(name): value for name, value in model.tensors().items()}
     everything = itertools.chain(model.named_parameters(), model.named_buffers())
     fixed = {
         study_name(name): value.detach()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import runpy
 from dataclasses import fields, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 

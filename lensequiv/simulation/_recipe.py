@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from difflib import get_close_matches
 from typing import Any
 
+from lensequiv._suggestions import did_you_mean
 from lensequiv.simulation._checks import check_range
 from lensequiv.simulation.deflectors import PowerLaw
 from lensequiv.simulation.detector import Blur, Detector
@@ -178,10 +178,9 @@ class Recipe:
         object.__setattr__(self, "spread", dict(self.spread))
         for name, bounds in self.spread.items():
             if name not in SPREAD:
-                near = get_close_matches(name, SPREAD, n=1) or SPREAD
                 raise ValueError(
                     f"spread of {name!r}: nothing of this name is drawn lens by lens; "
-                    f"did you mean {' or '.join(near)}?"
+                    f"{did_you_mean(name, SPREAD)}known are {', '.join(SPREAD)}"
                 )
             check_range(f"spread of {name!r}", bounds, 1e-6, 1e6)
         if self.ring is not None:

@@ -7,8 +7,7 @@ images, *2nd* was transcribed from the papers by others, *inferred* is neither.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
+from lensequiv._suggestions import did_you_mean
 from lensequiv.simulation._deeplensesim import (
     MODEL_2_1,
     MODEL_3_1,
@@ -73,11 +72,9 @@ def get_recipe(recipe: str | Recipe) -> Recipe:
         return _EARLIER[recipe]
     name, at, version = recipe.partition("@")
     if name not in RECIPES:
-        near = get_close_matches(name, RECIPES, n=1)
         raise ValueError(
-            f"unknown recipe {recipe!r}; known are {', '.join(RECIPES)}, "
-            "or pass a lensequiv.simulation.Recipe"
-            + (f". Did you mean {near[0]!r}?" if near else "")
+            f"unknown recipe {recipe!r}; {did_you_mean(name, RECIPES)}known are "
+            f"{', '.join(RECIPES)}, or pass a lensequiv.simulation.Recipe"
         )
     current = RECIPES[name]
     if at and version != str(current.version):

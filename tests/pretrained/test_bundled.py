@@ -12,10 +12,10 @@ import lensequiv
 from lensequiv.data import read_image, sample_paths
 from lensequiv.pretrained._card import (
     AUC_OF_2021,
-    all_runs,
     model_card,
     weights_table,
 )
+from lensequiv.pretrained._card_training import all_runs
 from lensequiv.pretrained._catalogue import bundled_directory, sha256_of
 from lensequiv.pretrained._format import sha256
 

@@ -212,3 +212,54 @@ def test_saving_over_a_file_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError, match="is a file; expected a folder"):
         lensequiv.create_model("c4").save_pretrained(tmp_path / "file")
+
+
+# Keywords that change nothing
+
+
+@pytest.mark.parametrize(
+    "keywords",
+    [
+        {"in_channels": 1},
+        {"classes": ["no", "sphere", "vort"]},
+        {"classes": ("no", "sphere", "vort"), "in_channels": 1},
+        {"num_classes": None, "classes": None},
+    ],
+)
+def test_keywords_that_change_nothing_leave_the_model(keywords):
+    plain = lensequiv.from_pretrained("c8-modelF")
+    model = lensequiv.from_pretrained("c8-modelF", **keywords)
+    assert model.domain is not None and model.temperature == plain.temperature != 1
+    assert model.spec.to_config() == plain.spec.to_config()
+    assert model.origin == plain.origin
+    for name, tensor in plain.tensors().items():
+        assert torch.equal(model.tensors()[name], tensor)
+
+
+def test_a_new_head_has_neutral_names_but_the_scale_of_its_body():
+    for keywords, classes in (
+        ({"num_classes": 3}, ("class0", "class1", "class2")),
+        ({"num_classes": 2}, ("class0", "class1")),
+        ({"classes": ["vort", "sphere", "no"]}, ("vort", "sphere", "no")),
+        ({"num_classes": 3, "classes": ["no", "sphere", "vort"]}, None),
+    ):
+        model = lensequiv.from_pretrained("c8-modelF", **keywords)
+        assert model.classes == (classes or ("no", "sphere", "vort"))
+        assert model.domain is None and model.temperature == 1
+        assert model.weights_info == {} and model.pixel_scale == 0.05
+        assert model.input_size == 97
+
+
+def test_a_folder_of_format_1_loads(saved):
+    folder, model = saved
+
+    def to_format_1(config):
+        for key in ("pixel_scale",):
+            del config[key]
+        config.update(format=1, options={})
+
+    rewrite_config(folder, to_format_1)
+    loaded = lensequiv.from_pretrained(folder)
+    assert loaded.spec.to_config() == model.spec.to_config()
+    loaded.save_pretrained(folder)
+    assert json.loads((folder / "config.json").read_text())["format"] == 2

@@ -283,7 +283,10 @@ def test_describe_names_the_components():
         (lambda: Detector(peak_snr=(1.0, float("nan"))), "peak_snr="),
         (lambda: Halos(profile="king"), "expected one of point, sis, nfw"),
         (lambda: Halos(truncation=(0.0, 1.0)), "truncation="),
-        (lambda: replace(model_f, spread={"psf_sigm": (1, 2)}), "mean psf_sigma"),
+        (
+            lambda: replace(model_f, spread={"psf_sigm": (1, 2)}),
+            "did you mean 'psf_sigma'",
+        ),
         (lambda: replace(model_f, spread={"sky": (0, 2)}), "spread of 'sky'"),
         (lambda: replace(model_f, distances="proper"), "distances='proper'"),
         (lambda: replace(model_f, ring=(5, 1)), "ring="),

@@ -1,0 +1,108 @@
+"""Images in a type that takes less memory, and what that may cost them."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lensequiv.data.errors import ImageError
+
+LEVELS = 500
+"""Steps between sky and peak that an image must keep in a narrower type."""
+
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+_SKY, _PEAK = 0.25, 0.999  # quantiles, as those of `lensequiv.transforms.CropAndScale`
+
+
+def check_float(dtype: Any) -> None:
+    """Refuse types that images cannot be loaded in.
+
+    Args:
+        dtype: Anything.
+
+    Raises:
+        ValueError: It is not one of `DTYPES`.
+    """
+    if dtype not in DTYPES:
+        listed = ", ".join(map(str, DTYPES))
+        raise ValueError(f"dtype is {dtype!r}; expected one of {listed}")
+
+
+def narrowed(
+    image: np.ndarray,
+    dtype: torch.dtype,
+    where: str | os.PathLike[str],
+    scaled: bool = False,
+) -> Tensor:
+    """Bring an image to another floating-point type, if that can hold it.
+
+    A type can hold an image if no pixel moves by more than half a step of `LEVELS`
+    between sky (the quantile 0.25 of a channel) and peak (0.999); pixels brighter than
+    the peak, or far below the sky, may move by that share of their own distance from
+    the sky.
+
+    Args:
+        image: Finite pixels, (C, H, W) float32.
+        dtype: One of `DTYPES`.
+        where: File named in the error message.
+        scaled: Whether a channel may be stored with sky 0 and peak 1 where the image
+            is not kept exactly as it is.
+
+    Returns:
+        The image, (C, H, W) `dtype`.
+
+    Raises:
+        ImageError: The type cannot hold the image: pixels are beyond its range, or
+            would fall on too few steps.
+    """
+    whole = torch.from_numpy(image)
+    narrow = whole.to(dtype)
+    if dtype.itemsize >= 4 or torch.equal(narrow.float(), whole):
+        return narrow
+    sky, height = _sky_and_height(image)
+    if scaled:
+        # In double precision: a small signal on a large constant keeps its digits.
+        image = ((image.astype(np.float64) - sky) / height).astype(np.float32)
+        sky, height = np.zeros_like(sky), np.ones_like(height)
+        whole = torch.from_numpy(image)
+        narrow = whole.to(dtype)
+    largest = torch.finfo(dtype).max
+    peak = float(np.abs(image).max())
+    if not peak <= largest:
+        unit = " times its height above the sky" if scaled else ""
+        raise ImageError.because(
+            where,
+            f"holds pixels up to {peak:g}{unit}",
+            f"at most {largest:g} in {dtype}",
+        )
+    moved = np.abs(narrow.float().numpy() - image)
+    allowed = np.maximum(height, np.abs(image - sky)) / (2 * LEVELS)
+    if (moved > allowed).any():
+        channel = int((moved / allowed).max((1, 2)).argmax())
+        base, rise = float(sky[channel, 0, 0]), float(height[channel, 0, 0])
+        levels = int(rise / (2 * moved[channel].max()))
+        raise ImageError.because(
+            where,
+            f"holds light up to {rise:g} above a sky of {base:g}, of which {dtype}"
+            f" would keep about {levels} levels",
+            f"at least {LEVELS}: load it as torch.float32, or with scaled=True, which"
+            " takes sky and peak of every image to 0 and 1",
+        )
+    return narrow
+
+
+def _sky_and_height(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sky of each channel and the peak above it, (C, 1, 1) float64; never 0."""
+    pixels = image.reshape(len(image), -1)
+    last = pixels.shape[1] - 1
+    places = (round(_SKY * last), round(_PEAK * last))
+    ordered = np.partition(pixels, places, axis=1).astype(np.float64)
+    sky, height = ordered[:, places[0]], ordered[:, places[1]] - ordered[:, places[0]]
+    spread = pixels.max(1).astype(np.float64) - pixels.min(1)
+    height = np.where(height > 0, height, spread)  # a star on an empty sky
+    height = np.where(height > 0, height, 1.0)  # a channel without structure
+    return sky[:, None, None], height[:, None, None]
