@@ -23,26 +23,38 @@ def add(commands: Commands) -> None:
     simulate = commands.add_parser("simulate", help="make a data set (extra: sim)")
     simulate.add_argument(
         "recipe",
-        help="modelF, modelJ, deeplensesim1, ...; an earlier version: modelJ@1",
+        help="modelF, modelJ, deeplensesim1, wide, ... (modelJ@1: an earlier version), "
+        "or a .json or .py file",
     )
     simulate.add_argument(
-        "out", metavar="OUT", help="folder to make, or file (.h5, .hdf5)"
+        "out", metavar="OUT", nargs="?", help="folder to make, or file (.h5, .hdf5)"
     )
-    simulate.add_argument("--images", type=int, required=True, metavar="N")
-    simulate.add_argument("--seed", type=int, required=True, metavar="S")
+    simulate.add_argument("--images", type=int, metavar="N", help="needed with OUT")
+    simulate.add_argument("--seed", type=int, metavar="S", help="needed with OUT")
+    simulate.add_argument(
+        "--sheet",
+        type=Path,
+        metavar="PICTURE",
+        help="draw 8 lenses of each class with the truth over them (extra: plots)",
+    )
     simulate.add_argument("--workers", type=int, help="threads (default: all)")
-    simulate.set_defaults(run=_simulate, resumes=lambda args: True)
+    simulate.set_defaults(
+        run=_simulate,
+        resumes=lambda args: args.out is not None,
+        usage_error=simulate.error,
+    )
 
 
 def _simulate(args: argparse.Namespace) -> None:
     is_file = args.out is not None and _names_a_file(args.out)
     wanted = {"OUT": args.out, "--images": args.images, "--seed": args.seed}
     missing = [name for name, value in wanted.items() if value is None]
-    # A sheet alone needs none of them; a data set needs all.
-    if missing and (not args.sheet or args.out is not None or args.images is not None):
-        raise ValueError(
-            f"{' and '.join(missing)} missing: expected RECIPE OUT --images N --seed S, "
-            "or RECIPE --sheet PICTURE"
+    # A sheet needs none of them (but can take a seed); a data set needs all.
+    a_set = not args.sheet or args.out is not None or args.images is not None
+    if missing and a_set:
+        args.usage_error(
+            f"{' and '.join(missing)} missing: expected RECIPE OUT --images N --seed "
+            "S, or RECIPE --sheet PICTURE"
         )
     from lensequiv.simulation import (
         get_recipe,

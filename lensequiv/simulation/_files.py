@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from lensequiv._suggestions import did_you_mean
 from lensequiv.simulation import detector, halos, lights, noise, substructure
 from lensequiv.simulation._recipe import Recipe
 from lensequiv.simulation.deflectors import PowerLaw
@@ -91,11 +92,10 @@ def _check_names(found: dict[str, Any], known: list[str], what: str) -> None:
     """Refuses a name that is not known, naming the nearest."""
     for name in found:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = (
-                f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+            raise ValueError(
+                f"a {what} has no {name!r}; {did_you_mean(name, known)}known are "
+                f"{', '.join(known)}"
             )
-            raise ValueError(f"a {what} has no {name!r}; {hint}")
 
 
 def _built(value: Any, name: str) -> Any:

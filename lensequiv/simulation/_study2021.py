@@ -39,7 +39,7 @@ model_j = replace(
     substructure={
         "no": NoSubstructure(),
         "sphere": Subhalos(),
-        "vort": Vortex(length=(1.0, 4.0)),  # fit
+        "vort": Vortex(length=(1.0, 4.0), fraction=(0.04, 0.055)),  # fit
     },
 )
 """Model J of the 2021 study (Model B of arXiv:2008.12731), re-simulated."""
