@@ -171,6 +171,7 @@ def test_going_on_and_beginning_anew(capsys, tmp_path):
 COMMAND = [sys.executable, "-m", "lensequiv.cli"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_interrupted_in_the_middle(tmp_path):
     for i in range(3):

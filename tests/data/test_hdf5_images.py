@@ -67,6 +67,7 @@ def test_channels_and_transform(write):
     np.testing.assert_array_equal(data.load_arrays(progress=False), stored)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_workers(write, method):
     data = HDF5Images(write(), transform=torch.neg)

@@ -55,6 +55,7 @@ def test_the_plane_that_is_asked_for(capsys, weights, tmp_path):
     assert found["rows"] == json.loads(json.dumps(report["rows"]))
 
 
+@pytest.mark.slow
 def test_all_angles_and_drawings(capsys, weights, tmp_path):
     drawings = {name: tmp_path / f"{name}.png" for name in ("plot", "projection")}
     options = [o for name, path in drawings.items() for o in (f"--{name}", path)]

@@ -93,6 +93,7 @@ def test_new_head_with_names(saved):
         lensequiv.from_pretrained(saved[0], classes=["a", "b"], num_classes=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["c4", "d4", "resnet18", "singh2021-c4"])
 def test_equal_channels_give_what_one_did(name, tmp_path, shaken):
     model = shaken(lensequiv.create_model(name)).eval()
