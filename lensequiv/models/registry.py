@@ -154,13 +154,16 @@ def options_of(
     options.pop("initialize", None)
     options = {
         # Those of NumPy as Python's own: options are compared, shown and stored.
-        name: value.item()
-        if hasattr(value, "item") and isinstance(value, Real)
-        else value
+        name: _plain(value)
         for name, value in options.items()
     }
     order = [*call.arguments, *options]
     return dict(sorted(options.items(), key=lambda item: order.index(item[0])))
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy as Python's own, anything else as it is."""
+    return value.item() if isinstance(value, Real) and hasattr(value, "item") else value
 
 
 @neutral()
