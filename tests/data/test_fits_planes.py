@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lensequiv.data import ImageError, read_image, read_stored
+from lensequiv.data import read_image, read_stored
 
 fits = pytest.importorskip("astropy.io.fits")
 RAMP = np.arange(30.0).reshape(6, 5)
