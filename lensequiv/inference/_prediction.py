@@ -277,7 +277,9 @@ class Prediction:
         try:
             import pandas as pd
         except ImportError as error:
-            raise ImportError("to_pandas needs pandas: pip install pandas") from error
+            raise ImportError(
+                "to_pandas needs pandas: pip install 'lensequiv[pandas]'"
+            ) from error
         columns = self._columns()
         for name in ("path", "error"):  # None, not NaN, where there is nothing
             columns[name] = pd.Series(columns[name], dtype=object)
