@@ -329,6 +329,7 @@ def test_damage_is_named(tiny, tmp_path, damage, message):
 NAMES = lensequiv.list_pretrained()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_bundled_weights_are_calibrated(name):
     model = lensequiv.from_pretrained(name)
@@ -339,6 +340,7 @@ def test_bundled_weights_are_calibrated(name):
     assert extra < 150_000
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::lensequiv.domain.OutOfDomainWarning")
 @pytest.mark.parametrize("name", NAMES)
 def test_false_alarms_on_fresh_images(name):
@@ -349,6 +351,7 @@ def test_false_alarms_on_fresh_images(name):
     assert int(model.predict(images).unlike_training.sum()) <= 10
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::lensequiv.domain.OutOfDomainWarning")
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_no_lens_is_flagged(name):
@@ -362,6 +365,7 @@ def test_what_is_no_lens_is_flagged(name):
     assert model.predict(images).ood_score.min() > 1
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::lensequiv.domain.OutOfDomainWarning")
 @pytest.mark.parametrize("name", NAMES)
 def test_telescope_images_are_flagged(name, telescope_images):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, Self
@@ -18,8 +19,14 @@ from lensequiv.data.checks import transformed
 from lensequiv.data.classes import resolve_classes
 from lensequiv.data.errors import ImageError
 from lensequiv.data.narrowing import check_float, narrowed
-from lensequiv.data.readers import find_images, read_image
-from lensequiv.data.splits import Positions, class_counts, positions_of, stratified
+from lensequiv.data.readers import image_files, read_image, warn_left_out
+from lensequiv.data.splits import (
+    Positions,
+    class_counts,
+    position,
+    positions_of,
+    stratified,
+)
 from lensequiv.data.threads import over_files
 
 _SHOWN = 3  # damaged files that a warning names
@@ -80,10 +87,13 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
         self.skipped: list[tuple[Path, str]] = []
         self.paths: list[Path] = []
         labels: list[int] = []
+        left_out: Counter[str] = Counter()
         for label, name in enumerate(self.classes):
-            found = find_images(self.root / name)
+            found, others = image_files(self.root / name)
+            left_out += others
             self.paths += found
             labels += [label] * len(found)
+        warn_left_out(self.root, left_out)
         self.labels = torch.tensor(labels, dtype=torch.int64)
         if on_error == "skip":
             self._check(progress=True)
@@ -117,6 +127,7 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
                 it was damaged since it was checked), or the transform refuses it.
             IndexError: There is no such position.
         """
+        index = position(index)
         image = torch.from_numpy(self._read(index))
         image = transformed(self.transform, image, self.paths[index])
         return image, int(self.labels[index])

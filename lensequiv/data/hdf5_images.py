@@ -21,9 +21,15 @@ from lensequiv.data.checks import (
     transformed,
 )
 from lensequiv.data.errors import ImageError
-from lensequiv.data.hdf5 import check_storage, datasets, opened
-from lensequiv.data.narrowing import check_float, narrowed
-from lensequiv.data.splits import Positions, class_counts, positions_of, stratified
+from lensequiv.data.hdf5 import NO_DATA, check_storage, datasets, opened, without_fill
+from lensequiv.data.narrowing import check_float, check_float32, narrowed
+from lensequiv.data.splits import (
+    Positions,
+    class_counts,
+    position,
+    positions_of,
+    stratified,
+)
 
 _LAYOUT = (
     "`images` (N, H, W) or (N, C, H, W) of numbers, `labels` (N,) of integers and an"
@@ -72,6 +78,9 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
             images, labels = self._find(file)
             self.classes = self._read_classes(file)
             self._shape = tuple(images.shape)
+            self._blank = {
+                name: images.attrs[name] for name in NO_DATA if name in images.attrs
+            }
             self.labels = torch.from_numpy(labels[()].astype(np.int64))
             for name, values in file.get("parameters", {}).items():
                 if values.shape[:1] != labels.shape:
@@ -156,14 +165,21 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
                 cannot be read any more.
             IndexError: There is no such position.
         """
-        row = int(self.rows[index])
-        image = torch.from_numpy(self._read(row, row + 1)[0])
-        check_image(image.numpy(), f"{self.path} images[{row}]")
-        image = transformed(self.transform, image, f"{self.path} images[{row}]")
+        row = int(self.rows[position(index)])
+        where = f"{self.path} images[{row}]"
+        stored, block = self._read(row, row + 1)
+        check_image(block[0], where)
+        check_float32(stored[0], block[0], where)
+        image = torch.from_numpy(block[0])
+        image = transformed(self.transform, image, where)
         return image, int(self.labels[index])
 
-    def _read(self, start: int, stop: int) -> np.ndarray:
-        """Read rows of the file: (stop - start, C, H, W) float32."""
+    def _read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Read rows of the file, (stop - start, C, H, W), NaN for no data.
+
+        Returns:
+            The pixels as they are stored, and in float32.
+        """
         import h5py
 
         try:
@@ -180,22 +196,27 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
                 f"cannot be decoded ({error})",
                 "a complete HDF5 file",
             ) from error
-        return block[:, None] if block.ndim == 3 else block
+        if self._blank:
+            stored = without_fill(stored, self._blank, self.path)
+            block = stored.astype(np.float32, copy=False)
+        shape = (len(block), -1, *block.shape[-2:])
+        return stored.reshape(shape), block.reshape(shape)
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the open file, for the workers of a data loader."""
         return {**self.__dict__, "_images": None}
 
-    def _blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """Yield successive positions and their images."""
+    def _blocks(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Yield successive positions, and their images as `_read` has them."""
         rows = self.rows.numpy()
         size = max(1, _BLOCK // (4 * int(np.prod(self._shape[1:]))))
         for start in range(0, self._shape[0], size):
             low, high = np.searchsorted(rows, [start, start + size])
             if low < high:
                 first, last = int(rows[low]), int(rows[high - 1])
-                block = self._read(first, last + 1)
-                yield slice(low, high), block[rows[low:high] - first]
+                stored, block = self._read(first, last + 1)
+                within = rows[low:high] - first
+                yield slice(low, high), stored[within], block[within]
 
     def load_arrays(
         self,
@@ -228,11 +249,14 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
         with tqdm(
             total=len(self), desc="reading", unit="image", disable=not progress
         ) as bar:
-            for positions, block in self._blocks():
+            for positions, stored, block in self._blocks():
                 rows = self.rows[positions].tolist()
-                for row, image, out in zip(rows, block, images[positions], strict=True):
+                for row, wide, image, out in zip(
+                    rows, stored, block, images[positions], strict=True
+                ):
                     where = f"{self.path} images[{row}]"
                     check_image(image, where)
+                    check_float32(wide, image, where)
                     if dtype.itemsize < 4:
                         out.copy_(narrowed(image, dtype, where, scaled))
                 if dtype.itemsize >= 4:

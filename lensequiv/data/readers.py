@@ -8,6 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -193,7 +194,7 @@ def open_stack(
     """
     path = Path(path)
     opener = _STACKS.get(_extension(path) or "")
-    return None if opener is None or path.is_dir() else opener(path, hdu)
+    return None if opener is None or path.is_dir() else opener(path, _checked(hdu))
 
 
 def _read(path: Path, hdu: int | str | None) -> tuple[np.ndarray, float | None]:
@@ -211,7 +212,7 @@ def _read(path: Path, hdu: int | str | None) -> tuple[np.ndarray, float | None]:
 
 def _load(path: Path, hdu: int | str | None) -> Loaded:
     """Read a file by its extension; the layout is valid, the pixels are unchecked."""
-    extension = _extension(path)
+    extension, hdu = _extension(path), _checked(hdu)
     try:
         if extension == ".npy" or extension in _PICTURES:
             if hdu is not None:
@@ -235,6 +236,23 @@ def _load(path: Path, hdu: int | str | None) -> Loaded:
         raise ImageError.because(path, "is a folder", _EXPECTED_FILES) from None
 
 
+def _checked(hdu: Any) -> int | str | None:
+    """A number or text; name and version as astropy has them, ("SCI", 2), as text.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if hdu is None or isinstance(hdu, str):
+        return hdu
+    if isinstance(hdu, int | np.integer) and not isinstance(hdu, bool):
+        return int(hdu)
+    if isinstance(hdu, list | tuple) and len(hdu) == 2 and isinstance(hdu[0], str):
+        return f"{hdu[0]},{hdu[1]}"
+    raise TypeError(
+        f"hdu is {hdu!r:.80}; expected a number, a name or, as text, both (SCI,2)"
+    )
+
+
 def find_images(folder: str | os.PathLike[str]) -> list[Path]:
     """List the readable image files of a folder and of the folders below it.
 
@@ -254,7 +272,25 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
         NotADirectoryError: `folder` is a file.
         ImageError: No file has a readable extension.
     """
-    folder = Path(folder)
+    paths, left_out = image_files(Path(folder))
+    warn_left_out(Path(folder), left_out)
+    return paths
+
+
+def image_files(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """Do what `find_images` does, and count what is left out in place of a warning.
+
+    Args:
+        folder: The folder to search.
+
+    Returns:
+        The files; and how many that could be images were left out, by extension.
+
+    Raises:
+        FileNotFoundError: As `find_images`.
+        NotADirectoryError: As `find_images`.
+        ImageError: As `find_images`.
+    """
     paths = []
     seen = {folder.resolve()}
     for parent, children, files in os.walk(folder, onerror=_raise, followlinks=True):
@@ -267,19 +303,29 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
             if target not in seen:
                 seen.add(target)
                 children.append(child)
-    left_out = [path for path in paths if _extension(path) is None]
+    left_out = _counted([path for path in paths if _extension(path) is None])
     paths = [path for path in paths if _extension(path) is not None]
-    counts = _counted(left_out)
     if not paths:
-        found = f"holds no image ({counts})" if counts else "holds no image"
-        raise ImageError.because(folder, found, _EXPECTED_FILES)
-    if counts:
-        warnings.warn(
-            f"files in {folder} were left out: {counts}; lensequiv reads"
-            f" {_EXPECTED_FILES}",
-            stacklevel=2,
+        found = (
+            f"holds no image ({_listed(left_out)})" if left_out else "holds no image"
         )
-    return sorted(paths, key=lambda path: _natural(path.relative_to(folder)))
+        raise ImageError.because(folder, found, _EXPECTED_FILES)
+    return sorted(paths, key=lambda path: _natural(path.relative_to(folder))), left_out
+
+
+def warn_left_out(folder: Path, left_out: Counter[str]) -> None:
+    """Tell, in one warning at the caller's caller, what was left out of a folder.
+
+    Args:
+        folder: The folder that was searched.
+        left_out: Files that could be images, by extension; nothing is told of none.
+    """
+    if left_out:
+        warnings.warn(
+            f"files in {folder} were left out: {_listed(left_out)}; lensequiv reads"
+            f" {_EXPECTED_FILES}",
+            stacklevel=3,
+        )
 
 
 def _extension(path: Path) -> str | None:
@@ -290,14 +336,18 @@ def _extension(path: Path) -> str | None:
     return extension if extension in _EXTENSIONS else None
 
 
-def _counted(left_out: list[Path]) -> str:
-    """Count files that could be images by extension: "3 .asdf, 1 without extension"."""
+def _counted(left_out: list[Path]) -> Counter[str]:
+    """Count files that could be images by extension."""
     beside, texts = {*_BESIDE.split()}, {*_TEXTS.split()}
-    counts = Counter(
+    return Counter(
         path.suffix.lower() or "without extension"
         for path in left_out
         if path.suffix.lower() not in beside and path.name.split(".")[0] not in texts
     )
+
+
+def _listed(counts: Counter[str]) -> str:
+    """Such as "3 .asdf, 1 without extension"."""
     return ", ".join(f"{n} {extension}" for extension, n in sorted(counts.items()))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from inspect import Parameter
+from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from lensequiv._neutral import neutral
@@ -151,8 +152,18 @@ def options_of(
         if name not in call.given and (rest or name in named):
             options.setdefault(name, value)
     options.pop("initialize", None)
+    options = {
+        # Those of NumPy as Python's own: options are compared, shown and stored.
+        name: _plain(value)
+        for name, value in options.items()
+    }
     order = [*call.arguments, *options]
     return dict(sorted(options.items(), key=lambda item: order.index(item[0])))
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy as Python's own, anything else as it is."""
+    return value.item() if isinstance(value, Real) and hasattr(value, "item") else value
 
 
 @neutral()

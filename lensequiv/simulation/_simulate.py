@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lensequiv._threads import ahead
+from lensequiv.data import splits
 from lensequiv.simulation._physics import (
     check_extra,
     convention_factor,
@@ -68,6 +69,14 @@ class Simulation:
     def __len__(self) -> int:
         """The number of images."""
         return len(self.labels)
+
+    def __repr__(self) -> str:
+        """Recipe, seed, and the number of images of each class."""
+        side = self.images.shape[-1]
+        return (
+            f"Simulation({self.recipe.name!r}, seed {self.seed}: "
+            f"{splits.class_counts(self.labels, self.classes)}, {side} x {side} pixels)"
+        )
 
 
 def _uniform(rng: np.random.Generator, bounds: Range) -> NDArray[np.float64]:

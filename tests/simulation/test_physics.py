@@ -139,6 +139,7 @@ def test_image_is_lenstronomys(simulated, recipe, label):
         np.testing.assert_allclose(image, expected, rtol=0, atol=2e-6 * expected.max())
 
 
+@pytest.mark.slow
 @RECIPES
 @CLASSES
 def test_float64_image_is_lenstronomys(simulated, recipe, label):
@@ -154,6 +155,7 @@ def test_float64_image_is_lenstronomys(simulated, recipe, label):
         np.testing.assert_allclose(image, expected, rtol=0, atol=atol)
 
 
+@pytest.mark.slow
 @RECIPES
 @CLASSES
 def test_deflection_is_lenstronomys(simulated, recipe, label):
@@ -271,6 +273,7 @@ def test_rays_through_a_centre_stay_finite(axis_ratio, straight):
         assert [float(b[0, 0, 0]) for b in beta] == [0, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("points", [2, 3, 100])
 @pytest.mark.parametrize("length", [0.06, 2.0])
 def test_line_is_the_sum_of_its_points(points, length):
