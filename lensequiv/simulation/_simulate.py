@@ -104,14 +104,16 @@ def draw(recipe: Recipe, label: int, rng: np.random.Generator) -> Arrays:
     p["halo_angle"] = np.full(BLOCK, recipe.halo_angle * degree)
     # What only richer recipes draw comes from a stream of its own.
     more = None if recipe.is_plain else rng.spawn(1)[0]
-    shared = {} if more is None else draw_shared(recipe, more, BLOCK)
+    shared: Arrays = {} if more is None else draw_shared(recipe, more, BLOCK)
     total_mass = shared.get("total_mass", np.full(BLOCK, recipe.total_mass))
     p |= shared
     component = recipe.substructure[recipe.classes[label]]
     if any(isinstance(c, Halos | Combined) for c in recipe.substructure.values()):
         p |= _draw_halos(recipe, component, rng, total_mass, p["z_lens"])
     else:
-        whole = total_mass if recipe.spread else recipe.total_mass
+        whole: float | NDArray[np.float64] = recipe.total_mass
+        if recipe.spread:
+            whole = total_mass
         p["mass_x"], p["mass_y"], p["mass"] = component.draw(rng, BLOCK, whole)
     p["substructure_mass"] = p["mass"].sum(1)
     factor = mass_to_arcsec2(p["z_lens"], p["z_source"], recipe)
