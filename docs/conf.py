@@ -4,7 +4,7 @@ from pathlib import Path
 
 import lensequiv
 from lensequiv.pretrained import list_pretrained, pretrained_info
-from lensequiv.pretrained._card import weights_table
+from lensequiv.weights._table import weights_table
 
 project = "lensequiv"
 author = "The lensequiv developers"

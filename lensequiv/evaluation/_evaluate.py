@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lensequiv._checks import check_count
+from lensequiv._version import __version__
 from lensequiv.data import ClassFolder, HDF5Images, open_dataset, read_stored
 from lensequiv.evaluation._manifest import (
     manifest_facts,
@@ -27,8 +28,8 @@ from lensequiv.inference._batches import Options, batches
 from lensequiv.inference._scale import PixelScales
 from lensequiv.inference._source import Loaded, PathLike, Source
 from lensequiv.models import LensModel
-from lensequiv.pretrained._saving import packed
 from lensequiv.transforms import _augment
+from lensequiv.weights._saving import packed_weights
 
 __all__ = ["ModelEvaluation", "evaluate"]
 
@@ -192,7 +193,7 @@ def evaluate(
         weights={
             "name": name,
             "model": model.name,
-            "sha256": hashlib.sha256(packed(model)).hexdigest(),
+            "sha256": hashlib.sha256(packed_weights(model)).hexdigest(),
             "recipe": info.get("trained_on", {}).get("recipe"),
         },
         data={
@@ -316,10 +317,8 @@ def _turns(model: LensModel, n: int, seed: int) -> Callable[[int, Tensor], Tenso
 
 
 def _versions() -> dict[str, str]:
-    import lensequiv
-
     return {
-        "lensequiv": lensequiv.__version__,
+        "lensequiv": __version__,
         "torch": str(torch.__version__),
         "numpy": np.__version__,
         "python": platform.python_version(),

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from lensequiv._files import write_atomically
-from lensequiv.models import LensModel
+from lensequiv.spec import Network
 
 __all__ = ["Done", "claim", "request_of"]
 
 
-def request_of(model: LensModel, options: Mapping[str, Any]) -> dict[str, Any]:
+def request_of(model: Network, options: Mapping[str, Any]) -> dict[str, Any]:
     """What decides an image's row: weights, preprocessing, classes, options.
 
     Args:

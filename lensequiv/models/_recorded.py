@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import Tensor, nn
 
 from lensequiv._checks import check_class_names, check_count
-from lensequiv._state import decoded, encoded
-from lensequiv.information import as_json
 from lensequiv.models.sizes import InputSizes
-from lensequiv.spec import Spec, checked_info
+from lensequiv.spec import Spec, as_json, checked_info
+from lensequiv.spec._state import decoded, encoded
 from lensequiv.transforms import CropAndScale, Preprocessing
 
 if TYPE_CHECKING:
-    from lensequiv._origin import Origin
-    from lensequiv.trust import Domain
+    from lensequiv.domain import Domain
+    from lensequiv.spec import Origin
 
 __all__ = ["STATE_KEY", "Call", "Recorded"]
 
@@ -251,7 +250,7 @@ class Recorded(nn.Module):
     def temperature(self) -> float:
         """What logits are divided by before the softmax.
 
-        1 until `lensequiv.trust.calibrate` fits it.
+        1 until `lensequiv.inference.calibrate` fits it.
         """
         return self._spec.temperature
 
@@ -265,7 +264,7 @@ class Recorded(nn.Module):
     def domain(self) -> Domain | None:
         """Where the training images lie among the network's features.
 
-        None until `lensequiv.trust.calibrate` measures it.
+        None until `lensequiv.inference.calibrate` measures it.
         """
         return self._spec.domain
 

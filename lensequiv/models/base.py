@@ -96,7 +96,13 @@ class LensModel(Recorded):
     def _pool(self, features: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def _check(self, x: Tensor) -> None:
+    def check_input(self, x: Tensor) -> None:
+        """Requires a batch of preprocessed images, (N, in_channels, H, W).
+
+        Raises:
+            TypeError: `x` is no floating-point tensor.
+            ValueError: The size or channel count is not one of this model's.
+        """
         size = self.input_size
         check_input(
             self.name,
@@ -166,7 +172,7 @@ class LensModel(Recorded):
             TypeError: `x` is no floating-point tensor.
             ValueError: The size or channel count is not one of this model's.
         """
-        self._check(x)
+        self.check_input(x)
         return self._features(x)
 
     def embed(self, x: Tensor) -> Tensor:
@@ -195,8 +201,22 @@ class LensModel(Recorded):
         Raises:
             ValueError: As `forward_features`.
         """
-        logits: Tensor = self.head(self.embed(x))
-        return logits
+        return self.logits_and_embedding(x)[0]
+
+    def logits_and_embedding(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits, and the vectors that the head makes them of.
+
+        Args:
+            x: (N, in_channels, H, W), preprocessed.
+
+        Returns:
+            (N, num_classes), as `forward`, and (N, D), as `embed`.
+
+        Raises:
+            ValueError: As `forward_features`.
+        """
+        embedding = self.embed(x)
+        return self.head(embedding), embedding
 
     def freeze(self) -> LensModel:
         """Freezes everything but the head, for training on the embedding.
@@ -254,6 +274,18 @@ class LensModel(Recorded):
                     child.eval()
         return self
 
+    def check_rebuildable(self) -> None:
+        """Requires that the record alone builds a network for these tensors.
+
+        Raises:
+            ValueError: The class is not registered, its builder does not take the
+                recorded options or builds another class, or layers were replaced by
+                hand; the message says what.
+        """
+        from lensequiv.models._rebuilding import check_rebuildable
+
+        check_rebuildable(self)
+
     def predict(self, x: Images, batch_size: int = 64, **kwargs: Any) -> Prediction:
         """Classifies images in any flux unit; see `lensequiv.predict`."""
         from lensequiv.inference import predict
@@ -262,13 +294,13 @@ class LensModel(Recorded):
 
     def save_pretrained(self, directory: str | Path, **kwargs: Any) -> Path:
         """Writes the model; see `lensequiv.pretrained.save_pretrained`."""
-        from lensequiv.pretrained import save_pretrained
+        from lensequiv.weights import save_pretrained
 
         return save_pretrained(self, directory, **kwargs)
 
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> CommitInfo:
         """Publishes the model; see `lensequiv.pretrained.push_to_hub`."""
-        from lensequiv.pretrained import push_to_hub
+        from lensequiv.weights import push_to_hub
 
         return push_to_hub(self, repo_id, **kwargs)
 

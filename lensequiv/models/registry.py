@@ -16,10 +16,9 @@ from lensequiv.models._unknown import unknown_model, unknown_option
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lensequiv._origin import Origin
     from lensequiv.models._recorded import Call
     from lensequiv.models.base import LensModel
-    from lensequiv.spec import Spec
+    from lensequiv.spec import Origin, Spec
 
 __all__ = ["create_model", "list_models", "register_model"]
 
