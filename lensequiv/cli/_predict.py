@@ -180,7 +180,7 @@ def _classify(
     """Rows to print, the prediction, and, to be drawn, what the network saw."""
     from lensequiv import from_pretrained
     from lensequiv.inference._batches import Options, network_inputs
-    from lensequiv.inference._columns import rows_of_prediction
+    from lensequiv.inference._rows import rows_of_prediction
     from lensequiv.inference._source import source_of
 
     model = from_pretrained(weights)

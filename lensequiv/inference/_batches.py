@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lensequiv._checks import check_count
 from lensequiv._neutral import neutral
-from lensequiv._threads import ahead
+from lensequiv._threads import map_in_threads
 from lensequiv.domain import (
     image_features,
     image_statistics,
@@ -173,7 +173,7 @@ def _run(
         total=total, initial=start, unit="img", delay=2, disable=not options.progress
     )
     # While one batch is in the network, the two after it are read.
-    ready = ahead(prepare, range(start, total), workers, 2 * size + 1)
+    ready = map_in_threads(prepare, range(start, total), workers, 2 * size + 1)
     with bar, closing(ready):
         for first in range(start, total, size):
             batch = list(islice(ready, size))

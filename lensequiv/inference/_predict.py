@@ -10,14 +10,14 @@ from lensequiv.domain import OutOfDomainWarning
 from lensequiv.inference._batches import Batch, Options, batches
 from lensequiv.inference._classifier import Classifier
 from lensequiv.inference._prediction import Prediction
-from lensequiv.inference._source import Images, Source, source_of
+from lensequiv.inference._source import ImagesOrPaths, Source, source_of
 
 __all__ = ["iter_predict", "predict"]
 
 
 def predict(
     model: Classifier,
-    x: Images,
+    x: ImagesOrPaths,
     batch_size: int = 64,
     *,
     hdu: int | str | None = None,
@@ -82,7 +82,7 @@ def predict(
 
 def iter_predict(
     model: Classifier,
-    x: Images,
+    x: ImagesOrPaths,
     batch_size: int = 64,
     *,
     hdu: int | str | None = None,

@@ -11,7 +11,7 @@ from typing import Any
 from lensequiv._files import write_atomically
 from lensequiv.spec import Network
 
-__all__ = ["Done", "claim", "request_of"]
+__all__ = ["Done", "record_request", "request_of"]
 
 
 def request_of(model: Network, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,7 +37,9 @@ def request_of(model: Network, options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def claim(record: Path, out: Path, request: Mapping[str, Any], advice: str) -> None:
+def record_request(
+    record: Path, out: Path, request: Mapping[str, Any], advice: str
+) -> None:
     """Records a request, or finds the record that an unfinished run of it left.
 
     Args:

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from lensequiv import _files
 from lensequiv.inference._batches import Options, batches
 from lensequiv.inference._classifier import Classifier
-from lensequiv.inference._columns import CsvRows, parquet_schema, rows_of
-from lensequiv.inference._resuming import Done, claim, request_of
+from lensequiv.inference._resuming import Done, record_request, request_of
+from lensequiv.inference._rows import CsvRows, parquet_schema, rows_of
 from lensequiv.inference._source import PathLike, source_of
 
 __all__ = ["check_output", "predict_to_file", "unfinished_folder"]
@@ -129,7 +129,7 @@ def predict_to_file(
         if restart:
             _clear(folder)
         advice = "begin anew with restart=True (--restart)"
-        claim(folder / "request.json", out, request, advice)
+        record_request(folder / "request.json", out, request, advice)
         try:
             done = Done(folder / "progress.json", source.names)
         except FileExistsError as error:

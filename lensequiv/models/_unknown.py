@@ -113,9 +113,9 @@ def _loading_hint(name: str, value: object) -> str:
 
 def _options(function: str) -> Iterator[str]:
     """Keywords of the class whose constructor Python names so in an error."""
-    from lensequiv.models.base import LensModel
+    from lensequiv.models._recorded import Recorded
 
-    waiting = [LensModel]
+    waiting = [Recorded]
     while waiting:
         cls = waiting.pop()
         waiting += cls.__subclasses__()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
 
     from lensequiv._e2cnn import FieldType
-    from lensequiv.inference import Images, Prediction
+    from lensequiv.inference import ImagesOrPaths, Prediction
     from lensequiv.models.conversion import PlainLayers
     from lensequiv.plain import PlainModel
 
@@ -140,7 +140,7 @@ class LensModel(Recorded):
         """
         from lensequiv.models.conversion import to_plain
 
-        return to_plain(self)
+        return to_plain(self, self._plain_layers)
 
     def multiply_adds(self, size: int | None = None) -> int:
         """The multiplications that the plain form needs for one image.
@@ -157,7 +157,7 @@ class LensModel(Recorded):
         """
         from lensequiv.models.conversion import multiply_adds
 
-        return multiply_adds(self, size or self.input_size)
+        return multiply_adds(self.to_torch(), size or self.input_size)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The last feature map.
@@ -286,7 +286,9 @@ class LensModel(Recorded):
 
         check_rebuildable(self)
 
-    def predict(self, x: Images, batch_size: int = 64, **kwargs: Any) -> Prediction:
+    def predict(
+        self, x: ImagesOrPaths, batch_size: int = 64, **kwargs: Any
+    ) -> Prediction:
         """Classifies images in any flux unit; see `lensequiv.predict`."""
         from lensequiv.inference import predict
 
@@ -306,7 +308,7 @@ class LensModel(Recorded):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles as what it was built from, and state: e2cnn's modules cannot be."""
-        from lensequiv.models.registry import rebuild
+        from lensequiv.models._rebuilding import rebuild
 
         flags = {k: p.requires_grad for k, p in self.named_parameters()}
         return rebuild, (

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lensequiv._threads import ahead
+from lensequiv._threads import map_in_threads as ahead
 from lensequiv.simulation._physics import check_extra, mass_to_arcsec2
 from lensequiv.simulation._rerender import Arrays, render_lenses
 from lensequiv.simulation.recipes import Recipe, get_recipe
