@@ -1,5 +1,6 @@
 """Sphinx configuration: `python -m sphinx -W docs docs/_build/html`."""
 
+import sys
 from pathlib import Path
 
 import lensequiv
@@ -42,4 +43,9 @@ def _write_tables(folder: Path) -> None:
     (folder / "weights.md").write_text(weights_table(configs) + "\n")
 
 
-_write_tables(Path(__file__).parent / "_generated")
+_here = Path(__file__).parent
+sys.path.insert(0, str(_here))
+import floors  # noqa: E402  # beside this file
+
+_write_tables(_here / "_generated")
+floors.write(_here / "_generated" / "floors.svg")

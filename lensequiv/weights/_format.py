@@ -12,7 +12,7 @@ from typing import Any
 
 from lensequiv._checks import check_class_names, check_count
 from lensequiv.spec import migrated
-from lensequiv.spec._spec import JSON_NAMES, REQUIRED
+from lensequiv.spec._spec import JSON_NAMES
 
 __all__ = [
     "CONFIG",
@@ -31,9 +31,6 @@ DOMAIN = "domain."
 
 _MAX_CONFIG = 2**22  # bytes; the bundled ones take about 10,000
 _SHA256 = re.compile("[0-9a-f]{64}")
-
-# Key of config.json -> what its value must be.
-_SCHEMA: dict[str, type] = {**REQUIRED, "sha256": str}
 
 
 class WeightsError(ValueError):
