@@ -17,8 +17,9 @@ from torch.utils.data import Dataset
 from lensequiv.data.checks import transformed
 from lensequiv.data.classes import resolve_classes
 from lensequiv.data.errors import ImageError
+from lensequiv.data.finding import find_images
 from lensequiv.data.narrowing import check_float, narrowed
-from lensequiv.data.readers import find_images, read_image
+from lensequiv.data.readers import read_image
 from lensequiv.data.splits import Positions, class_counts, positions_of, stratified
 from lensequiv.data.threads import over_files
 

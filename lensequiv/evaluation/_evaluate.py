@@ -11,17 +11,21 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lensequiv._checks import check_count
 from lensequiv._version import __version__
-from lensequiv.data import ClassFolder, HDF5Images, open_dataset, read_stored
+from lensequiv.data import ClassFolder, HDF5Images
+from lensequiv.evaluation._labelled import (
+    first_of_each,
+    labels_for,
+    open_labelled,
+    source_of_set,
+)
 from lensequiv.evaluation._manifest import (
     manifest_facts,
     remarks,
     same_recipe_card,
-    usual_scale,
 )
 from lensequiv.evaluation._score import Evaluation, score
 from lensequiv.inference._batches import Options, batches
@@ -146,17 +150,17 @@ def evaluate(
     """
     check_count("resamples", resamples, low=0)
     options = Options(batch_size, progress, workers, precision, pixel_scale, resample)
-    dataset = _opened(data, hdu)
+    dataset = open_labelled(data, hdu)
     where = dataset.root if isinstance(dataset, ClassFolder) else dataset.path
     if dataset.transform is not None:
         raise ValueError(
             f"{where} was opened with a transform; expected none, since the model's "
             "own preprocessing is applied"
         )
-    labels = _labels_for(model, dataset, str(where))
-    positions = _first_of_each(labels, limit)
+    labels = labels_for(model, dataset, str(where))
+    positions = first_of_each(labels, limit)
     labels = labels[positions]
-    source = _source(dataset, positions.tolist())
+    source = source_of_set(dataset, positions.tolist())
     scales = PixelScales.of(model, pixel_scale, resample, headers=True)
 
     def run(change: Callable[[int, Tensor], Tensor] | None) -> tuple[Tensor, int]:
@@ -219,36 +223,6 @@ def evaluate(
     )
 
 
-def _opened(
-    data: PathLike | ClassFolder | HDF5Images, hdu: int | str | None
-) -> ClassFolder | HDF5Images:
-    if not isinstance(data, ClassFolder | HDF5Images):
-        return open_dataset(data, hdu=hdu)
-    if hdu is not None:
-        raise ValueError(
-            f"hdu={hdu!r}, but the data set is open already; give hdu= where it is "
-            "opened"
-        )
-    return data
-
-
-def _source(dataset: ClassFolder | HDF5Images, positions: list[int]) -> Source:
-    """Some images of a data set with what is known of their pixel scale."""
-    usual = usual_scale(dataset)
-    if isinstance(dataset, HDF5Images):
-        file = dataset
-        names = [f"{file.path} images[{int(file.rows[i])}]" for i in positions]
-        return Source(names, lambda i: Loaded(file[positions[i]][0], usual))
-    paths, hdu = [dataset.paths[i] for i in positions], dataset.hdu
-
-    def load(i: int) -> Loaded:
-        stored = read_stored(paths[i], hdu=hdu)
-        scale = usual if stored.pixel_scale is None else stored.pixel_scale
-        return Loaded(torch.from_numpy(stored.image), scale, stored.notes)
-
-    return Source(list(map(str, paths)), load)
-
-
 def _changed(
     source: Source, scales: PixelScales, change: Callable[[int, Tensor], Tensor]
 ) -> Source:
@@ -259,41 +233,6 @@ def _changed(
         return Loaded(change(i, image))
 
     return Source(source.names, load)
-
-
-def _labels_for(
-    model: LensModel, dataset: ClassFolder | HDF5Images, where: str
-) -> NDArray[np.int64]:
-    """The data set's labels in the order of the model's classes, (N,)."""
-    if unknown := [name for name in dataset.classes if name not in model.classes]:
-        raise ValueError(
-            f"{where} has the classes {list(dataset.classes)}, but {model.name} has "
-            f"{list(model.classes)}; expected these or some of them, not "
-            f"{', '.join(unknown)}"
-        )
-    order = np.array([model.classes.index(c) for c in dataset.classes])
-    labels: NDArray[np.int64] = order[dataset.labels.numpy()]
-    if len(found := np.unique(labels)) < 2:
-        raise ValueError(
-            f"{where} has images of {model.classes[int(found[0])]} alone; expected two "
-            "classes at least, since ROC AUCs compare one with another (predict tells "
-            "how often each answer is given)"
-        )
-    return labels
-
-
-def _first_of_each(labels: NDArray[np.int64], limit: int | None) -> NDArray[np.int64]:
-    """Positions of at most `limit` images: the first of each class in equal parts."""
-    if limit is None:
-        return np.arange(len(labels))
-    classes = np.unique(labels)
-    if limit < len(classes):
-        raise ValueError(f"limit={limit}: expected at least one image a class")
-    place = np.empty(len(labels), np.int64)  # within the class
-    for c in classes:
-        members = np.flatnonzero(labels == c)
-        place[members] = np.arange(len(members))
-    return np.sort(np.lexsort((labels, place))[:limit])
 
 
 def _turns(model: LensModel, n: int, seed: int) -> Callable[[int, Tensor], Tensor]:

@@ -14,7 +14,8 @@ from lensequiv._neutral import neutral
 from lensequiv.models._unknown import unknown_model, unknown_option
 
 if TYPE_CHECKING:
-    from lensequiv.models._recorded import Call, Recorded
+    from lensequiv.models._call import Call
+    from lensequiv.models._recorded import Recorded
 
 __all__ = ["Builder", "add_builder", "add_family", "build", "builder_names"]
 

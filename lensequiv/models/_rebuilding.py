@@ -11,8 +11,10 @@ from torch.random import fork_rng
 
 from lensequiv._checks import check_class_names
 from lensequiv._neutral import neutral
+from lensequiv.models._attributes import check_sides
 from lensequiv.models._builders import build
-from lensequiv.models._recorded import Call, Recorded, check_sides
+from lensequiv.models._call import Call
+from lensequiv.models._recorded import Recorded
 from lensequiv.spec import Origin, Spec
 from lensequiv.transforms import preprocessing_from_config
 

@@ -11,7 +11,7 @@ from lensequiv._checks import check_class_names
 from lensequiv._neutral import neutral
 from lensequiv._suggestions import did_you_mean
 from lensequiv.models import LensModel, create_model, list_models
-from lensequiv.models._recorded import neutral_classes
+from lensequiv.models._attributes import neutral_classes
 from lensequiv.spec import Origin, Spec
 from lensequiv.weights._catalogue import (
     bundled_directory,
