@@ -5,6 +5,7 @@ from lensequiv.data.errors import ImageError
 from lensequiv.data.finding import find_images
 from lensequiv.data.folder import ClassFolder
 from lensequiv.data.hdf5_images import HDF5Images
+from lensequiv.data.labelled import LabelledImages
 from lensequiv.data.opening import open_dataset
 from lensequiv.data.readers import (
     open_stack,
@@ -21,6 +22,7 @@ __all__ = [
     "HDF5Images",
     "ImageError",
     "ImageStack",
+    "LabelledImages",
     "StoredImage",
     "as_images",
     "find_images",

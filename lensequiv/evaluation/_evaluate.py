@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lensequiv._checks import check_count
 from lensequiv._version import __version__
-from lensequiv.data import ClassFolder, HDF5Images
+from lensequiv.data import LabelledImages
 from lensequiv.evaluation._labelled import (
     first_of_each,
     labels_for,
@@ -89,7 +89,7 @@ class ModelEvaluation:
 
 def evaluate(
     model: LensModel,
-    data: PathLike | ClassFolder | HDF5Images,
+    data: PathLike | LabelledImages,
     *,
     rotated: bool = True,
     seed: int = 0,
@@ -151,7 +151,7 @@ def evaluate(
     check_count("resamples", resamples, low=0)
     options = Options(batch_size, progress, workers, precision, pixel_scale, resample)
     dataset = open_labelled(data, hdu)
-    where = dataset.root if isinstance(dataset, ClassFolder) else dataset.path
+    where = dataset.place
     if dataset.transform is not None:
         raise ValueError(
             f"{where} was opened with a transform; expected none, since the model's "

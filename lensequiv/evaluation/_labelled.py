@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lensequiv.data import ClassFolder, HDF5Images, open_dataset, read_stored
-from lensequiv.evaluation._manifest import usual_scale
+from lensequiv.data import LabelledImages, open_dataset
 from lensequiv.inference._source import Loaded, PathLike, Source
 from lensequiv.models import LensModel
 
@@ -15,10 +16,21 @@ __all__ = ["first_of_each", "labels_for", "open_labelled", "source_of_set"]
 
 
 def open_labelled(
-    data: PathLike | ClassFolder | HDF5Images, hdu: int | str | None
-) -> ClassFolder | HDF5Images:
-    if not isinstance(data, ClassFolder | HDF5Images):
+    data: PathLike | LabelledImages, hdu: int | str | None
+) -> LabelledImages:
+    """The data set, opened if it is a path.
+
+    Raises:
+        TypeError: It is neither a path nor a data set.
+        ValueError: It is open already, and `hdu` is given.
+    """
+    if isinstance(data, str | os.PathLike):
         return open_dataset(data, hdu=hdu)
+    if not hasattr(data, "usual_pixel_scale"):
+        raise TypeError(
+            f"data is a {type(data).__name__}; expected a path, or a data set of "
+            "lensequiv.data.open_dataset"
+        )
     if hdu is not None:
         raise ValueError(
             f"hdu={hdu!r}, but the data set is open already; give hdu= where it is "
@@ -27,25 +39,20 @@ def open_labelled(
     return data
 
 
-def source_of_set(dataset: ClassFolder | HDF5Images, positions: list[int]) -> Source:
+def source_of_set(dataset: LabelledImages, positions: list[int]) -> Source:
     """Some images of a data set with what is known of their pixel scale."""
-    usual = usual_scale(dataset)
-    if isinstance(dataset, HDF5Images):
-        file = dataset
-        names = [f"{file.path} images[{int(file.rows[i])}]" for i in positions]
-        return Source(names, lambda i: Loaded(file[positions[i]][0], usual))
-    paths, hdu = [dataset.paths[i] for i in positions], dataset.hdu
+    usual = dataset.usual_pixel_scale()
 
     def load(i: int) -> Loaded:
-        stored = read_stored(paths[i], hdu=hdu)
+        stored = dataset.stored(positions[i])
         scale = usual if stored.pixel_scale is None else stored.pixel_scale
         return Loaded(torch.from_numpy(stored.image), scale, stored.notes)
 
-    return Source(list(map(str, paths)), load)
+    return Source([dataset.name_of(i) for i in positions], load)
 
 
 def labels_for(
-    model: LensModel, dataset: ClassFolder | HDF5Images, where: str
+    model: LensModel, dataset: LabelledImages, where: str
 ) -> NDArray[np.int64]:
     """The data set's labels in the order of the model's classes, (N,)."""
     if unknown := [name for name in dataset.classes if name not in model.classes]:

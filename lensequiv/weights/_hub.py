@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from lensequiv.weights._format import CARD, CONFIG, WEIGHTS, WeightsError
-from lensequiv.weights._hub_errors import causes, explained, kinds_of
+from lensequiv.weights._hub_errors import HubError, causes, explained
 
 __all__ = ["HubOptions", "fetch", "is_repo_id"]
 
@@ -121,14 +121,17 @@ def _fetch_file(
 
 
 def _fetch_card(repo: str, commit: str, options: HubOptions) -> Path | None:
+    from huggingface_hub import errors
+
     try:
         return _fetch_whole(repo, CARD, commit, options)
-    except OSError as error:
-        kinds = [kinds_of(cause) for cause in causes(error)[1:]]
-        offline = any("OfflineModeIsEnabled" in k for k in kinds)
-        if "EntryNotFoundError" in kinds[0] and (
-            offline or "LocalEntryNotFoundError" not in kinds[0]
-        ):
+    except HubError as error:
+        first, *rest = causes(error)[1:]
+        # Offline, a card that is not in the cache may not exist either.
+        offline = isinstance(first, errors.LocalEntryNotFoundError) and any(
+            isinstance(cause, errors.OfflineModeIsEnabled) for cause in rest
+        )
+        if offline or isinstance(first, errors.RemoteEntryNotFoundError):
             return None
         raise
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lensequiv.weights._format import CONFIG, WEIGHTS
 
-__all__ = ["HubError", "causes", "explained", "kinds_of"]
+__all__ = ["HubError", "causes", "explained"]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _UNWRITABLE = {
@@ -54,7 +54,7 @@ def explained(
         yield
     except ImportError:
         raise
-    # Not even those of one release of the client have a base class in common.
+    # The client's errors have no base class in common.
     except Exception as error:
         chain = causes(error)
         reason = _refusal(chain, repo, file, revision) or _trouble(
@@ -66,15 +66,6 @@ def explained(
             at = f" at revision {revision!r}" if revision else ""
             what = f"{repo}{at}: no {file}"
         raise HubError(f"{what}: {reason}") from error
-
-
-def kinds_of(error: BaseException) -> set[str]:
-    """Names of an error's class and its bases.
-
-    The client's releases from 0.23 to 2 keep their error classes in different modules
-    and have three HTTP libraries under them; the names stayed.
-    """
-    return {kind.__name__ for kind in type(error).__mro__}
 
 
 def causes(error: BaseException) -> list[BaseException]:
@@ -89,32 +80,33 @@ def _refusal(
     chain: list[BaseException], repo: str, file: str | None, revision: str | None
 ) -> str | None:
     """What the Hub said, where it answered with a refusal."""
+    from huggingface_hub import errors
+
     token = "token=, HF_TOKEN, or 'hf auth login'"
     status = _status(chain)
     for error in chain:
-        kinds = kinds_of(error)
-        if "GatedRepoError" in kinds:
+        if isinstance(error, errors.GatedRepoError):
             return (
                 "access to it is granted by its owner: ask on its page, then give "
                 f"your {token}"
             )
-        if "RepositoryNotFoundError" in kinds:
+        if isinstance(error, errors.RepositoryNotFoundError):
             here = "" if file is None else f" (nor is there a folder {repo!r} here)"
             return (
                 f"the Hub has no such repository, or hides it{here}: check the name; "
                 f"for a private one give a {token}"
             )
-        if "RevisionNotFoundError" in kinds:
+        if isinstance(error, errors.RevisionNotFoundError):
             return (
                 f"there is no revision {revision or 'main'!r}; expected one of its "
                 "branches, tags or full commit hashes"
             )
-        if "EntryNotFoundError" in kinds and "LocalEntryNotFoundError" not in kinds:
+        if isinstance(error, errors.RemoteEntryNotFoundError):
             return (
                 "the repository has no such file, so it holds no weights of "
                 f"lensequiv ({CONFIG} and {WEIGHTS}, as push_to_hub writes them)"
             )
-        if "HFValidationError" in kinds:
+        if isinstance(error, errors.HFValidationError):
             return _first_line(error)
     if status in (401, 403):
         return (
@@ -128,7 +120,6 @@ def _refusal(
             "" if file is None else "; a cached copy is loaded if there is one"
         )
     if status is not None:
-        # 416: old releases of the client keep a piece that is longer than the file.
         hint = "" if file is None else " (try force_download=True)"
         return f"the Hub answered with status {status}: {_first_line(chain[0])}{hint}"
     return None
@@ -141,16 +132,21 @@ def _trouble(
     fetching: bool,
 ) -> str:
     """What happened, where the Hub did not refuse: network, disk, a broken answer."""
-    from huggingface_hub import constants
+    from huggingface_hub import constants, errors
 
-    kinds = set().union(*map(kinds_of, chain))
+    def met(kind: type[BaseException]) -> bool:
+        return any(isinstance(error, kind) for error in chain)
+
+    # The client's own errors have classes; those of the HTTP library under it, which
+    # changed from release 1 to 2, are told by their names.
+    kinds = {kind.__name__ for error in chain for kind in type(error).__mro__}
     numbers = {e.errno for e in chain if isinstance(e, OSError) and e.errno}
     cache = cache_dir or constants.HF_HUB_CACHE
-    if local_files_only or "OfflineModeIsEnabled" in kinds:
+    if local_files_only or met(errors.OfflineModeIsEnabled):
         off = "local_files_only=True" if local_files_only else "HF_HUB_OFFLINE"
         if not fetching:
             return f"{off} forbids the network"
-        if not local_files_only and "LocalEntryNotFoundError" not in kinds:
+        if not local_files_only and not met(errors.LocalEntryNotFoundError):
             return "HF_HUB_OFFLINE and force_download=True exclude each other"
         return (
             f"it is not in the cache {cache}, and {off} forbids to fetch it: load it "
@@ -179,14 +175,14 @@ def _trouble(
         )
     if "TooManyRedirects" in kinds:
         return f"{reach} redirects in a circle: check HF_ENDPOINT and the proxy"
-    if "FileMetadataError" in kinds:
+    if met(errors.FileMetadataError):
         return (
             f"what {reach} answered is not the Hub's: check HF_ENDPOINT, the proxy, "
             "and whether the network wants a login in a browser"
         )
-    if kinds & {"ConnectError", "ConnectionError", "NetworkError", "ProxyError"}:
+    if met(ConnectionError) or kinds & {"NetworkError", "ProxyError"}:
         return f"{reach} cannot be reached: check the network and the proxy{offline}"
-    if kinds & {"RemoteProtocolError", "ChunkedEncodingError", "IncompleteRead"}:
+    if "RemoteProtocolError" in kinds:
         return f"{reach} broke off in the middle of its answer: try again"
     if "Consistency check failed" in str(chain[0]):
         return (
