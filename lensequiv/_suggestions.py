@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import ParamSpec, TypeVar
 
-__all__ = ["did_you_mean"]
+__all__ = ["did_you_mean", "explains_keywords"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -37,3 +43,39 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def _letters(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", str(name).lower())
+
+
+def explains_keywords(
+    words: Mapping[str, str],
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator: keywords that a function does not take lead to those that it takes.
+
+    Args:
+        words: Of other libraries, each with what stands for it here.
+
+    Returns:
+        The decorator; the function then raises a TypeError that says so before anything
+        is done.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        parameters = inspect.signature(function).parameters
+        known = [
+            name for name, p in parameters.items() if p.kind is not p.POSITIONAL_ONLY
+        ]
+
+        @functools.wraps(function)
+        def explained(*args: P.args, **kwargs: P.kwargs) -> R:
+            for word in kwargs:
+                if word not in parameters:
+                    hint = f"here it is {words[word]}" if word in words else ""
+                    hint = hint or did_you_mean(word, known)
+                    raise TypeError(
+                        f"{function.__name__}(): unknown keyword {word!r}; {hint}"
+                        + ("" if word in words else f"known are {', '.join(known)}")
+                    )
+            return function(*args, **kwargs)
+
+        return explained
+
+    return decorate

@@ -37,6 +37,10 @@ def add(commands: Commands) -> None:
         metavar="PATH",
         help="measure on this image or folder, on the pixel grid alone",
     )
+    parser.add_argument(
+        "--hdu",
+        help="of --images, where a file has several: number, name or NAME,VERSION",
+    )
     what.add_argument(
         "--recipe", help="render lenses of this recipe at all angles (default: modelF)"
     )
@@ -93,7 +97,7 @@ def _equivariance(args: argparse.Namespace) -> None:
     lenses = None if args.images else _render(args, noise=False)
     noise = _render(args, noise=True) if args.noise else None
     for name, model in models.items():
-        reports.append(_on_grid(name, model, args.images, lenses, dtype))
+        reports.append(_on_grid(name, model, args, lenses, dtype))
         for rendered, results in ((lenses, everything), (noise, noisy)):
             if rendered is not None:
                 results.append(_turned(name, model, rendered, dtype))
@@ -128,6 +132,8 @@ def _check(args: argparse.Namespace) -> None:
             f"{', '.join(useless)}: only for lenses rendered at all angles; leave out "
             "--images"
         )
+    if args.hdu is not None and not args.images:
+        raise ValueError("--hdu: only with --images PATH")
     if args.lens is not None and not args.orbit:
         raise ValueError("--lens: only with --orbit FILE")
     if args.umap and not args.projection:
@@ -195,14 +201,14 @@ def _render(args: argparse.Namespace, *, noise: bool) -> RotatedLenses:
 def _on_grid(
     name: str,
     model: LensModel,
-    path: str | None,
+    args: argparse.Namespace,
     lenses: RotatedLenses | None,
     dtype: Any,
 ) -> Report:
     from lensequiv.equivariance import measure
 
-    images: Any = path if lenses is None else lenses.reference
-    return replace(measure(model, images, dtype=dtype), model=name)
+    images: Any = args.images if lenses is None else lenses.reference
+    return replace(measure(model, images, dtype=dtype, hdu=args.hdu), model=name)
 
 
 def _turned(name: str, model: LensModel, lenses: RotatedLenses, dtype: Any) -> Orbits:

@@ -11,7 +11,7 @@ from pathlib import Path
 from lensequiv.data.errors import ImageError
 from lensequiv.data.readers import EXPECTED_FILES, extension_of
 
-__all__ = ["find_images"]
+__all__ = ["find_images", "image_files", "warn_left_out"]
 
 # Files that lie beside images and that nobody takes for one.
 _BESIDE = """
@@ -43,7 +43,25 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
         NotADirectoryError: `folder` is a file.
         ImageError: No file has a readable extension.
     """
-    folder = Path(folder)
+    paths, left_out = image_files(Path(folder))
+    warn_left_out(Path(folder), left_out)
+    return paths
+
+
+def image_files(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """Do what `find_images` does, and count what is left out in place of a warning.
+
+    Args:
+        folder: The folder to search.
+
+    Returns:
+        The files; and how many that could be images were left out, by extension.
+
+    Raises:
+        FileNotFoundError: As `find_images`.
+        NotADirectoryError: As `find_images`.
+        ImageError: As `find_images`.
+    """
     paths = []
     seen = {folder.resolve()}
     for parent, children, files in os.walk(folder, onerror=_raise, followlinks=True):
@@ -56,29 +74,43 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
             if target not in seen:
                 seen.add(target)
                 children.append(child)
-    left_out = [path for path in paths if extension_of(path) is None]
+    left_out = _counted([path for path in paths if extension_of(path) is None])
     paths = [path for path in paths if extension_of(path) is not None]
-    counts = _counted(left_out)
     if not paths:
-        found = f"holds no image ({counts})" if counts else "holds no image"
-        raise ImageError.because(folder, found, EXPECTED_FILES)
-    if counts:
-        warnings.warn(
-            f"files in {folder} were left out: {counts}; lensequiv reads"
-            f" {EXPECTED_FILES}",
-            stacklevel=2,
+        found = (
+            f"holds no image ({_listed(left_out)})" if left_out else "holds no image"
         )
-    return sorted(paths, key=lambda path: _natural(path.relative_to(folder)))
+        raise ImageError.because(folder, found, EXPECTED_FILES)
+    return sorted(paths, key=lambda path: _natural(path.relative_to(folder))), left_out
 
 
-def _counted(left_out: list[Path]) -> str:
-    """Count files that could be images by extension: "3 .asdf, 1 without extension"."""
+def warn_left_out(folder: Path, left_out: Counter[str]) -> None:
+    """Tell, in one warning at the caller's caller, what was left out of a folder.
+
+    Args:
+        folder: The folder that was searched.
+        left_out: Files that could be images, by extension; nothing is told of none.
+    """
+    if left_out:
+        warnings.warn(
+            f"files in {folder} were left out: {_listed(left_out)}; lensequiv reads"
+            f" {EXPECTED_FILES}",
+            stacklevel=3,
+        )
+
+
+def _counted(left_out: list[Path]) -> Counter[str]:
+    """Count files that could be images by extension."""
     beside, texts = {*_BESIDE.split()}, {*_TEXTS.split()}
-    counts = Counter(
+    return Counter(
         path.suffix.lower() or "without extension"
         for path in left_out
         if path.suffix.lower() not in beside and path.name.split(".")[0] not in texts
     )
+
+
+def _listed(counts: Counter[str]) -> str:
+    """Such as "3 .asdf, 1 without extension"."""
     return ", ".join(f"{n} {extension}" for extension, n in sorted(counts.items()))
 
 

@@ -23,7 +23,7 @@ def read_cards(
         start: Where the header begins, in bytes.
         stop: Where it ends.
         keywords: Upper case, with spaces up to the eight characters that they take in
-            the file.
+            the file; longer ones, by the convention HIERARCH, without that word.
 
     Returns:
         The values of those that are there and have one, numbers as float; of a keyword
@@ -33,9 +33,12 @@ def read_cards(
     text = stream.read(stop - start).decode("latin-1")
     found: dict[str, Value] = {}
     for at in range(0, len(text), 80):
-        name = text[at : at + 8]
-        if name in keywords and text[at + 8 : at + 10] == "= ":
-            value = _value(text[at + 10 : at + 80])
+        name, rest = text[at : at + 8], text[at + 8 : at + 80]
+        if name == "HIERARCH":  # of longer names, wherever the sign stands
+            name, sign, rest = rest.partition("=")
+            name, rest = name.strip().upper(), sign + " " + rest
+        if name in keywords and rest[:2] == "= ":
+            value = _value(rest[2:])
             if value is not None:
                 found.setdefault(name.rstrip(), value)
     return found

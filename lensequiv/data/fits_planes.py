@@ -39,7 +39,6 @@ def choose_hdu(
     Raises:
         ImageError: There is no such HDU or there are several, it holds no image, or it
             is not clear which one holds the image.
-        TypeError: `hdu` is neither a number nor text.
     """
     first = hdus[0]
     place = first.fileinfo()
@@ -83,11 +82,7 @@ def _asked_for(found: Sequence[Any], hdu: int | str) -> list[int]:
                 if item.name.upper() == name and item.ver == version
             ]
         hdu = int(name)
-    elif isinstance(hdu, bool) or not isinstance(hdu, int | np.integer):
-        raise TypeError(
-            f"hdu is {hdu!r}; expected a number, a name or, as text, both (SCI,2)"
-        )
-    number = int(hdu) + (len(found) if hdu < 0 else 0)
+    number = hdu + (len(found) if hdu < 0 else 0)
     return [number] if 0 <= number < len(found) else []
 
 

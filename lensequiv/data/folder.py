@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, Self
@@ -17,11 +18,17 @@ from torch.utils.data import Dataset
 from lensequiv.data.checks import transformed
 from lensequiv.data.classes import resolve_classes
 from lensequiv.data.errors import ImageError
-from lensequiv.data.finding import find_images
+from lensequiv.data.finding import image_files, warn_left_out
 from lensequiv.data.narrowing import check_float, narrowed
 from lensequiv.data.pixel_scale import named_pixel_scale
 from lensequiv.data.readers import read_image, read_stored
-from lensequiv.data.splits import Positions, class_counts, positions_of, stratified
+from lensequiv.data.splits import (
+    Positions,
+    class_counts,
+    position,
+    positions_of,
+    stratified,
+)
 from lensequiv.data.stored import StoredImage
 from lensequiv.data.threads import over_files
 
@@ -83,10 +90,13 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
         self.skipped: list[tuple[Path, str]] = []
         self.paths: list[Path] = []
         labels: list[int] = []
+        left_out: Counter[str] = Counter()
         for label, name in enumerate(self.classes):
-            found = find_images(self.root / name)
+            found, others = image_files(self.root / name)
+            left_out += others
             self.paths += found
             labels += [label] * len(found)
+        warn_left_out(self.root, left_out)
         self.labels = torch.tensor(labels, dtype=torch.int64)
         if on_error == "skip":
             self._check(progress=True)
@@ -146,6 +156,7 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
                 it was damaged since it was checked), or the transform refuses it.
             IndexError: There is no such position.
         """
+        index = position(index)
         image = torch.from_numpy(self._read(index))
         image = transformed(self.transform, image, self.paths[index])
         return image, int(self.labels[index])

@@ -24,6 +24,9 @@ from lensequiv.data.pixel_scale import named_pixel_scale
 from lensequiv.data.stacks import ImageStack, not_one_image
 from lensequiv.data.stored import Loaded
 
+NO_DATA = ("_FillValue", "missing_value")
+"""Attributes of netCDF that name the values of pixels without data."""
+
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
@@ -211,7 +214,7 @@ def without_fill(
         ImageError: Such an attribute does not hold numbers.
     """
     blank = np.False_
-    for name in ("_FillValue", "missing_value"):
+    for name in NO_DATA:
         if name in attributes:
             values = np.ravel(attributes[name])
             if values.dtype.kind not in "iuf":

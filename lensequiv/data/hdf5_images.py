@@ -21,10 +21,16 @@ from lensequiv.data.checks import (
     transformed,
 )
 from lensequiv.data.errors import ImageError
-from lensequiv.data.hdf5 import check_storage, datasets, opened
-from lensequiv.data.narrowing import check_float, narrowed
+from lensequiv.data.hdf5 import NO_DATA, check_storage, datasets, opened, without_fill
+from lensequiv.data.narrowing import check_float, check_float32, narrowed
 from lensequiv.data.pixel_scale import named_pixel_scale
-from lensequiv.data.splits import Positions, class_counts, positions_of, stratified
+from lensequiv.data.splits import (
+    Positions,
+    class_counts,
+    position,
+    positions_of,
+    stratified,
+)
 from lensequiv.data.stored import StoredImage
 
 _LAYOUT = (
@@ -74,6 +80,9 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
             images, labels = self._find(file)
             self.classes = self._read_classes(file)
             self._shape = tuple(images.shape)
+            self._blank = {
+                name: images.attrs[name] for name in NO_DATA if name in images.attrs
+            }
             self.labels = torch.from_numpy(labels[()].astype(np.int64))
             for name, values in file.get("parameters", {}).items():
                 if values.shape[:1] != labels.shape:
@@ -158,6 +167,7 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
                 cannot be read any more.
             IndexError: There is no such position.
         """
+        index = position(index)
         image = torch.from_numpy(self.stored(index).image)
         image = transformed(self.transform, image, self.name_of(index))
         return image, int(self.labels[index])
@@ -178,9 +188,10 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
             ImageError: The image is not usable, or the file cannot be read any more.
         """
         row = int(self.rows[index])
-        image = self._read(row, row + 1)[0]
-        check_image(image, self.name_of(index))
-        return StoredImage(image, plane="images", index=row)
+        wide, block = self._read(row, row + 1)
+        check_image(block[0], self.name_of(index))
+        check_float32(wide[0], block[0], self.name_of(index))
+        return StoredImage(block[0], plane="images", index=row)
 
     def manifest(self) -> str | bytes:
         """The text of the attribute `manifest`; "null" if there is none."""
@@ -193,8 +204,12 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
         with opened(self.path) as file:
             return named_pixel_scale(dict(file.attrs))
 
-    def _read(self, start: int, stop: int) -> np.ndarray:
-        """Read rows of the file: (stop - start, C, H, W) float32."""
+    def _read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Read rows of the file, (stop - start, C, H, W), NaN for no data.
+
+        Returns:
+            The pixels as they are stored, and in float32.
+        """
         import h5py
 
         try:
@@ -211,22 +226,27 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
                 f"cannot be decoded ({error})",
                 "a complete HDF5 file",
             ) from error
-        return block[:, None] if block.ndim == 3 else block
+        if self._blank:
+            stored = without_fill(stored, self._blank, self.path)
+            block = stored.astype(np.float32, copy=False)
+        shape = (len(block), -1, *block.shape[-2:])
+        return stored.reshape(shape), block.reshape(shape)
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the open file, for the workers of a data loader."""
         return {**self.__dict__, "_images": None}
 
-    def _blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """Yield successive positions and their images."""
+    def _blocks(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Yield successive positions, and their images as `_read` has them."""
         rows = self.rows.numpy()
         size = max(1, _BLOCK // (4 * int(np.prod(self._shape[1:]))))
         for start in range(0, self._shape[0], size):
             low, high = np.searchsorted(rows, [start, start + size])
             if low < high:
                 first, last = int(rows[low]), int(rows[high - 1])
-                block = self._read(first, last + 1)
-                yield slice(low, high), block[rows[low:high] - first]
+                stored, block = self._read(first, last + 1)
+                within = rows[low:high] - first
+                yield slice(low, high), stored[within], block[within]
 
     def load_arrays(
         self,
@@ -259,11 +279,14 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
         with tqdm(
             total=len(self), desc="reading", unit="image", disable=not progress
         ) as bar:
-            for positions, block in self._blocks():
+            for positions, stored, block in self._blocks():
                 rows = self.rows[positions].tolist()
-                for row, image, out in zip(rows, block, images[positions], strict=True):
+                for row, wide, image, out in zip(
+                    rows, stored, block, images[positions], strict=True
+                ):
                     where = f"{self.path} images[{row}]"
                     check_image(image, where)
+                    check_float32(wide, image, where)
                     if dtype.itemsize < 4:
                         out.copy_(narrowed(image, dtype, where, scaled))
                 if dtype.itemsize >= 4:

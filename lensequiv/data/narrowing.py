@@ -15,6 +15,7 @@ LEVELS = 500
 """Steps between sky and peak that an image must keep in a narrower type."""
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+_PART = 61  # one of so many pixels is looked at first
 _SKY, _PEAK = 0.25, 0.999  # quantiles, as those of `lensequiv.transforms.CropAndScale`
 
 
@@ -93,6 +94,50 @@ def narrowed(
             " takes sky and peak of every image to 0 and 1",
         )
     return narrow
+
+
+def check_float32(
+    stored: np.ndarray, image: np.ndarray, where: str | os.PathLike[str]
+) -> None:
+    """Refuse images of a wider type that float32 spoils: see `narrowed`.
+
+    A faint image on a large constant, or in a unit in which it is below 1e-38, has
+    fewer steps in float32 than its light. Types that float32 holds pass at once, and
+    most others after a look at a part of the pixels.
+
+    Args:
+        stored: Finite pixels, (C, H, W), any integer or real type.
+        image: The same in float32.
+        where: File or argument named in the error message.
+
+    Raises:
+        ImageError: The light above the sky would fall on too few steps.
+    """
+    if stored.dtype.itemsize < 4 or stored.dtype == np.float32:
+        return
+    part = np.sort(stored.reshape(len(stored), -1)[:, ::_PART].astype(np.float64))
+    last = part.shape[1] - 1
+    sky = part[:, last // 4]
+    rise = part[:, last - last // 20] - sky  # less than the height above the sky
+    # Half a step of float32; below 1e-38, of the numbers nearest to 0.
+    step = np.maximum((np.abs(sky) + rise) * 2.0**-24, 2.0**-150)
+    if (step < rise / (8 * LEVELS)).all() or np.array_equal(stored, image):
+        return
+    sky, height = _sky_and_height(stored)
+    with np.errstate(invalid="ignore"):  # infinite pixels are refused elsewhere
+        moved = np.abs(image - stored.astype(np.float64))
+        allowed = np.maximum(height, np.abs(stored - sky)) / (2 * LEVELS)
+    if (moved > allowed).any():
+        channel = int((moved / allowed).max((1, 2)).argmax())
+        base, rise = float(sky[channel, 0, 0]), float(height[channel, 0, 0])
+        levels = int(rise / (2 * moved[channel].max()))
+        raise ImageError.because(
+            where,
+            f"holds light up to {rise:g} above a sky of {base:g}, of which float32"
+            f" would keep about {levels} levels",
+            f"at least {LEVELS}: subtract the constant, or take another unit, in the"
+            f" type in which the pixels are now ({stored.dtype.name})",
+        )
 
 
 def _sky_and_height(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -40,6 +40,10 @@ _LINEAR = _MATRIX | {"CDELT1", "CDELT2", "CDELT3"}
 # In arcsec, along one axis or both.
 _KEYWORDS = (
     ("PIXSCALE",),
+    ("PIXELSCALE",),  # longer than eight characters: by HIERARCH
+    ("PIXEL_SCALE",),
+    ("ESO INS PIXSCALE",),
+    ("PIXSCL",),
     ("PIXSCAX", "PIXSCAY"),  # PyAutoLens
     ("PIXSCAL1", "PIXSCAL2"),
     ("PIXSCALX", "PIXSCALY"),

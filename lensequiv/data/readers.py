@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
+from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -182,7 +184,7 @@ def open_stack(
     """
     path = Path(path)
     opener = _STACKS.get(extension_of(path) or "")
-    return None if opener is None or path.is_dir() else opener(path, hdu)
+    return None if opener is None or path.is_dir() else opener(path, _checked(hdu))
 
 
 def _read(path: Path, hdu: int | str | None) -> tuple[np.ndarray, float | None]:
@@ -200,7 +202,7 @@ def _read(path: Path, hdu: int | str | None) -> tuple[np.ndarray, float | None]:
 
 def _load(path: Path, hdu: int | str | None) -> Loaded:
     """Read a file by its extension; the layout is valid, the pixels are unchecked."""
-    extension = extension_of(path)
+    extension, hdu = extension_of(path), _checked(hdu)
     try:
         if extension == ".npy" or extension in _PICTURES:
             if hdu is not None:
@@ -222,6 +224,23 @@ def _load(path: Path, hdu: int | str | None) -> Loaded:
         )
     except IsADirectoryError:
         raise ImageError.because(path, "is a folder", EXPECTED_FILES) from None
+
+
+def _checked(hdu: Any) -> int | str | None:
+    """A number or text; name and version as astropy has them, ("SCI", 2), as text.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if hdu is None or isinstance(hdu, str):
+        return hdu
+    if isinstance(hdu, Integral) and not isinstance(hdu, bool):
+        return int(hdu)
+    if isinstance(hdu, list | tuple) and len(hdu) == 2 and isinstance(hdu[0], str):
+        return f"{hdu[0]},{hdu[1]}"
+    raise TypeError(
+        f"hdu is {hdu!r:.80}; expected a number, a name or, as text, both (SCI,2)"
+    )
 
 
 def extension_of(path: Path) -> str | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -61,6 +62,27 @@ def stratified(
                 )
             part.append(positions[torch.from_numpy(order[low:high])])
     return [torch.cat(part).sort().values for part in parts]
+
+
+def position(index: Any) -> int:
+    """The position of one image, for `__getitem__`.
+
+    Args:
+        index: A whole number, also one of NumPy or torch.
+
+    Returns:
+        The number.
+
+    Raises:
+        TypeError: It is something else: a slice, for instance.
+    """
+    try:
+        return operator.index(index)
+    except TypeError:
+        raise TypeError(
+            f"index {index!r:.80}: expected the position of one image; take() makes a"
+            " set of several"
+        ) from None
 
 
 def positions_of(which: Positions, labels: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import numpy as np
 
 from lensequiv.data.checks import check_image
 from lensequiv.data.errors import ImageError
+from lensequiv.data.narrowing import check_float32
 from lensequiv.data.stored import StoredImage
 
 _BLOCK = 2**22  # bytes read at once
@@ -106,6 +107,7 @@ class ImageStack:
             image = np.array(stored, np.float32, order="C")
         image = image if image.ndim == 3 else image[None]
         check_image(image, self.name(index))
+        check_float32(stored.reshape(image.shape), image, self.name(index))
         return StoredImage(image, None, self.pixel_scale, self.plane, index, self.notes)
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lensequiv.data.checks import channel_axis, check_image
+from lensequiv.data.narrowing import check_float32
 
 
 class Loaded(NamedTuple):
@@ -67,4 +68,5 @@ def as_float32(stored: np.ndarray, path: str | os.PathLike[str]) -> np.ndarray:
         with np.errstate(over="ignore"):  # overflow is found, and named, just below
             image = stored.astype(np.float32, order="C")
     check_image(image, path)
+    check_float32(stored, image, path)
     return image

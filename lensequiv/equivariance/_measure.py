@@ -47,6 +47,7 @@ def measure(
     out_type: FieldType | None = None,
     dtype: torch.dtype | None = None,
     batch_size: int = 8,
+    hdu: int | str | None = None,
 ) -> Report:
     """Measures how far a network is from equivariant on the pixel grid.
 
@@ -80,6 +81,7 @@ def measure(
         dtype: In which to compute, on a copy of the model: float32 or float64. The
             model's own if None.
         batch_size: Images that go through the network at once.
+        hdu: Which image, where files have several; see `lensequiv.data.read_image`.
 
     Returns:
         A row for each quantity and element.
@@ -89,7 +91,7 @@ def measure(
             the fields.
     """
     network = ready_network(model, dtype)
-    x = ready_input(network, images)
+    x = ready_input(network, images, hdu)
     if isinstance(model, LensModel):
         types = _layer_types(model, layers)
     else:
@@ -200,11 +202,13 @@ def ready_network(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
     return copy.deepcopy(model).to(wanted).eval()
 
 
-def ready_input(network: nn.Module, images: ImagesOrPaths) -> Tensor:
+def ready_input(
+    network: nn.Module, images: ImagesOrPaths, hdu: int | str | None = None
+) -> Tensor:
     """Preprocessed images on the device and in the dtype of the network."""
     like = _like(network)
     if isinstance(network, LensModel):
-        source = source_of(images, None)
+        source = source_of(images, hdu)
         inputs = [network.preprocess(source.read(i)) for i in range(len(source.names))]
         sizes = {tuple(image.shape) for image in inputs}
         if len(sizes) > 1:

@@ -209,8 +209,10 @@ def _prepare(
     """
     channels = loaded.image.shape[0]
     if channels != model.in_channels:
+        several = name.startswith("x[") and channels == 1
         raise ValueError(
             f"{name} has {channels} channels; {model.name} expects {model.in_channels}"
+            + ("; three axes are (N, H, W): give x[None] for one image" * several)
         )
     image, notes = scales.apply(loaded, name)
     try:

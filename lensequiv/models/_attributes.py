@@ -169,7 +169,7 @@ class RecordAttributes(nn.Module):
     def classes(self, names: Sequence[str]) -> None:
         if isinstance(names, str):
             raise ValueError(f"classes={names!r}: expected a list of names")
-        checked = check_class_names(list(names), self.num_classes)
+        checked = check_class_names(names, self.num_classes)
         self._set(replace(self._spec, classes=checked))
 
     @property

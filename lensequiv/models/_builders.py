@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from inspect import Parameter
+from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lensequiv._neutral import neutral
@@ -106,5 +107,12 @@ def options_of(
         if name not in call.given and (rest or name in named):
             options.setdefault(name, value)
     options.pop("initialize", None)
+    options = {
+        # Those of NumPy as Python's own: options are compared, shown and stored.
+        name: getattr(value, "item", lambda value=value: value)()
+        if isinstance(value, Real)
+        else value
+        for name, value in options.items()
+    }
     order = [*call.arguments, *options]
     return dict(sorted(options.items(), key=lambda item: order.index(item[0])))

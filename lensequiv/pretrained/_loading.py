@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from lensequiv._checks import check_class_names
+from lensequiv._checks import check_class_names, ordered_names
 from lensequiv._neutral import neutral
-from lensequiv._suggestions import did_you_mean
+from lensequiv._suggestions import did_you_mean, explains_keywords
 from lensequiv.models import LensModel, create_model, list_models
 from lensequiv.models._attributes import neutral_classes
 from lensequiv.spec import Origin, Spec
@@ -32,6 +32,37 @@ from lensequiv.weights._tensors import check_tensors
 __all__ = ["from_pretrained", "locate"]
 
 
+# Of timm, torchvision, transformers and torch.load.
+_OTHER_WORDS = {
+    **dict.fromkeys(
+        ("in_chans", "in_chan", "num_channels", "n_channels", "channels"),
+        "in_channels=",
+    ),
+    **dict.fromkeys(
+        ("n_classes", "nb_classes", "num_labels", "num_class"), "num_classes="
+    ),
+    **dict.fromkeys(("class_names", "labels", "id2label"), "classes=[...]"),
+    **dict.fromkeys(("device", "map_location", "device_map"), ".to(device) afterwards"),
+    **dict.fromkeys(("dtype", "torch_dtype"), ".to(dtype) afterwards"),
+    **dict.fromkeys(
+        ("input_size", "img_size", "image_size"),
+        "model.set_input_size(size) afterwards",
+    ),
+    **dict.fromkeys(("use_auth_token", "auth_token", "api_key"), "token="),
+    **dict.fromkeys(("cache", "cache_folder"), "cache_dir="),
+    **dict.fromkeys(("offline", "local_only"), "local_files_only=True"),
+    **dict.fromkeys(
+        ("pretrained", "weights", "checkpoint", "checkpoint_path", "path", "model"),
+        "the first argument: a weight's name, a folder or owner/name",
+    ),
+    "strict": "nothing: weights are always loaded strictly",
+    "trust_remote_code": "nothing: no code of others is ever run",
+    "pixel_scale": "model.pixel_scale = ... afterwards",
+    "temperature": "model.temperature = ... afterwards",
+}
+
+
+@explains_keywords(_OTHER_WORDS)
 @neutral()
 def from_pretrained(
     name: str | Path,
@@ -84,6 +115,7 @@ def from_pretrained(
         WeightsError: Checksum, config or a tensor's name, shape, dtype or value is
             not what it should be; the message names it.
     """
+    classes = None if classes is None else ordered_names(classes)
     hub = HubOptions(revision, cache_dir, token, local_files_only, force_download)
     directory, origin = locate(name, hub)
     try:
@@ -119,6 +151,11 @@ def locate(
         HubError: As `from_pretrained`.
         WeightsError: As `from_pretrained`.
     """
+    if not isinstance(name, str | Path):
+        raise TypeError(
+            f"name is {name!r:.60}; expected the name of a weight, a folder or "
+            "owner/name"
+        )
     if isinstance(name, str) and name in list_pretrained():
         _refuse(hub, f"{name!r} is bundled with lensequiv")
         return bundled_directory(name), Origin("bundled", name, sha256_of(name))

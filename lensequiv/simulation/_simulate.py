@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lensequiv._threads import map_in_threads as ahead
+from lensequiv.data import splits
 from lensequiv.simulation._physics import check_extra, mass_to_arcsec2
 from lensequiv.simulation._rerender import Arrays, render_lenses
 from lensequiv.simulation.recipes import Recipe, get_recipe
@@ -59,6 +60,14 @@ class Simulation:
     def __len__(self) -> int:
         """The number of images."""
         return len(self.labels)
+
+    def __repr__(self) -> str:
+        """Recipe, seed, and the number of images of each class."""
+        side = self.images.shape[-1]
+        return (
+            f"Simulation({self.recipe.name!r}, seed {self.seed}: "
+            f"{splits.class_counts(self.labels, self.classes)}, {side} x {side} pixels)"
+        )
 
 
 def _uniform(rng: np.random.Generator, bounds: Range) -> NDArray[np.float64]:

@@ -233,6 +233,14 @@ def as_tensor(images: Tensor | SupportsArray | Sequence[Any]) -> Tensor:
             items of a list differ in shape.
     """
     if isinstance(images, Tensor):
+        if torch.masked.is_masked_tensor(images):
+            masked = int((~images.get_mask()).sum())
+            if masked:
+                raise ValueError(
+                    f"images with {masked} masked pixels; expected none: fill those "
+                    "pixels first"
+                )
+            return images.get_data()
         return images
     if isinstance(images, list | tuple):
         parts = [

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from lensequiv._checks import check_positive
 from lensequiv._neutral import neutral
+from lensequiv.data.arrays import SupportsArray
+from lensequiv.transforms._normalise import as_tensor
 
 __all__ = ["resample", "resampled_side"]
 
@@ -37,7 +39,9 @@ def resampled_side(side: int, from_scale: float, to_scale: float) -> int:
 
 
 @neutral()
-def resample(images: Tensor, from_scale: float, to_scale: float) -> Tensor:
+def resample(
+    images: Tensor | SupportsArray, from_scale: float, to_scale: float
+) -> Tensor:
     """Brings images to another pixel scale, as if observed with other pixels.
 
     Pixel values are surface brightnesses: a constant stays that constant, and the sum
@@ -53,7 +57,7 @@ def resample(images: Tensor, from_scale: float, to_scale: float) -> Tensor:
     old pixels have blurred stays blurred.
 
     Args:
-        images: (..., H, W) of any real dtype.
+        images: Tensor or array, (..., H, W) of any real dtype.
         from_scale: Of `images`. *Unit*: arcsec/pixel.
         to_scale: That is wanted, in the same unit.
 
@@ -62,10 +66,12 @@ def resample(images: Tensor, from_scale: float, to_scale: float) -> Tensor:
         scales are equal, the images as they are, in float32. Gradients flow back.
 
     Raises:
+        TypeError: `images` is neither a tensor nor an array.
         ValueError: A scale is not a positive number, no pixel of the new size fits
-            into the images, a side would exceed 16,384 pixels, or a pixel is NaN or
-            infinite, which would spread.
+            into the images, a side would exceed 16,384 pixels, or a pixel is masked,
+            NaN or infinite, which would spread.
     """
+    images = as_tensor(images)
     from_scale = check_positive("from_scale", from_scale)
     to_scale = check_positive("to_scale", to_scale)
     if images.ndim < 2 or images.is_complex():
