@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -28,16 +28,14 @@ from lensequiv.evaluation._manifest import (
     same_recipe_card,
 )
 from lensequiv.evaluation._score import Evaluation, score
+from lensequiv.evaluation._turned import changed, turns
 from lensequiv.inference._batches import Options, batches
 from lensequiv.inference._scale import PixelScales
-from lensequiv.inference._source import Loaded, PathLike, Source
+from lensequiv.inference._source import PathLike, Source
 from lensequiv.models import LensModel
-from lensequiv.transforms import _augment
 from lensequiv.weights._saving import packed_weights
 
 __all__ = ["ModelEvaluation", "evaluate"]
-
-_PART = 500  # images whose angles are drawn together, as examples/train.py does
 
 
 @dataclass(frozen=True)
@@ -151,28 +149,11 @@ def evaluate(
     check_count("resamples", resamples, low=0)
     options = Options(batch_size, progress, workers, precision, pixel_scale, resample)
     dataset = open_labelled(data, hdu)
-    where = dataset.place
-    if dataset.transform is not None:
-        raise ValueError(
-            f"{where} was opened with a transform; expected none, since the model's "
-            "own preprocessing is applied"
-        )
-    labels = labels_for(model, dataset, str(where))
+    labels = labels_for(model, dataset, str(dataset.place))
     positions = first_of_each(labels, limit)
     labels = labels[positions]
     source = source_of_set(dataset, positions.tolist())
     scales = PixelScales.of(model, pixel_scale, resample, headers=True)
-
-    def run(change: Callable[[int, Tensor], Tensor] | None) -> tuple[Tensor, int]:
-        """Logits, and how many images are unlike the training images."""
-        images, how = source, options
-        if change is not None:
-            images = _changed(source, scales, change)
-            how = replace(options, pixel_scale=None, resample=False)
-        with torch.random.fork_rng(devices=[]):  # building the plain form draws
-            parts = list(batches(model, images, how))
-        unlike = sum(bool(note) for part in parts for note in part.notes)
-        return torch.cat([part.logits for part in parts]), unlike
 
     def scored(logits: Tensor) -> Evaluation:
         return score(
@@ -184,16 +165,19 @@ def evaluate(
             allow_absent=True,
         )
 
-    logits, unlike = run(None)
-    as_is = scored(logits)
-    info = model.weights_info
-    manifest = manifest_facts(dataset)
+    logits, unlike = _classified(model, source, options)
+    as_is, turned = scored(logits), None
+    if rotated:
+        source = changed(source, scales, turns(model, len(labels), seed))
+        options = replace(options, pixel_scale=None, resample=False)
+        turned = scored(_classified(model, source, options)[0])
+    info, manifest = model.weights_info, manifest_facts(dataset)
     counts = np.bincount(labels, minlength=len(model.classes)).tolist()
     absent = [c for c, n in zip(model.classes, counts, strict=True) if not n]
     judged = info.get("image_statistics") or model.domain is not None
     return ModelEvaluation(
         as_is=as_is,
-        rotated=scored(run(_turns(model, len(labels), seed))[0]) if rotated else None,
+        rotated=turned,
         weights={
             "name": name,
             "model": model.name,
@@ -201,7 +185,7 @@ def evaluate(
             "recipe": info.get("trained_on", {}).get("recipe"),
         },
         data={
-            "path": str(where),
+            "path": str(dataset.place),
             "images": len(labels),
             "images_per_class": dict(zip(model.classes, counts, strict=True)),
             "unlike": unlike if judged or unlike else None,
@@ -223,36 +207,14 @@ def evaluate(
     )
 
 
-def _changed(
-    source: Source, scales: PixelScales, change: Callable[[int, Tensor], Tensor]
-) -> Source:
-    """The same images, brought to the model's scale if wanted, then changed."""
-
-    def load(i: int) -> Loaded:
-        image, _ = scales.apply(source.load(i), source.names[i])
-        return Loaded(change(i, image))
-
-    return Source(source.names, load)
-
-
-def _turns(model: LensModel, n: int, seed: int) -> Callable[[int, Tensor], Tensor]:
-    """What turns image i, with the poses drawn ahead in parts."""
-    pose = _augment.RandomPose(
-        129, shift=0, rotate=1.0
-    )  # its size plays no part in drawing
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        drawn = [pose.draw(min(_PART, n - start)) for start in range(0, n, _PART)]
-
-    def turn(i: int, image: Tensor) -> Tensor:
-        angle, flips, shifts = drawn[i // _PART]
-        k = slice(i % _PART, i % _PART + 1)
-        # Smaller images keep their size; a side is odd, so that the centre is a pixel.
-        side = min(model.input_size, *image.shape[-2:])
-        side -= 1 - side % 2
-        return _augment.resample(image[None], angle[k], flips[k], shifts[:, k], side)[0]
-
-    return turn
+def _classified(
+    model: LensModel, source: Source, options: Options
+) -> tuple[Tensor, int]:
+    """Logits, and how many images are unlike the training images."""
+    with torch.random.fork_rng(devices=[]):  # building the plain form draws
+        parts = list(batches(model, source, options))
+    unlike = sum(bool(note) for part in parts for note in part.notes)
+    return torch.cat([part.logits for part in parts]), unlike
 
 
 def _versions() -> dict[str, str]:

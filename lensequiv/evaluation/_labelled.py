@@ -23,7 +23,7 @@ def open_labelled(
 
     Raises:
         TypeError: It is neither a path nor a data set.
-        ValueError: It is open already, and `hdu` is given.
+        ValueError: It is open already, and `hdu` is given, or it has a transform.
     """
     if isinstance(data, str | os.PathLike):
         return open_dataset(data, hdu=hdu)
@@ -36,6 +36,11 @@ def open_labelled(
         raise ValueError(
             f"hdu={hdu!r}, but the data set is open already; give hdu= where it is "
             "opened"
+        )
+    if data.transform is not None:
+        raise ValueError(
+            f"{data.place} was opened with a transform; expected none, since the "
+            "model's own preprocessing is applied"
         )
     return data
 

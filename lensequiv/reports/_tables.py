@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lensequiv._tables import in_columns
 from lensequiv.evaluation import ModelEvaluation
 from lensequiv.evaluation._score import LEVEL, Evaluation
 
@@ -135,11 +136,6 @@ def _listed(versions: Mapping[str, str]) -> str:
 
 def table(result: ModelEvaluation) -> str:
     """Plain text: title, metrics in columns, and what to know before they are used."""
-    rows = metric_rows(result)
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    lines = in_columns(metric_rows(result))
     head = f"{title(result)}: {result.data['images']} images"
     return "\n".join([head, "", *lines, *(f"\n{text}" for text in result.remarks)])

@@ -42,7 +42,7 @@ def directly(model, data, part, seed):
 def test_scores_are_those_of_the_training_script(
     model, folder, tmp_path, part, form, monkeypatch
 ):
-    monkeypatch.setattr("lensequiv.evaluation._evaluate._PART", part)
+    monkeypatch.setattr("lensequiv.evaluation._turned._PART", part)
     data, path = ClassFolder(folder), folder
     if form == "hdf5":
         path = tmp_path / "set.h5"
