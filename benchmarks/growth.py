@@ -18,6 +18,7 @@ import lensequiv
 from lensequiv._files import check_output
 from lensequiv.models import LensModel
 from lensequiv.models.steerable import SteerableCNN
+from lensequiv.plots import check_picture
 
 BATCH = 16
 STAGES = ((8, 8, 8), (12, 12, 12, 12), (16, 16))
@@ -101,6 +102,8 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="picture to draw (extra: plots)")
     parser.add_argument("--json", type=check_output, help="file to write")
     args = parser.parse_args()
+    if args.plot:
+        check_picture(args.plot)  # before minutes of work, not after
     results = {}
     for title, cases in variations().items():
         costs = {value: cost(*case) for value, case in cases.items()}

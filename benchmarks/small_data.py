@@ -21,6 +21,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from lensequiv._files import check_output
+from lensequiv.plots import check_picture
 
 ROOT = Path(__file__).parents[1]
 # Peak learning rates: chosen by short runs, see docs/search.md and docs/training.md.
@@ -60,6 +61,8 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="where to draw the figure")
     parser.add_argument("--json", type=check_output, help="where to save the numbers")
     args = parser.parse_args()
+    if args.plot:
+        check_picture(args.plot)  # before minutes of work, not after
     rows = []
     print(
         "| network | training images | seeds | test AUC (micro) | accuracy | rotated |"

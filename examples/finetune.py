@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -141,8 +142,11 @@ def tune(
     lenses: StoredLenses,
     args: argparse.Namespace,
     accelerator: Accelerator,
-) -> None:
-    """Trains in place: the head alone, then everything."""
+) -> int:
+    """Trains in place: the head alone, then everything; returns the steps made.
+
+    Ctrl-C ends it early, with what was learnt.
+    """
     pose = RandomPose(model.input_size)
     optimizer = torch.optim.AdamW(
         layerwise(model, args.lr, 1.0 if args.scratch else args.layer_decay),
@@ -164,27 +168,32 @@ def tune(
         x = model.preprocess(pose(batch.images))
         return x.to(accelerator.device), batch.labels.to(accelerator.device)
 
-    bar = tqdm(range(args.steps), mininterval=5)
-    for step in bar:
-        if step == body_from:
-            model.unfreeze()
-        x, labels = augmented(step)
-        with accelerator.autocast():
-            logits = model(x)
-        loss = F.cross_entropy(logits.float(), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        if step % 20 == 0 or step + 1 == args.steps:
-            check_finite(loss.detach(), step)
-            bar.set_postfix(loss=f"{loss.item():.3f}")
+    bar, done = tqdm(range(args.steps), mininterval=5), 0
+    try:
+        for step in bar:
+            if step == body_from:
+                model.unfreeze()
+            x, labels = augmented(step)
+            with accelerator.autocast():
+                logits = model(x)
+            loss = F.cross_entropy(logits.float(), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            done = step + 1
+            if step % 20 == 0 or done == args.steps:
+                check_finite(loss.detach(), step)
+                bar.set_postfix(loss=f"{loss.item():.3f}")
+    except KeyboardInterrupt:
+        print(f"interrupted after {done} of {args.steps} steps", file=sys.stderr)
     model.unfreeze()
-    if body_from < args.steps:
+    if body_from < done:
         batches = [augmented(args.steps - 1, again + 1)[0] for again in range(60)]
         renew_batch_norm(model, batches, accelerator)
     model.cpu().eval()
+    return done
 
 
 def begin(args: argparse.Namespace) -> tuple[LensModel, Sets, StoredLenses]:
@@ -237,12 +246,14 @@ def main() -> None:
         fresh.preprocess, fresh.classes = model.preprocess, model.classes
         fresh.pixel_scale = model.pixel_scale
         model = fresh
-    tune(model, lenses, args, accelerator)
+    done = tune(model, lenses, args, accelerator)
+    if not done:
+        sys.exit(130)  # as a shell has it after Ctrl-C; nothing was learnt
     calibrate_if_possible(model, val_x, val_y)
     tuned: dict[str, Any] = {
         "from": None if args.scratch else args.weights,
         "images": len(lenses.labels),
-        "steps": args.steps,
+        "steps": done,
         "seed": args.seed,
         "linear_check": round(check, 4),
     }
@@ -257,6 +268,9 @@ def main() -> None:
         model.save_pretrained(args.out)
 
     save()  # what follows may fail
+    if done < args.steps:
+        print(f"{args.out} holds the weights, without scores", file=sys.stderr)
+        sys.exit(130)
     for name, data in (("validation", sets.val), ("test", sets.test)):
         if data is None:
             print(f"no test scores: {args.data} holds no test set")
@@ -272,4 +286,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:  # before or after the steps
+        sys.exit(130)

@@ -73,7 +73,7 @@ def test_demo_and_plot(capsys, tmp_path):
 
 
 def test_real_image_gives_a_warning_on_stderr(capsys, telescope_images):
-    path = telescope_images / "slacs_J0946+1006" / "data.fits"
+    path = telescope_images[0]
     code, out, err = run(capsys, "predict", path, "--weights", "c8-modelF")
     assert code == 0 and str(path) in out
     assert out.splitlines()[1].endswith("unlike training")

@@ -86,6 +86,7 @@ def test_unknown_group_is_named(name):
 # Initialisation
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:torch.meshgrid")  # e2cnn, for interleaved fields
 @pytest.mark.parametrize("kernel", [3, 5, 7])
 @pytest.mark.parametrize("group", ["c1", "c4", "c8", "d1", "d4", "d5"])
@@ -415,7 +416,7 @@ print(*{name.split(".")[0] for name, m in sys.modules.items() if m is not None})
 
 
 def test_importing_lensequiv_loads_nothing_slow():
-    code = "import lensequiv; lensequiv.list_models(); lensequiv.list_pretrained()"
+    code = "import lensequiv; lensequiv.predict; lensequiv.from_pretrained"
     loaded = set(run(code + LOADED))
     assert {"lensequiv", "torch", "numpy"} <= loaded
     slow = {"e2cnn", "torchvision", "scipy", "matplotlib", "astropy"}
@@ -445,6 +446,7 @@ def after_e2cnn():
     return run(AFTER_E2CNN)
 
 
+@pytest.mark.slow
 def test_sympy_is_deferred(after_e2cnn):
     assert after_e2cnn[0] == "False"
 
@@ -457,6 +459,7 @@ def test_sympy_and_scipy_stats_work_when_asked_for(after_e2cnn):
     assert [float(word) for word in after_e2cnn[2:]] == [-0.5, 0.0, 0.5, 0.5]
 
 
+@pytest.mark.slow
 def test_sympy_imported_before_is_kept():
     code = "import sympy; import lensequiv._e2cnn, sys; print(sympy is sys.modules[{}])"
     assert run(code.format("'sympy'")) == ["True"]

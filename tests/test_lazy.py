@@ -47,12 +47,14 @@ def test_import_loads_no_torch_and_everything_is_reachable():
     assert rest[-1] == "measure"
 
 
+@pytest.mark.slow
 def test_star_import_gives_what_is_public():
     names = run("from lensequiv import *; print(*vars())")
     assert set(lensequiv.__all__) <= set(names)
     assert not {"data", "lazy", "TYPE_CHECKING"} & set(names)
 
 
+@pytest.mark.slow
 def test_models_are_registered_when_they_are_asked_for():
     code = "from lensequiv.models.registry import create_model; "
     assert run(code + "print(create_model('resnet18').name)") == ["resnet18"]

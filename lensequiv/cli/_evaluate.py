@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from lensequiv.cli._types import Commands
+from lensequiv.cli._weights import add_input_size, load
 
 __all__ = ["add"]
 
@@ -56,11 +57,11 @@ def add(commands: Commands) -> None:
         action="store_true",
         help="bring images of another pixel scale to that of the weights",
     )
+    add_input_size(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from lensequiv import from_pretrained
     from lensequiv.evaluation import evaluate
     from lensequiv.reports import check_report, table, write_report
 
@@ -72,7 +73,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     if args.report:
         check_report(args.report)  # before minutes of work, not after
     result = evaluate(
-        from_pretrained(args.weights),
+        load(args.weights, args.input_size),
         args.data,
         rotated=not args.no_rotated,
         seed=args.seed or 0,

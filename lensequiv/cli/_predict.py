@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lensequiv.cli._output import print_csv, print_json, print_table
 from lensequiv.cli._types import Commands
+from lensequiv.cli._weights import add_input_size, load
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,6 +73,7 @@ def add(commands: Commands) -> None:
         action="store_true",
         help="bring images of another pixel scale to that of the weights",
     )
+    add_input_size(predict)
     predict.add_argument(
         "--demo",
         action="store_true",
@@ -109,6 +111,7 @@ def _check(args: argparse.Namespace) -> None:
         "--hdu": args.hdu is not None,
         "--pixel-scale": args.pixel_scale is not None,
         "--resample": args.resample,
+        "--input-size": args.input_size is not None,
     }
     if args.demo and (useless := [name for name, value in given.items() if value]):
         raise ValueError(
@@ -133,10 +136,10 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _predict_to_file(args: argparse.Namespace) -> None:
-    from lensequiv import from_pretrained, predict_to_file
+    from lensequiv import predict_to_file
 
     out = predict_to_file(
-        from_pretrained(args.weights or _WEIGHTS),
+        load(args.weights or _WEIGHTS, args.input_size),
         args.paths,
         args.to,
         args.batch_size,
@@ -178,12 +181,11 @@ def _classify(
     args: argparse.Namespace, weights: str, paths: list[str]
 ) -> tuple[list[dict[str, Any]], Prediction, list[NDArray[np.float32]]]:
     """Rows to print, the prediction, and, to be drawn, what the network saw."""
-    from lensequiv import from_pretrained
     from lensequiv.inference._batches import Options, network_inputs
     from lensequiv.inference._rows import rows_of_prediction
     from lensequiv.inference._source import source_of
 
-    model = from_pretrained(weights)
+    model = load(weights, args.input_size)
     scale: dict[str, Any] = {
         "pixel_scale": args.pixel_scale,
         "resample": args.resample,

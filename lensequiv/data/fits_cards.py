@@ -6,7 +6,6 @@ times as long as reading a cut-out whose header is long.
 
 from __future__ import annotations
 
-from collections.abc import Container
 from typing import IO
 
 Value = str | float | bool
@@ -14,7 +13,7 @@ Value = str | float | bool
 
 
 def read_cards(
-    stream: IO[bytes], start: int, stop: int, keywords: Container[str]
+    stream: IO[bytes], start: int, stop: int, keywords: frozenset[str]
 ) -> dict[str, Value]:
     """Look up some keywords.
 
@@ -32,7 +31,9 @@ def read_cards(
     stream.seek(start)
     text = stream.read(stop - start).decode("latin-1")
     found: dict[str, Value] = {}
-    for at in range(0, len(text), 80):
+    words = keywords | {"HIERARCH"}
+    places = [at for at in range(0, len(text), 80) if text[at : at + 8] in words]
+    for at in places:
         name, rest = text[at : at + 8], text[at + 8 : at + 80]
         if name == "HIERARCH":  # of longer names, wherever the sign stands
             name, sign, rest = rest.partition("=")

@@ -136,20 +136,23 @@ def load_hdf5(path: Path, hdu: int | str | None) -> Loaded:
         if stacked:
             raise not_one_image(path, name, arrays[name].shape)
         pixels = _read(found[name], path)
-        planes = {
-            key: Beside(
-                key, key, 1, arrays[key].shape, functools.partial(_read, item, path)
-            )
-            for key, item in found.items()
-        }
-        axis = channel_axis(pixels.shape, path)
-        size = pixels.shape[:2] if axis == 2 else pixels.shape[-2:]
+        flags: tuple[str, ...] = ()
+        if len(found) > 1:
+            planes = {
+                key: Beside(
+                    key, key, 1, arrays[key].shape, functools.partial(_read, item, path)
+                )
+                for key, item in found.items()
+            }
+            axis = channel_axis(pixels.shape, path)
+            size = pixels.shape[:2] if axis == 2 else pixels.shape[-2:]
+            flags = flag_notes(planes.pop(name), planes.values(), size)
         return Loaded(
-            without_fill(pixels, found[name].attrs, path),
+            without_fill(pixels, _attributes(found[name]), path),
             pixel_scale=_pixel_scale(file, name, found, arrays),
             plane=name,
             notes=only_two_values(pixels) if hdu is None else (),
-            flags=flag_notes(planes.pop(name), planes.values(), size),
+            flags=flags,
         )
 
 
@@ -184,7 +187,9 @@ def open_hdf5_stack(path: Path, hdu: int | str | None) -> ImageStack | None:
 
         def rows(start: int, stop: int) -> np.ndarray:
             with opened(path) as file:  # anew: nothing stays open between two calls
-                return without_fill(file[name][start:stop], file[name].attrs, path)
+                dataset = file[name]
+                pixels = dataset[start:stop]
+                return without_fill(pixels, _attributes(dataset), path)
 
         return ImageStack(
             path,
@@ -234,6 +239,13 @@ def _read(dataset: Any, path: Path) -> np.ndarray:
     return np.asarray(dataset[()])
 
 
+def _attributes(item: Any) -> Mapping[str, Any]:
+    """The attributes of a data set, group or file; it takes h5py long to find none."""
+    import h5py
+
+    return item.attrs if h5py.h5a.get_num_attrs(item.id) else {}
+
+
 def _described(found: Mapping[str, Any]) -> dict[str, Described]:
     """Shapes and types, asked for once: h5py takes long to tell."""
     return {name: Described(d.shape or (), d.dtype) for name, d in found.items()}
@@ -251,9 +263,9 @@ def _pixel_scale(
         and array.shape in ((), (1,), (2, 2))
         and not array.dtype.hasobject
     }
-    places = [found[name].attrs, file.attrs, small]
+    places = [_attributes(found[name]), _attributes(file), small]
     if group:
-        places.insert(1, file[group].attrs)
+        places.insert(1, _attributes(file[group]))
     for values in places:
         scale = named_pixel_scale(values)
         if scale is not None:

@@ -63,7 +63,7 @@ def choose_array(
             image, or the one asked for is neither an image nor a stack.
     """
     planes = {
-        key: Plane(key, key, key, array.shape, dtype=str(array.dtype))
+        key: Plane(key, key, key, array.shape, dtype=array.dtype)
         for key, array in arrays.items()
     }
     labelled = {

@@ -129,11 +129,11 @@ def check_float32(
         allowed = np.maximum(height, np.abs(stored - sky)) / (2 * LEVELS)
     if (moved > allowed).any():
         channel = int((moved / allowed).max((1, 2)).argmax())
-        base, rise = float(sky[channel, 0, 0]), float(height[channel, 0, 0])
-        levels = int(rise / (2 * moved[channel].max()))
+        base, light = float(sky[channel, 0, 0]), float(height[channel, 0, 0])
+        levels = int(light / (2 * moved[channel].max()))
         raise ImageError.because(
             where,
-            f"holds light up to {rise:g} above a sky of {base:g}, of which float32"
+            f"holds light up to {light:g} above a sky of {base:g}, of which float32"
             f" would keep about {levels} levels",
             f"at least {LEVELS}: subtract the constant, or take another unit, in the"
             f" type in which the pixels are now ({stored.dtype.name})",

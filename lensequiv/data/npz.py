@@ -63,6 +63,9 @@ def load_npz(path: Path, hdu: int | str | None) -> Loaded:
         if stacked:
             raise not_one_image(path, name, members[name].shape)
         pixels = _read(archive, members[name], f"{path}[{name}]")
+        notes = only_two_values(pixels) if hdu is None else ()
+        if len(members) == 1:
+            return Loaded(pixels, plane=name, notes=notes)
         axis = channel_axis(pixels.shape, path)
         size = pixels.shape[:2] if axis == 2 else pixels.shape[-2:]
 
@@ -75,7 +78,7 @@ def load_npz(path: Path, hdu: int | str | None) -> Loaded:
             pixels,
             pixel_scale=_pixel_scale(archive, members, path),
             plane=name,
-            notes=only_two_values(pixels) if hdu is None else (),
+            notes=notes,
             flags=flag_notes(beside(name), others, size),
         )
 

@@ -84,8 +84,8 @@ def header_pixel_scale(
     """
     for header in headers:
         names = header.keys()
-        sides = _coordinates(header, names) if names & _LINEAR else None
-        keyword = _keyword(header, names) if names & _KNOWN else None
+        sides = None if _LINEAR.isdisjoint(names) else _coordinates(header, names)
+        keyword = None if _KNOWN.isdisjoint(names) else _keyword(header, names)
         if sides is None and keyword is None:
             continue
         notes = []
@@ -140,9 +140,7 @@ def _coordinates(
     header: Mapping[str, Any], names: KeysView[str]
 ) -> tuple[float, float] | None:
     """The sides of a pixel by the linear part of the coordinate system."""
-    kinds = [
-        str(header[f"CTYPE{i}"]) if f"CTYPE{i}" in names else "" for i in (1, 2, 3)
-    ]
+    kinds = [str(header.get(key, "")) for key in ("CTYPE1", "CTYPE2", "CTYPE3")]
     sky = [i for i, kind in enumerate(kinds, start=1) if _SKY.match(kind)]
     axes = tuple(sky[:2]) if len(sky) >= 2 else (1, 2)
     factors = []
@@ -156,15 +154,9 @@ def _coordinates(
     matrix = _linear_part(header, names, axes)
     if matrix is None:
         return None
-    sides = [
-        math.hypot(
-            *(
-                row[i] * (factor or 0)
-                for row, factor in zip(matrix, factors, strict=True)
-            )
-        )
-        for i in range(2)
-    ]
+    (a, b), (c, d) = matrix
+    first, second = (factor or 0 for factor in factors)
+    sides = [math.hypot(a * first, c * second), math.hypot(b * first, d * second)]
     lowest, highest = _PLAUSIBLE if untold else (0, math.inf)
     if not all(lowest <= side <= highest and side for side in sides):
         return None
@@ -180,7 +172,12 @@ def _linear_part(
         number = _number(header[key]) if key in names else default
         return math.nan if number is None else number
 
-    if any(f"CD{i}_{j}" in names for i in axes for j in axes):
+    if _MATRIX.isdisjoint(names):
+        matrix = [
+            [value(f"CDELT{axes[0]}", 1), 0.0],
+            [0.0, value(f"CDELT{axes[1]}", 1)],
+        ]
+    elif any(f"CD{i}_{j}" in names for i in axes for j in axes):
         matrix = [[value(f"CD{i}_{j}", 0) for j in axes] for i in axes]
     else:
         matrix = [

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from lensequiv.data.errors import ImageError
 
 _SCIENCE_WORDS = """
@@ -50,14 +52,15 @@ class Plane(NamedTuple):
     words: str
     shape: tuple[int, ...] | None
     unit: str = ""
-    dtype: str = ""
+    dtype: np.dtype | str = ""
 
     def describe(self) -> str:
         """Label, type, shape and unit, for messages."""
         if self.shape is None:
             return f"{self.label}: not an image"
-        size = str(self.shape) if self.shape or self.dtype else "no data"
-        return " ".join(filter(None, (f"{self.label}:", self.dtype, size, self.unit)))
+        dtype = str(self.dtype)  # of NumPy's types, it takes long to ask for the name
+        size = str(self.shape) if self.shape or dtype else "no data"
+        return " ".join(filter(None, (f"{self.label}:", dtype, size, self.unit)))
 
 
 @functools.lru_cache(maxsize=256)

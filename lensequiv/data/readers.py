@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +233,7 @@ def _checked(hdu: Any) -> int | str | None:
     """
     if hdu is None or isinstance(hdu, str):
         return hdu
-    if isinstance(hdu, Integral) and not isinstance(hdu, bool):
+    if isinstance(hdu, int | np.integer) and not isinstance(hdu, bool):
         return int(hdu)
     if isinstance(hdu, list | tuple) and len(hdu) == 2 and isinstance(hdu[0], str):
         return f"{hdu[0]},{hdu[1]}"

@@ -6,13 +6,17 @@
 from lensequiv._moved import moved
 from lensequiv.evaluation._evaluate import ModelEvaluation, evaluate
 from lensequiv.evaluation._metrics import Reliability, reliability, roc_auc, roc_curve
+from lensequiv.evaluation._perturb import Perturbed, perturb, perturbations
 from lensequiv.evaluation._score import Evaluation, score
 
 __all__ = [
     "Evaluation",
     "ModelEvaluation",
+    "Perturbed",
     "Reliability",
     "evaluate",
+    "perturb",
+    "perturbations",
     "reliability",
     "roc_auc",
     "roc_curve",

@@ -109,10 +109,13 @@ def options_of(
     options.pop("initialize", None)
     options = {
         # Those of NumPy as Python's own: options are compared, shown and stored.
-        name: getattr(value, "item", lambda value=value: value)()
-        if isinstance(value, Real)
-        else value
+        name: _plain(value)
         for name, value in options.items()
     }
     order = [*call.arguments, *options]
     return dict(sorted(options.items(), key=lambda item: order.index(item[0])))
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy as Python's own, anything else as it is."""
+    return value.item() if isinstance(value, Real) and hasattr(value, "item") else value

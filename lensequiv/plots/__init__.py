@@ -5,6 +5,7 @@ from lensequiv.plots._evaluation import plot_confusion, plot_reliability, plot_r
 from lensequiv.plots._images import plot_predictions, plot_samples
 from lensequiv.plots._orbit import animate_orbit, plot_orbit
 from lensequiv.plots._saliency import plot_saliency
+from lensequiv.plots._sheet import plot_sheet
 from lensequiv.plots._style import check_picture
 from lensequiv.plots._training import plot_training
 
@@ -20,5 +21,6 @@ __all__ = [
     "plot_roc",
     "plot_saliency",
     "plot_samples",
+    "plot_sheet",
     "plot_training",
 ]

@@ -174,10 +174,12 @@ def check_filters(stored: Mapping[str, Tensor], model: LensModel, path: Path) ->
     Raises:
         WeightsError: Some filters are there and others not, or one differs.
     """
+    from lensequiv._e2cnn import R2Conv
+
     expected = {
-        study_name(name): value
-        for name, value in model.named_buffers()
-        if _FILTER.fullmatch(name)
+        f"{name}.filter": module.filter.detach()
+        for name, module in model.named_modules()
+        if _FILTER.fullmatch(f"{name}.filter") and isinstance(module, R2Conv)
     }
     check_tensors(stored, expected, path)
     worst = 0.0

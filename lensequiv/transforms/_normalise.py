@@ -95,7 +95,8 @@ class CropAndScale(nn.Module):
         if fitting:
             return (
                 "; for images of this size call model.set_input_size"
-                f"({fitting[-1]}) first, best before training"
+                f"({fitting[-1]}) first (lensequiv predict and evaluate: --input-size "
+                f"{fitting[-1]}), best before training"
             )
         return f"; the smallest this network can take has a side of {self.sides[0]}"
 
@@ -240,7 +241,8 @@ def as_tensor(images: Tensor | SupportsArray | Sequence[Any]) -> Tensor:
                     f"images with {masked} masked pixels; expected none: fill those "
                     "pixels first"
                 )
-            return images.get_data()
+            data: Tensor = images.get_data()
+            return data
         return images
     if isinstance(images, list | tuple):
         parts = [

@@ -171,6 +171,7 @@ def test_going_on_and_beginning_anew(capsys, tmp_path):
 COMMAND = [sys.executable, "-m", "lensequiv.cli"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_interrupted_in_the_middle(tmp_path):
     for i in range(3):
@@ -215,3 +216,21 @@ def test_a_reader_that_has_read_enough(tmp_path):
     started.stdout.close()  # as `head` does, only sooner
     err = started.stderr.read()
     assert started.wait() == 141 and err == b""
+
+
+def test_images_smaller_than_those_of_the_training(capsys, tmp_path):
+    small = np.load(SAMPLES[2])[43:107, 43:107]
+    np.save(tmp_path / "a.npy", small)
+    code, _, err = run(capsys, "predict", tmp_path)
+    assert code == 1 and "64 x 64" in err and "--input-size 49" in err
+    argv = ("predict", tmp_path, "--input-size", 49, "--output", "json")
+    code, out, _ = run(capsys, *argv)
+    model = lensequiv.from_pretrained("c8-modelF").set_input_size(49)
+    with pytest.warns(lensequiv.trust.OutOfDomainWarning):
+        expected = model.predict(small)
+    assert code == 0
+    assert json.loads(out)[0]["vort"] == pytest.approx(
+        float(expected[0].probabilities[2])
+    )
+    code, _, err = run(capsys, "predict", tmp_path, "--input-size", 64)
+    assert code == 1 and "nearest: 49 or 65" in err

@@ -236,3 +236,28 @@ class TestAsImages:
     def test_neither_array_nor_tensor(self, x):
         with pytest.raises(TypeError, match=f"x is of type {type(x).__name__}; exp"):
             as_images(x)
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_lists_are_stacked(kind):
+    parts = [ramp() + i for i in range(3)]
+    np.testing.assert_array_equal(as_images(kind(parts)), as_images(np.stack(parts)))
+    tensors = kind(torch.from_numpy(part)[None] for part in parts)
+    assert torch.equal(as_images(tensors), as_images(np.stack(parts)))
+
+
+def test_masks_within_a_list():
+    masked = np.ma.masked_array(ramp(), ramp() < 3)
+    with pytest.raises(ImageError, match=r"x\[1\] holds 3 masked pixels"):
+        as_images([ramp(), masked])
+
+
+def test_shapes_within_a_list():
+    with pytest.raises(ImageError, match=r"x\[0\]: \(6, 5\), x\[2\]: \(4, 4\)"):
+        as_images([np.eye(6, 5), np.eye(6, 5), np.eye(4)])
+
+
+def test_objects_with_an_array_in_data():
+    cutout = pytest.importorskip("astropy.nddata").Cutout2D(ramp(), (2, 2), 3)
+    with pytest.raises(TypeError, match=r"Cutout2D; .*: give its array, x\.data"):
+        as_images(cutout)

@@ -379,3 +379,20 @@ def test_load_arrays_refuses_overflow(make):
     assert data.load_arrays(progress=False)[1].min() == 1e5
     with pytest.raises(ImageError, match=r"2\.npy holds pixels up to 100029"):
         data.load_arrays(progress=False, dtype=torch.float16)
+
+
+def test_one_position_at_a_time(make):
+    data = ClassFolder(make(STANDARD))
+    assert data[torch.tensor(-1)][1] == data.labels[-1]
+    with pytest.raises(TypeError, match=r"slice\(0, 2, None\): .*take\(\) makes"):
+        data[:2]
+
+
+def test_what_is_left_out_is_told_once_for_the_set(make):
+    root = make(STANDARD)
+    for name in ("no/1.asdf", "vort/2.asdf", "vort/b.dcm", "no/README.md"):
+        (root / name).touch()
+    with pytest.warns(UserWarning) as caught:
+        ClassFolder(root)
+    assert len(caught) == 1 and caught[0].filename == __file__
+    assert f"files in {root} were left out: 2 .asdf, 1 .dcm;" in str(caught[0].message)

@@ -67,6 +67,7 @@ def test_channels_and_transform(write):
     np.testing.assert_array_equal(data.load_arrays(progress=False), stored)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_workers(write, method):
     data = HDF5Images(write(), transform=torch.neg)
@@ -233,3 +234,25 @@ class TestOpenDataset:
         (tmp_path / "a.npy").touch()
         with pytest.raises(ImageError, match="neither a folder nor an HDF5 file"):
             open_dataset(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("attribute", ["_FillValue", "missing_value"])
+def test_fill_values_are_no_pixels(write, attribute):
+    images = IMAGES.copy()
+    images[7, 2:4, 3] = -999
+    path = write(images=images)
+    with h5py.File(path, "a") as file:
+        file["images"].attrs[attribute] = np.float32(-999)
+    data = HDF5Images(path)
+    np.testing.assert_array_equal(data[6][0][0], IMAGES[6])
+    with pytest.raises(ImageError, match=r"images\[7\] holds 2 NaN or infinite pixels"):
+        data[7]
+    with pytest.raises(ImageError, match=r"images\[7\] holds 2 NaN or infinite pixels"):
+        data.load_arrays(progress=False)
+
+
+def test_one_position_at_a_time(write):
+    data = HDF5Images(write())
+    assert data[np.int64(25)][1] == data[torch.tensor(25)][1] == 1
+    with pytest.raises(TypeError, match=r"slice\(0, 2, None\): .*take\(\) makes"):
+        data[:2]

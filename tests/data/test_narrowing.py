@@ -6,7 +6,14 @@ import pytest
 import torch
 
 import lensequiv
-from lensequiv.data import ClassFolder, HDF5Images, ImageError
+from lensequiv.data import (
+    ClassFolder,
+    HDF5Images,
+    ImageError,
+    as_images,
+    open_stack,
+    read_image,
+)
 from lensequiv.simulation import simulate
 
 
@@ -135,3 +142,52 @@ def test_channels_are_judged_one_by_one(tmp_path, lenses):
     half = data.load_arrays(progress=False, dtype=torch.float16, scaled=True)[0]
     torch.testing.assert_close(half[0].float(), half[1].float(), atol=1e-3, rtol=1e-3)
     assert not half[2].any()
+
+
+@pytest.fixture(params=["npy", "fits", "h5", "array", "tensor", "list"])
+def read_wide(request, tmp_path):
+    """Takes (H, W) pixels of a wide type through every door, to float32."""
+
+    def read(pixels):
+        path = tmp_path / f"image.{request.param}"
+        if request.param == "npy":
+            np.save(path, pixels)
+        elif request.param == "fits":
+            pytest.importorskip("astropy.io.fits").PrimaryHDU(pixels).writeto(path)
+        elif request.param == "h5":
+            with h5py.File(path, "w") as file:
+                file["images"], file["labels"] = pixels[None], [0]
+                file.attrs["classes"] = ["lens"]
+            loaded = HDF5Images(path).load_arrays(progress=False)
+            assert torch.equal(loaded[0], HDF5Images(path)[0][0])
+            stack = open_stack(path).read(0).image
+            np.testing.assert_array_equal(loaded[0], stack)
+            return loaded[0, 0].numpy()
+        else:
+            given = torch.from_numpy(pixels) if request.param == "tensor" else pixels
+            given = [given] if request.param == "list" else given
+            return as_images(given)[0, 0].numpy()
+        return read_image(path)[0]
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("scale", "pedestal", "kind"), [(1e-6, 1000, np.float64), (1, 2e9, np.int64)]
+)
+def test_wide_pixels_that_float32_cannot_hold(read_wide, lenses, scale, pedestal, kind):
+    faint = units(scale, pedestal)(lenses.images[0].numpy())
+    with pytest.raises(ImageError, match=r"float32 would keep about \d+ levels"):
+        read_wide(faint.astype(kind))
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-20 / 3])
+def test_wide_pixels_that_float32_holds(read_wide, lenses, unit):
+    image = lenses.images[0].numpy().astype(np.float64) * unit
+    np.testing.assert_allclose(read_wide(image), image, rtol=1e-7)
+
+
+def test_units_below_the_range_of_float32(lenses):
+    faint = lenses.images[0].numpy().astype(np.float64) * 1e-45
+    with pytest.raises(ImageError, match="float32 would keep about"):
+        as_images(faint)

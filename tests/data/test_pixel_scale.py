@@ -210,3 +210,8 @@ def test_folder_of_simulated_images(tmp_path, manifest, expected):
     assert read_stored(tmp_path / "no" / "0.npy").pixel_scale is None
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     assert read_stored(tmp_path / "no" / "0.npy").pixel_scale == expected
+
+
+@pytest.mark.parametrize("keyword", ["PIXELSCALE", "PIXEL_SCALE", "ESO INS PIXSCALE"])
+def test_long_keywords(tmp_path, keyword):
+    assert scale(tmp_path / "a.fits", {f"HIERARCH {keyword}": 0.2}) == 0.2

@@ -82,6 +82,7 @@ def test_resampling_is_that_of_the_transform(model, images, tmp_path):
     assert torch.equal(same.logits, model.predict(images).logits)
 
 
+@pytest.mark.slow
 def test_resampled_lenses_get_the_answers_of_those_rendered_at_the_scale(model):
     def rendered(scale, pixels):
         recipe = replace(COARSE, pixel_scale=scale, pixels=pixels)

@@ -96,6 +96,7 @@ def test_threads_setting_is_left_alone(model):
         torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 def test_bf16_is_close_and_asked_for(model):
     exact, fast = model.predict(PATHS), model.predict(PATHS, precision="bf16")
     assert not torch.equal(exact.logits, fast.logits)
@@ -208,6 +209,7 @@ def test_all_files_damaged(model, folder, tmp_path):
     assert all(row["error"] for row in read_csv(out))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_killed_and_started_again(model, folder, tmp_path, after, monkeypatch):
     expected = lensequiv.predict_to_file(

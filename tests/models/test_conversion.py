@@ -40,6 +40,7 @@ def assert_same_logits(model, plain, x, tolerance=1e-5):
     assert (found - expected).abs().max() <= tolerance * scale
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_agree(name):
     model = lived_in(lensequiv.create_model(name, num_classes=4))
@@ -57,6 +58,7 @@ def test_logits_agree(name):
     assert all(m.startswith(("torch.", "lensequiv.plain")) for m in modules)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", lensequiv.list_pretrained())
 def test_trained_weights_agree(name):
     model = lensequiv.from_pretrained(name)
@@ -141,6 +143,7 @@ def test_files_of_before_have_no_embedding(small, tmp_path):
     assert torch.equal(loaded.probabilities(x), plain(x).softmax(1))
 
 
+@pytest.mark.slow
 def test_loading_needs_torch_alone(small, tmp_path):
     """In a process that can import nothing of ours but this one file, nor e2cnn."""
     x = torch.randn(2, 1, 97, 97)

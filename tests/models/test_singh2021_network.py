@@ -239,6 +239,7 @@ def raw_network(group):
     return equivariant, fully_net
 
 
+@pytest.mark.slow
 def test_equals_the_same_network_of_raw_e2cnn_modules(c4):
     equivariant, fully_net = raw_network("c4")
     kinds = (e2nn.R2Conv, nn.BatchNorm3d)

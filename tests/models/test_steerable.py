@@ -314,6 +314,7 @@ def test_copies_keep_the_input_size():
 # Precision and gradients
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
 def test_bfloat16_is_close(networks, group):
     model, x = networks[group], lenses(4, 65)

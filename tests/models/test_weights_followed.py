@@ -96,6 +96,7 @@ def test_a_frozen_body_stays_as_it_is():
     )
 
 
+@pytest.mark.slow
 def test_compiled_network_follows_its_weights():
     model = small()
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")

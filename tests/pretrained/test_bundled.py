@@ -81,6 +81,7 @@ def test_trained_logits_are_invariant_on_the_grid(name):
             assert change < 1e-5 * reference.abs().max()
 
 
+@pytest.mark.slow
 def test_loading_needs_no_network_and_no_heavy_import():
     """Name to prediction, with sockets shut, without sympy or torchvision."""
     code = """

@@ -148,6 +148,7 @@ def test_flipped_bits_are_refused(which, request, tmp_path, capsys):
     assert results["slipped"] == 0 and results["refused"] > 40
 
 
+@pytest.mark.slow
 def test_flipped_bits_with_mended_checksums_never_change_the_structure(
     tiny, tmp_path, capsys
 ):

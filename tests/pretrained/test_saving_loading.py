@@ -1,6 +1,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -92,6 +93,7 @@ def test_new_head_with_names(saved):
         lensequiv.from_pretrained(saved[0], classes=["a", "b"], num_classes=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["c4", "d4", "resnet18", "singh2021-c4"])
 def test_equal_channels_give_what_one_did(name, tmp_path, shaken):
     model = shaken(lensequiv.create_model(name)).eval()
@@ -263,3 +265,45 @@ def test_a_folder_of_format_1_loads(saved):
     assert loaded.spec.to_config() == model.spec.to_config()
     loaded.save_pretrained(folder)
     assert json.loads((folder / "config.json").read_text())["format"] == 2
+
+
+@pytest.mark.parametrize(
+    ("keyword", "message"),
+    [
+        ("in_chans", "'in_chans'; here it is in_channels="),
+        ("num_labels", "here it is num_classes="),
+        ("class_names", r"here it is classes=\[\.\.\.\]"),
+        ("device", r"here it is \.to\(device\) afterwards"),
+        ("img_size", r"model\.set_input_size\(size\) afterwards"),
+        ("pretrained", "the first argument"),
+        ("strict", "always loaded strictly"),
+        ("clases", "'clases'; did you mean 'classes' or 'num_classes'.*known are name"),
+    ],
+)
+def test_keywords_of_other_libraries(keyword, message):
+    with pytest.raises(TypeError, match=message):
+        lensequiv.from_pretrained("no such weight", **{keyword: 3})
+
+
+def test_names_and_numbers_of_numpy(tmp_path):
+    names = np.array(["no", "sphere", "vort"])
+    model = lensequiv.from_pretrained(
+        "d4-modelJ", classes=names, in_channels=np.int64(1)
+    )
+    assert model.domain is not None and model.classes == tuple(names.tolist())
+    new = lensequiv.from_pretrained("d4-modelJ", num_classes=np.int64(2))
+    new.classes = np.array(["a", "b"])
+    new.save_pretrained(tmp_path / "new")
+    assert lensequiv.from_pretrained(tmp_path / "new").classes == ("a", "b")
+    assert type(new.config["num_classes"]) is int
+
+
+@pytest.mark.parametrize("classes", ["ab", {"a", "b"}, 2])
+def test_names_without_an_order(classes):
+    with pytest.raises(ValueError, match=r"class names .*; expected a list of texts"):
+        lensequiv.from_pretrained("d4-modelJ", classes=classes)
+
+
+def test_name_that_is_none():
+    with pytest.raises(TypeError, match="name is None; expected the name of a weight"):
+        lensequiv.from_pretrained(None)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -161,3 +162,12 @@ def test_sides(side, old, new, expected):
 def test_bad_input_is_named(image, scales, message):
     with pytest.raises(ValueError, match=message):
         resample(image, *scales)
+
+
+def test_arrays_are_taken_and_masks_are_not():
+    image = gaussian(41, 4.0)
+    found = resample(image.numpy(), 0.05, 0.06)
+    assert torch.equal(found, resample(image, 0.05, 0.06))
+    masked = np.ma.masked_array(image.numpy(), image.numpy() > 0.9)
+    with pytest.raises(ValueError, match=f"{masked.mask.sum()} masked pixels"):
+        resample(masked, 0.05, 0.06)
