@@ -5,8 +5,9 @@
 The sixteen statistics of the out-of-distribution score
 (`lensequiv.domain.image_features`) are taken of every image after the networks'
 preprocessing; the table shows which share of a set lies between the recipe's 1st and
-99th percentile in each. `--originals` holds `J.npz`, `I.npz`, ... with `images`; every `.npy` and every image plane of `.fits` files
-below `--real` counts as a real image, its name permitting (no PSF, noise or mask).
+99th percentile in each. `--originals` holds `J.npz`, `I.npz`, ... with `images`; every
+`.npy` and every image plane of `.fits` files below `--real` counts as a real image, its
+name permitting (no PSF, noise or mask).
 """
 
 import argparse
