@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lensequiv._threads import ahead
+from lensequiv._threads import map_in_threads
 from lensequiv.data import splits
 from lensequiv.simulation._physics import (
     check_extra,
@@ -297,7 +297,7 @@ def iter_blocks(
 
     # One task's pieces, and enough to keep all workers busy meanwhile.
     waiting = _TASK // _PIECE + 2 * workers
-    pieces = ahead(piece, range(start, n, _PIECE), workers, waiting)
+    pieces = map_in_threads(piece, range(start, n, _PIECE), workers, waiting)
     with closing(pieces):
         for first in range(start, n, _TASK):
             done = list(islice(pieces, _TASK // _PIECE))

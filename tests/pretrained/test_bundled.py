@@ -10,14 +10,11 @@ import torch
 
 import lensequiv
 from lensequiv.data import read_image, sample_paths
-from lensequiv.pretrained._card import (
-    AUC_OF_2021,
-    model_card,
-    weights_table,
-)
-from lensequiv.pretrained._card_training import all_runs
-from lensequiv.pretrained._catalogue import bundled_directory, sha256_of
-from lensequiv.pretrained._format import sha256
+from lensequiv.weights import model_card
+from lensequiv.weights._card_training import all_runs
+from lensequiv.weights._catalogue import bundled_directory, sha256_of
+from lensequiv.weights._format import sha256
+from lensequiv.weights._table import AUC_OF_2021, weights_table
 
 NAMES = lensequiv.list_pretrained()
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())

@@ -354,7 +354,10 @@ def test_version_1_is_what_it_was(name):
         ({"n": 0}, "n=0"),
         ({"n": -3}, "n=-3"),
         ({"seed": -1}, "seed=-1"),
-        ({"recipe": "modelX"}, r"'modelX'; did you mean .* known are modelF"),
+        (
+            {"recipe": "modelX"},
+            r"unknown recipe 'modelX'; did you mean .* known are modelF",
+        ),
         ({"recipe": "modelj"}, "did you mean 'modelJ'"),
         ({"recipe": "modelJ@3"}, "no version '3'; known are modelJ@1, modelJ@2"),
         ({"recipe": "modelF@2"}, "no version '2'; known are modelF@1"),
