@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lensequiv._checks import check_count, check_same_classes
+from lensequiv._checks import check_count
 from lensequiv.data import ClassFolder, HDF5Images, open_dataset, read_stored
 from lensequiv.evaluation._manifest import (
     manifest_facts,
@@ -264,7 +264,15 @@ def _labels_for(
     model: LensModel, dataset: ClassFolder | HDF5Images, where: str
 ) -> NDArray[np.int64]:
     """The data set's labels in the order of the model's classes, (N,)."""
-    order = np.array(check_same_classes(model.classes, dataset.classes, where))
+    if unknown := [name for name in dataset.classes if name not in model.classes]:
+        nameless = all(name == f"class{i}" for i, name in enumerate(model.classes))
+        raise ValueError(
+            f"{where} has the classes {list(dataset.classes)}, but {model.name} has "
+            f"{list(model.classes)}; expected these or some of them, not "
+            f"{', '.join(unknown)}"
+            + "; set model.classes to the names of the training's classes" * nameless
+        )
+    order = np.array([model.classes.index(c) for c in dataset.classes])
     labels: NDArray[np.int64] = order[dataset.labels.numpy()]
     if len(found := np.unique(labels)) < 2:
         raise ValueError(

@@ -298,3 +298,9 @@ def test_the_plane_can_be_chosen(model, folder, tmp_path):
 def test_resamples_are_checked_before_the_work(model, tmp_path):
     with pytest.raises(ValueError, match="resamples=-1: expected an integer from 0"):
         evaluate(model, tmp_path / "nowhere", resamples=-1)
+
+
+def test_a_model_whose_classes_nobody_named(folder):
+    model = lensequiv.create_model("c4", num_classes=3).set_input_size(49)
+    with pytest.raises(ValueError, match=r"class0.* not no, .*; set model\.classes to"):
+        evaluate(model, folder)
