@@ -270,7 +270,8 @@ def _labels_for(
             f"{where} has the classes {list(dataset.classes)}, but {model.name} has "
             f"{list(model.classes)}; expected these or some of them, not "
             f"{', '.join(unknown)}"
-            + "; set model.classes to the names of the training's classes" * nameless
+            + "; set model.classes to the names of the training's classes"
+            * nameless
         )
     order = np.array([model.classes.index(c) for c in dataset.classes])
     labels: NDArray[np.int64] = order[dataset.labels.numpy()]
