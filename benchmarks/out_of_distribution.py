@@ -167,7 +167,8 @@ def trail(recipe: Recipe, n: int, seed: int):
 
 def sets(recipe: Recipe):
     """Name -> what makes n images with a seed."""
-    other = {"modelF": "modelJ", "modelJ": "modelF"}.get(recipe.name, "modelF")
+    base, _, _ = recipe.name.partition("@")
+    other = "modelJ@1" if base == "modelF" else "modelF"
     return {
         other: lambda r, n, seed: simulate(other, n, seed=seed).images,
         **{f"deeplensesim{k}": deeplensesim(k) for k in (1, 2, 3)},

@@ -45,7 +45,7 @@ def main() -> None:
     golden = json.loads(GOLDEN.read_text())
     for folder in p.parse_args().folders:
         model = lensequiv.from_pretrained(folder)  # checks everything
-        recipe = model.weights_info["trained_on"]["recipe"]
+        recipe, _, _ = model.weights_info["trained_on"]["recipe"].partition("@")
         name = f"{model.name}-{recipe}"
         place = PACKAGE / "bundled" / name
         shutil.rmtree(place, ignore_errors=True)

@@ -27,7 +27,7 @@ from lensequiv.simulation._scene import add_light, draw_shared
 from lensequiv.simulation.detector import Detector
 from lensequiv.simulation.halos import Combined, Halos, draw_shapes
 from lensequiv.simulation.recipes import Recipe, get_recipe
-from lensequiv.simulation.substructure import Range, Substructure
+from lensequiv.simulation.substructure import Range, Substructure, log_uniform
 
 __all__ = ["Simulation", "iter_blocks", "simulate"]
 
@@ -133,7 +133,7 @@ def draw(recipe: Recipe, label: int, rng: np.random.Generator) -> Arrays:
     if more is not None:
         if recipe.ring is not None:
             whole_ring = np.sqrt(total_mass * factor)
-            ring = np.exp(more.uniform(*np.log(recipe.ring), BLOCK))
+            ring = log_uniform(more, recipe.ring, BLOCK)
             p["pixel_scale"] = whole_ring / ring
         add_light(recipe, more, p)
     return p

@@ -12,10 +12,26 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NoSubstructure", "Range", "Subhalos", "Substructure", "Vortex"]
+__all__ = [
+    "NoSubstructure",
+    "Range",
+    "Subhalos",
+    "Substructure",
+    "Vortex",
+    "log_uniform",
+]
 
 Range = tuple[float, float]
 """Bounds of a draw; a fixed value has both equal."""
+
+
+def log_uniform(
+    rng: np.random.Generator, bounds: Range, size: int | tuple[int, ...]
+) -> NDArray[np.float64]:
+    """Draws numbers whose logarithm is uniform between those of the bounds."""
+    low, high = map(float, np.log(bounds))
+    return np.exp(np.asarray(rng.uniform(low, high, size), np.float64))
+
 
 Masses = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 

@@ -157,13 +157,14 @@ def _limits(config: Mapping[str, Any], info: Information) -> str:
     watched = "domain" in config or info.image_statistics
     limits = _LIMITS.format(warning=_WARNS if watched else _DOES_NOT_WARN)
     recipe = (info.trained_on or {}).get("recipe")
-    if recipe in _STUDY_RECIPES:
+    set_of_2021, _, _ = (recipe or "").partition("@")  # of any version of the recipe
+    if set_of_2021 in _STUDY_RECIPES:
         limits += _LIMITS_STUDY
     elif recipe:
         limits += _LIMITS_SIMULATED.format(recipe=f"`{one_line(recipe)}`")
     if recipe and info.metrics:
         limits += _LIMITS_SCORES
-    return limits + (_LIMITS_MODEL_F if recipe == "modelF" else "")
+    return limits + (_LIMITS_MODEL_F if set_of_2021 == "modelF" else "")
 
 
 def _cite(config: Mapping[str, Any], info: Information) -> list[str]:

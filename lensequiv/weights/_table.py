@@ -31,7 +31,8 @@ def weights_table(configs: Mapping[str, Mapping[str, Any]]) -> str:
     for name, config in configs.items():
         info = config["info"]
         upright, rotated = info["metrics"]["test"], info["metrics"]["test_rotated"]
-        study = AUC_OF_2021.get(info["trained_on"]["recipe"], {}).get(config["model"])
+        recipe, _, _ = info["trained_on"]["recipe"].partition("@")
+        study = AUC_OF_2021.get(recipe, {}).get(config["model"])
         runs = all_runs(info)
         seen = sum(run["images_seen"] for run in runs)
         minutes = sum(run["minutes"] * cores(run) for run in runs)
