@@ -1,10 +1,11 @@
 """Puts trained weights into the package, under the name of their model and recipe.
 
-    python examples/bundle.py runs/c8-modelJ/weights ...
+    python examples/bundle.py runs/c8-modelJ/weights ... --changes "trained on modelJ@2"
 
 Copies the folders that `examples/train.py` wrote to `lensequiv/weights/bundled`,
-enters their checksums in the catalogue, their logits of three fixed images in
-`tests/pretrained/golden.json` and their scores in the README's table.
+enters them in the catalogue, their logits of three fixed images in
+`tests/pretrained/golden.json` and their scores in the README's table. A weight that was
+published before gets a new version; the files of the old one stay as they are.
 """
 
 import argparse
@@ -41,20 +42,33 @@ def main() -> None:
     """Bundles the folders that the command line names."""
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    p.add_argument(
+        "--changes", required=True, help="what is new, in a line, for the catalogue"
+    )
+    args = p.parse_args()
     catalogue = json.loads((PACKAGE / "catalogue.json").read_text())
     golden = json.loads(GOLDEN.read_text())
-    for folder in p.parse_args().folders:
+    for folder in args.folders:
         model = lensequiv.from_pretrained(folder)  # checks everything
         recipe, _, _ = model.weights_info["trained_on"]["recipe"].partition("@")
         name = f"{model.name}-{recipe}"
-        place = PACKAGE / "bundled" / name
-        shutil.rmtree(place, ignore_errors=True)
+        config = json.loads((folder / "config.json").read_text())
+        versions = catalogue.setdefault(name, [])
+        if any(known["sha256"] == config["sha256"] for known in versions):
+            raise SystemExit(f"{folder}: these weights are in the catalogue already")
+        entry = {
+            "version": len(versions) + 1,
+            "date": config["info"]["training"]["date"],
+            "sha256": config["sha256"],
+            "folder": f"{name}@{len(versions) + 1}",
+            "changes": args.changes,
+        }
+        place = PACKAGE / "bundled" / entry["folder"]
         shutil.copytree(folder, place)
-        config = json.loads((place / "config.json").read_text())
         (place / "README.md").write_text(model_card(config, name))
-        catalogue[name] = {"sha256": config["sha256"]}
+        versions.append(entry)
         golden[name] = golden_logits(place, recipe)
-        print(f"{folder}: bundled as {name}")
+        print(f"{folder}: bundled as {name}, version {entry['version']}")
     write_json(PACKAGE / "catalogue.json", catalogue)
     write_json(GOLDEN, golden)
     _catalogue._catalogue.cache_clear()

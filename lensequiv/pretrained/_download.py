@@ -9,7 +9,7 @@ from pathlib import Path
 from lensequiv._files import write_atomically
 from lensequiv.pretrained._loading import from_pretrained, locate
 from lensequiv.spec import Origin
-from lensequiv.weights._catalogue import list_pretrained
+from lensequiv.weights._catalogue import find_release
 from lensequiv.weights._format import (
     CARD,
     CONFIG,
@@ -61,7 +61,7 @@ def download_pretrained(
     directory = Path(directory).resolve()
     _refuse_strangers(directory)
     # There is no fetching a bundled weight again.
-    again = force and name not in list_pretrained()
+    again = force and find_release(name) is None
     options = HubOptions(revision, cache_dir, token, force_download=again)
     source, origin = locate(name, options, card=True)
     if origin.source == "folder":

@@ -13,11 +13,7 @@ from lensequiv._suggestions import did_you_mean, explains_keywords
 from lensequiv.models import LensModel, create_model, list_models
 from lensequiv.models._attributes import neutral_classes
 from lensequiv.spec import Origin, Spec
-from lensequiv.weights._catalogue import (
-    bundled_directory,
-    list_pretrained,
-    sha256_of,
-)
+from lensequiv.weights._catalogue import find_release, list_pretrained
 from lensequiv.weights._format import (
     CONFIG,
     WEIGHTS,
@@ -79,9 +75,11 @@ def from_pretrained(
     """Loads trained weights, strictly.
 
     Args:
-        name: One of `list_pretrained()` (bundled, no network); else a folder written by
-            `save_pretrained` or `lensequiv download`; else a repository of the Hugging
-            Face Hub, `owner/name`. A `Path` is always a folder.
+        name: One of `list_pretrained()` (bundled, no network), which stands for the
+            newest version of that weight, or with a version, `"c8-modelF@1"`; else a
+            folder written by `save_pretrained` or `lensequiv download`; else a
+            repository of the Hugging Face Hub, `owner/name`. A `Path` is always a
+            folder.
         num_classes: For fine-tuning: keeps the trained body and puts a new, randomly
             initialised head on it, even where the number is the trained one. What was
             fitted to the old classes and images goes with the old head: temperature,
@@ -156,9 +154,9 @@ def locate(
             f"name is {name!r:.60}; expected the name of a weight, a folder or "
             "owner/name"
         )
-    if isinstance(name, str) and name in list_pretrained():
+    if isinstance(name, str) and (release := find_release(name)) is not None:
         _refuse(hub, f"{name!r} is bundled with lensequiv")
-        return bundled_directory(name), Origin("bundled", name, sha256_of(name))
+        return release.directory, Origin("bundled", name, release.sha256)
     if name != "" and Path(name).is_dir():
         _refuse(hub, f"{str(name)!r} is a folder here, which goes before the Hub")
         return Path(name), Origin("folder", str(name), "")

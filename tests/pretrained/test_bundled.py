@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,9 @@ import torch
 
 import lensequiv
 from lensequiv.data import read_image, sample_paths
-from lensequiv.weights import model_card
+from lensequiv.weights import _catalogue, model_card
 from lensequiv.weights._card_training import all_runs
-from lensequiv.weights._catalogue import bundled_directory, sha256_of
+from lensequiv.weights._catalogue import find_release
 from lensequiv.weights._format import sha256
 from lensequiv.weights._table import AUC_OF_2021, weights_table
 
@@ -28,12 +29,34 @@ def test_the_promised_weights_are_there():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_checksums_and_card(name):
-    folder = bundled_directory(name)
+    release = find_release(name)
+    folder = release.directory
     config = lensequiv.pretrained_info(name)
     weights = folder / "model.safetensors"
-    assert sha256(weights) == sha256_of(name) == config["sha256"]
+    assert sha256(weights) == release.sha256 == config["sha256"]
     assert (folder / "README.md").read_text() == model_card(config, name)
     assert weights.stat().st_size < 2**19  # half a MiB; c4's have 501 kB, the most
+
+
+def test_a_name_is_its_newest_version_and_old_ones_stay(monkeypatch):
+    first = find_release("c8-modelF")
+    second = replace(find_release("c8-modelJ"), name="c8-modelF", version=2)
+    gone = replace(
+        first, name="d8-modelF", folder=None, changes="now owner/c8-modelF, revision v1"
+    )
+    entries = {"c8-modelF": [first, second], "d8-modelF": [gone, second]}
+    monkeypatch.setattr(_catalogue, "_catalogue", lambda: entries)
+    image = read_image(sample_paths("modelF")[0])
+    for name, release in (("c8-modelF", second), ("c8-modelF@1", first)):
+        model = lensequiv.from_pretrained(name)
+        assert model.origin.sha256 == release.sha256
+        assert lensequiv.pretrained_info(name)["sha256"] == release.sha256
+        expected = lensequiv.from_pretrained(release.directory).predict(image)
+        assert torch.equal(model.predict(image).logits, expected.logits)
+    with pytest.raises(ValueError, match="no version '3'; known are c8-modelF@1, c8-"):
+        lensequiv.from_pretrained("c8-modelF@3")
+    with pytest.raises(ValueError, match=r"d8-modelF@1 is not .* now owner/c8-modelF"):
+        lensequiv.from_pretrained("d8-modelF@1")
 
 
 @pytest.mark.parametrize("name", NAMES)

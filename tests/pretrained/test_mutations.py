@@ -58,7 +58,7 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bundled():
-    return Folder(_catalogue.bundled_directory("c8-modelF"))
+    return Folder(_catalogue.find_release("c8-modelF").directory)
 
 
 def places(length, count):
