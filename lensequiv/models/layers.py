@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lensequiv._bases import make_isotropic
 from lensequiv._e2cnn import FieldType, R2Conv
 from lensequiv._neutral import neutral
 from lensequiv.plain import banded_matrix, gaussian_kernel
@@ -28,6 +29,15 @@ class SteerableConv(R2Conv):
 
     The input is padded by half the kernel, so odd maps keep their 90-degree grid.
 
+    Args:
+        in_type: Fields of the input.
+        out_type: Fields of the output.
+        kernel_size: Side of the kernels in pixels.
+        stride: Every how many pixels the result is wanted.
+        isotropic: Whether the kernels are given the right low-frequency limit; see
+            `lensequiv._bases`. False: as e2cnn samples them.
+        **kwargs: See `lensequiv._e2cnn.R2Conv`.
+
     Raises:
         ValueError: `kernel_size` is even.
     """
@@ -38,6 +48,7 @@ class SteerableConv(R2Conv):
         out_type: FieldType,
         kernel_size: int,
         stride: int = 1,
+        isotropic: bool = False,
         **kwargs: Any,
     ) -> None:
         if kernel_size % 2 == 0:
@@ -51,6 +62,8 @@ class SteerableConv(R2Conv):
             bias=False,
             **kwargs,
         )
+        if isotropic:
+            make_isotropic(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C_in, H, W) to (N, C_out, ceil(H / stride), ceil(W / stride))."""

@@ -38,6 +38,28 @@ for _group in _FIELDS:
     _register_group(_group)
 
 
+def _register_continuous(group: str, fields: tuple[int, int, int]) -> None:
+    fine, middle, coarse = fields
+
+    @register_model(group)
+    def steerable(**kwargs: Any) -> LensModel:
+        from lensequiv.models.steerable import SteerableCNN
+
+        options: dict[str, Any] = {
+            "stem_fields": fine,
+            "stages": ((fine,) * 3, (middle,) * 4, (coarse,) * 2),
+            "stem_stride": 2,
+            "activation": "gelu",
+            "isotropic": True,
+        }
+        return SteerableCNN(group, **(options | kwargs))
+
+
+# Seven coefficients a field up to frequency 3 for SO(2), fourteen for O(2).
+_register_continuous("so2", (8, 12, 16))
+_register_continuous("o2", (4, 6, 12))
+
+
 @register_model("resnet18")
 def resnet18(**kwargs: Any) -> LensModel:
     """Torchvision's ResNet-18 for lensing images."""
