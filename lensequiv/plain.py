@@ -105,17 +105,41 @@ class Blur(nn.Module):
 
 
 class Contrast(nn.Module):
-    """Local contrast: (x - B) / sqrt(B + floor), B the blurred image."""
+    """Local contrast: (x - B) / sqrt(B + floor), B the blurred image.
 
-    def __init__(self, kernel: Sequence[float], floor: float) -> None:
+    Args:
+        kernel: Of the blur, along either axis.
+        floor: See the formula.
+        edge: If not None: only the pixels within `disc_weights` of that edge count.
+    """
+
+    def __init__(
+        self, kernel: Sequence[float], floor: float, edge: float | None = None
+    ) -> None:
         super().__init__()
         self.blur = Blur(kernel, 1, len(kernel) // 2)
-        self.floor = floor
+        self.floor, self.edge = floor, edge
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to the same shape."""
-        smooth: Tensor = self.blur(x)
-        return (x - smooth) * torch.rsqrt(smooth.clamp_min(0) + self.floor)
+        return local_contrast(x, self.blur, self.floor, self.edge)
+
+
+def local_contrast(
+    x: Tensor,
+    blur: Callable[[Tensor], Tensor],
+    floor: float,
+    edge: float | None,
+) -> Tensor:
+    """(x - B) / sqrt(B + floor); see `Contrast`."""
+    if edge is None:
+        smooth = blur(x)
+        return (x - smooth) * torch.rsqrt(smooth.clamp_min(0) + floor)
+    weights = disc_weights(x.shape[2], x.shape[3], edge, x)
+    # A mean over the pixels that count, also where the blur reaches beyond them.
+    share = blur(weights[None, None]).clamp_min(1e-3)
+    smooth = blur(x * weights) / share
+    return weights * (x - smooth) * torch.rsqrt(smooth.clamp_min(0) + floor)
 
 
 class Conv(nn.Module):
@@ -275,18 +299,6 @@ def disc_weights(height: int, width: int, edge: float, like: Tensor) -> Tensor:
     return ((min(height, width) / 2 - distance) / edge).clamp(0, 1)
 
 
-class Disc(nn.Module):
-    """Multiplies by `disc_weights`: what lies beyond the disc is 0."""
-
-    def __init__(self, edge: float) -> None:
-        super().__init__()
-        self.edge = edge
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, C, H, W) to the same shape."""
-        return x * disc_weights(x.shape[2], x.shape[3], self.edge, x)
-
-
 _STATISTICS: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda x: x.mean(2),
     "max": lambda x: x.amax(2),
@@ -402,7 +414,6 @@ _LAYERS: dict[str, type[nn.Module]] = {
     "blur": Blur,
     "contrast": Contrast,
     "conv": Conv,
-    "disc": Disc,
     "flatten": Flatten,
     "fourier": Fourier,
     "group-max": GroupMax,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from lensequiv._bases import make_isotropic
 from lensequiv._e2cnn import FieldType, R2Conv
 from lensequiv._neutral import neutral
-from lensequiv.plain import banded_matrix, gaussian_kernel
+from lensequiv.plain import banded_matrix, gaussian_kernel, local_contrast
 
 __all__ = ["AntialiasedPool", "FieldNorm", "LocalContrast", "SteerableConv"]
 
@@ -141,15 +141,16 @@ class LocalContrast(nn.Module):
     Args:
         sigma: Width of the Gaussian in pixels.
         floor: Brightness of the sky relative to the image's peak.
+        edge: If not None, pixels beyond the largest disc of the image count nowhere and
+            the result is 0 there; the disc's edge falls off linearly over so many
+            pixels. None: the whole square, and zeros around it.
     """
 
-    def __init__(self, sigma: float, floor: float) -> None:
+    def __init__(self, sigma: float, floor: float, edge: float | None = None) -> None:
         super().__init__()
         self.blur = _Banded(gaussian_kernel(sigma, math.ceil(3 * sigma)), 1)
-        self.floor = floor
+        self.floor, self.edge = floor, edge
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) of sky 0 and peak 1 to the same shape."""
-        smooth = self.blur(x)
-        contrast: Tensor = (x - smooth) * torch.rsqrt(smooth.clamp_min(0) + self.floor)
-        return contrast
+        return local_contrast(x, self.blur, self.floor, self.edge)

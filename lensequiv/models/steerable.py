@@ -17,7 +17,6 @@ from lensequiv.models.fields import Fields, fields_of
 from lensequiv.models.layers import AntialiasedPool, LocalContrast, SteerableConv
 from lensequiv.plain import (
     ACTIVATIONS,
-    Disc,
     check_statistics,
     disc_weights,
     map_statistics,
@@ -201,8 +200,10 @@ class SteerableCNN(LensModel):
             )
 
         in_type = FieldType(kind.space, in_channels * [kind.space.trivial_repr])
-        self.contrast = LocalContrast(contrast_sigma, contrast_floor)
-        self.disc = Disc(_EDGE) if disc else None
+        self.contrast = LocalContrast(
+            contrast_sigma, contrast_floor, _EDGE if disc else None
+        )
+        self.disc = disc
         shared: dict[str, Any] = {
             "activation": activation,
             "isotropic": isotropic,
@@ -236,8 +237,6 @@ class SteerableCNN(LensModel):
     def _features(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             contrast = self.contrast(x)
-            if self.disc is not None:
-                contrast = self.disc(contrast)
         features: Tensor = self._step(self.stem, contrast)
         for block in self.blocks:
             features = self._step(block, features)
@@ -264,14 +263,15 @@ class SteerableCNN(LensModel):
         return self._kind.invariants(features)
 
     def _plain_layers(self, layers: PlainLayers) -> None:
+        # Left out where they are not used, as in files of older versions.
+        edge = {"edge": self.contrast.edge} if self.disc else {}
         layers.add(
             "contrast",
             {},
             kernel=list(self.contrast.blur.kernel),
             floor=self.contrast.floor,
+            **edge,
         )
-        if self.disc is not None:
-            layers.add("disc", {}, edge=self.disc.edge)
         for block in [self.stem, *self.blocks]:
             if isinstance(block, AntialiasedPool):
                 layers.add(
@@ -284,7 +284,7 @@ class SteerableCNN(LensModel):
             else:
                 block.add_plain(layers)
         self._kind.add_invariants(layers)
-        disc = {} if self.disc is None else {"disc": True}
+        disc = {"disc": True} if self.disc else {}
         layers.add("map-statistics", {}, kinds=list(self.statistics), **disc)
         layers.mark_embedding()
         head: Any = self.head
@@ -297,7 +297,7 @@ class SteerableCNN(LensModel):
         if invariant.dtype == torch.bfloat16:  # too coarse for sums over the map
             invariant = invariant.float()
         weights = None
-        if self.disc is not None:
+        if self.disc:
             weights = disc_weights(*features.shape[2:], 1.0, invariant).flatten()
         statistics = map_statistics(invariant, self.statistics, weights)
         # A model cast to bf16 as a whole has its head in bf16, too.
