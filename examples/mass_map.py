@@ -22,7 +22,8 @@ FAINT = 0.07  # of the peak: light that a pixel needs to count
 class MappingModel(nn.Module):
     """A classifier with the auxiliary head.
 
-    The map is made from the invariants of an equivariant layer, so it turns with the image; from all channels of an ordinary layer.
+    The map is made from the invariants of an equivariant layer, so it turns with the
+    image; from all channels of an ordinary layer.
 
     Args:
         model: The classifier.

@@ -4,10 +4,10 @@ e2cnn samples a kernel of angular frequency m, radius R and width s,
 
     k(p) = w(|p|) exp(i m theta_p),    w(r) = exp(-(r - R)^2 / (2 s^2)),
 
-on the pixels p of a small square. On the plane such a kernel answers to a smooth map by
-the derivative of order m that turns as it does, and to nothing else of order m or below.
-On pixels it answers to more. Around a point, a smooth map is a sum of polynomials of
-order s and angular frequency n,
+on the pixels p of a small square. On the plane such a kernel answers to a smooth map
+by the derivative of order m that turns as it does, and to nothing else of order m or
+below. On pixels it answers to more. Around a point, a smooth map is a sum of
+polynomials of order s and angular frequency n,
 
     r^s exp(i n theta),    n = -s, -s + 2, ..., s,
 

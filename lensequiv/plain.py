@@ -145,8 +145,8 @@ def local_contrast(
 class Conv(nn.Module):
     """A convolution with bias, then optionally a shortcut and an activation.
 
-    `relu=False` leaves the activation out. The input is cast to the weights' type, so that a network can compute in bf16 what
-    is worth it.
+    `relu=False` leaves the activation out. The input is cast to the weights' type, so
+    that a network can compute in bf16 what is worth it.
     """
 
     def __init__(

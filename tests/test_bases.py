@@ -113,7 +113,9 @@ def test_factors_have_the_symmetry_of_the_square():
 
 
 def test_too_few_pixels():
-    with pytest.raises(ValueError, match=r"3 x 3 pixels have no isotropic .* frequency 4"):
+    with pytest.raises(
+        ValueError, match=r"3 x 3 pixels have no isotropic .* frequency 4"
+    ):
         isotropic_factors(3, 1.0, 0.4, 4)
     with pytest.raises(ValueError, match="size=4: expected an odd number"):
         isotropic_factors(4, 1.0, 0.4, 0)

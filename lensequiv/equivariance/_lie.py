@@ -1,8 +1,8 @@
 """The Lie-derivative error: how far a network is from invariant to the smallest turn.
 
-After Gruver et al., arXiv:2210.02984. With g_t the turn by the angle t and rho(g_t) what
-it does to a quantity q (turning the plane, mixing the channels of a field), the Lie
-derivative of q at an image x is
+After Gruver et al., arXiv:2210.02984. With g_t the turn by the angle t and rho(g_t)
+what it does to a quantity q (turning the plane, mixing the channels of a field), the
+Lie derivative of q at an image x is
 
     L q (x) = d/dt rho(g_t)^-1 q(g_t x)   at t = 0,
 
@@ -11,9 +11,11 @@ zero for an equivariant quantity. By the chain rule it is the difference of two 
     L q (x) = J x' - A q(x),    x' = A x,
 
 where A generates turns: of a map f by (y d/dx - x d/dy) f, and of the channels by the
-derivative of rho. J x' is how q does change when the image turns, A q(x) how it should.
-Derivatives of maps are taken by differences of fourth order over five pixels; what these
-lack is part of the error, as interpolation is where maps are turned by finite angles.
+derivative of rho. J x' is how q does change when the image turns, A q(x) how it
+should. Derivatives of maps are taken by differences of fourth order over five pixels;
+what these lack is part of the error, as interpolation is where maps are turned by
+finite angles. So a map too coarse for what is on it has an error of about 1 in units of
+its turning, whatever the network does with it.
 
 Which layer is to blame? Let c_i be how much the logits change when the map of layer i
 turns as it should, c_0 being that of the image itself. Then c_0 is the logits' own Lie

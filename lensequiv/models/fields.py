@@ -19,6 +19,7 @@ from lensequiv.plain import ACTIVATIONS, group_max, irrep_norms
 
 __all__ = ["Fields", "FourierFields", "RegularFields", "fields_of"]
 
+
 class Fields(Protocol):
     """A kind of field.
 
@@ -40,13 +41,13 @@ class Fields(Protocol):
         """The non-linearity, of a pointwise function of that name."""
 
     def invariants(self, x: Tensor) -> Tensor:
-        """Maps (N, fields * size, H, W) to (N, fields * I, H, W), the same in all poses.
+        """I invariants of each field, at every place of the map.
 
-        I invariants of each field, at every place of the map.
+        Maps (N, fields * size, H, W) to (N, fields * I, H, W).
         """
 
     def count_invariants(self, fields: int) -> int:
-        """fields * I of `invariants`."""
+        """Fields * I of `invariants`."""
 
     def fold(self, weight: Tensor, norm: Any) -> tuple[Tensor, Tensor]:
         """Filter and bias of a convolution (C, ...) with the norm that follows it."""

@@ -159,8 +159,9 @@ class FourierNorm(nn.modules.batchnorm._BatchNorm):
         if self.training:
             mean, variance = self._measure(fields)
         else:
-            mean, variance = cast(Tensor, self.running_mean), cast(
-                Tensor, self.running_var
+            mean, variance = (
+                cast(Tensor, self.running_mean),
+                cast(Tensor, self.running_var),
             )
         scale = self.weight * torch.rsqrt(variance + self.eps)
         shift = self.bias - mean * scale

@@ -19,7 +19,7 @@ SIZE, WIDTH = 65, 5.0
 
 
 def blob():
-    """A Gaussian in the centre, which no turn changes, and its x and y, (1, 1, h, w)."""
+    """A Gaussian in the centre, (1, 1, h, w), and its x and y."""
     steps = torch.arange(SIZE, dtype=torch.float64) - SIZE // 2
     x, y = steps[None, :], steps[:, None]
     return torch.exp(-(x**2 + y**2) / (2 * WIDTH**2))[None, None], x, y
@@ -171,7 +171,9 @@ def test_every_network(name):
     options = {} if name == "resnet18" else {"stages": [[4], [4]], "stem_fields": 4}
     model = lensequiv.create_model(name, **options).set_input_size(49).eval()
     steps = torch.linspace(-1, 1, 49)
-    ring = torch.exp(-((torch.hypot(steps[None], steps[:, None] - 0.1) - 0.5) ** 2) / 0.02)
+    ring = torch.exp(
+        -((torch.hypot(steps[None], steps[:, None] - 0.1) - 0.5) ** 2) / 0.02
+    )
     report = lie_derivative(model, ring.expand(2, 1, 49, 49), batch_size=1)
     names = [*model.field_types(), "embedding", "logits"]
     assert [row.quantity for row in report.rows] == names

@@ -10,7 +10,17 @@ import torch
 import lensequiv
 from lensequiv.plain import load_plain
 
-NAMES = ("c4", "c8", "d4", "d8", "so2", "o2", "resnet18", "singh2021-c4", "singh2021-d4")
+NAMES = (
+    "c4",
+    "c8",
+    "d4",
+    "d8",
+    "so2",
+    "o2",
+    "resnet18",
+    "singh2021-c4",
+    "singh2021-d4",
+)
 NEW = {"stem_stride": 2, "activation": "gelu", "isotropic": True, "disc": True}
 SMALL = {"stem_fields": 2, "stages": ((2,), (2, 2), (3,))}
 

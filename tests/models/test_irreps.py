@@ -22,7 +22,9 @@ def kind_of(group, max_frequency=3, samples=16):
 def turned(x, kind, degrees, flip=False):
     """What an element does to the channels of fields without place."""
     count = x.shape[1] // kind.size
-    flat = transform(x.flatten(2).mT.flatten(0, 1), Element(degrees, flip), kind.type(count))
+    flat = transform(
+        x.flatten(2).mT.flatten(0, 1), Element(degrees, flip), kind.type(count)
+    )
     return flat.unflatten(0, (len(x), -1)).mT.reshape(x.shape)
 
 
@@ -120,11 +122,19 @@ def test_norm_makes_variance_1_and_invariant_mean_0():
     x[:, 0] += 3
     x[:, 7:] *= 5
     y = norm(x).unflatten(1, (2, 7))
-    torch.testing.assert_close(y[:, :, 0].mean((0, 2, 3)), torch.zeros(2), atol=1e-5, rtol=0)
-    torch.testing.assert_close(y.square().mean((0, 2, 3, 4)), torch.ones(2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        y[:, :, 0].mean((0, 2, 3)), torch.zeros(2), atol=1e-5, rtol=0
+    )
+    torch.testing.assert_close(
+        y.square().mean((0, 2, 3, 4)), torch.ones(2), atol=1e-4, rtol=0
+    )
     assert int(norm.num_batches_tracked) == 1
-    torch.testing.assert_close(norm.running_mean, torch.tensor([0.3, 0.0]), atol=0.02, rtol=0)
-    torch.testing.assert_close(norm.running_var, torch.tensor([1.0, 3.4]), atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        norm.running_mean, torch.tensor([0.3, 0.0]), atol=0.02, rtol=0
+    )
+    torch.testing.assert_close(
+        norm.running_var, torch.tensor([1.0, 3.4]), atol=0.02, rtol=0
+    )
 
 
 def test_norm_statistics_can_be_a_plain_average():

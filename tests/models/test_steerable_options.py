@@ -153,7 +153,9 @@ def test_disc_weights():
 
 def test_weighted_statistics():
     x, weights = torch.randn(2, 3, 10), torch.rand(10)
-    mean, deviation, largest = map_statistics(x, ("mean", "std", "max"), weights).split(3, 1)
+    mean, deviation, largest = map_statistics(x, ("mean", "std", "max"), weights).split(
+        3, 1
+    )
     for i in range(3):
         expected = (x[:, i] @ weights) / weights.sum()
         torch.testing.assert_close(mean[:, i], expected)
