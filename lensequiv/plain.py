@@ -8,6 +8,7 @@ module imports torch alone, so a saved `PlainModel` loads and runs without e2cnn
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -207,7 +208,8 @@ class MaxPool(nn.Module):
 
 def group_max(x: Tensor, order: int) -> Tensor:
     """Maximum over the group: (N, F * order, H, W) to (N, F, H, W)."""
-    return x.unflatten(1, (-1, order)).amax(2)
+    fields: Tensor = x.unflatten(1, (-1, order)).amax(2)
+    return fields
 
 
 class GroupMax(nn.Module):
@@ -275,8 +277,9 @@ class Fourier(nn.Module):
         """Maps (N, F * size, H, W) to the same shape."""
         fields = x.unflatten(1, (-1, self.to_values.shape[1])).flatten(3)
         values = self.function(torch.matmul(self.to_values.to(x.dtype), fields))
-        fields = torch.matmul(self.to_coefficients.to(values.dtype), values)
-        return fields.flatten(1, 2).unflatten(2, x.shape[2:])
+        back = torch.matmul(self.to_coefficients.to(values.dtype), values)
+        coefficients: Tensor = back.flatten(1, 2).unflatten(2, x.shape[2:])
+        return coefficients
 
 
 def disc_weights(height: int, width: int, edge: float, like: Tensor) -> Tensor:
@@ -297,6 +300,58 @@ def disc_weights(height: int, width: int, edge: float, like: Tensor) -> Tensor:
     )
     distance = (y.square()[:, None] + x.square()).sqrt()
     return ((min(height, width) / 2 - distance) / edge).clamp(0, 1)
+
+
+def turned_copies(x: Tensor, count: int) -> Tensor:
+    """Maps turned by (k + 1/2) 90 / count degrees, k = 0 ... count - 1.
+
+    Every copy is interpolated (bicubic), none is the map itself, and the angles are
+    symmetric about 45 degrees: turns by 90 degrees and mirror images of the map permute
+    the copies and turn them by multiples of 90 degrees, exactly.
+
+    Args:
+        x: (N, C, H, H) maps that are zero beyond the largest disc.
+        count: Copies.
+
+    Returns:
+        (N count, C, H, H), the copies of a map one after another.
+    """
+    side = x.shape[-1]
+    steps = (2 * torch.arange(side, dtype=x.dtype, device=x.device) + 1) / side - 1
+    grids = []
+    for k in range(count):
+        angle = math.radians((k + 0.5) * 90 / count)
+        cos, sin = math.cos(angle), math.sin(angle)
+        columns = cos * steps - sin * steps[:, None]
+        rows = sin * steps + cos * steps[:, None]
+        grids.append(torch.stack([columns, rows], -1))
+    grid = torch.stack(grids).repeat(x.shape[0], 1, 1, 1)
+    copies = x.repeat_interleave(count, 0)
+    return F.grid_sample(copies, grid, mode="bicubic", align_corners=False)
+
+
+class TurnedCopies(nn.Module):
+    """`turned_copies`."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return turned_copies(x, self.count)
+
+
+class CopiesMean(nn.Module):
+    """Mean over `turned_copies`: (N count, C) to (N, C)."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return x.unflatten(0, (-1, self.count)).mean(1)
 
 
 _STATISTICS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -414,6 +469,7 @@ _LAYERS: dict[str, type[nn.Module]] = {
     "blur": Blur,
     "contrast": Contrast,
     "conv": Conv,
+    "copies-mean": CopiesMean,
     "flatten": Flatten,
     "fourier": Fourier,
     "group-max": GroupMax,
@@ -423,6 +479,7 @@ _LAYERS: dict[str, type[nn.Module]] = {
     "map-statistics": MapStatistics,
     "mask": Mask,
     "max-pool": MaxPool,
+    "turned-copies": TurnedCopies,
 }
 
 

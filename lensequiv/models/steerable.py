@@ -20,11 +20,13 @@ from lensequiv.plain import (
     check_statistics,
     disc_weights,
     map_statistics,
+    turned_copies,
 )
 
 __all__ = ["SteerableCNN"]
 
 _STRIDE = 4  # of the first stage
+_MAX_TURNS = 16
 _EDGE = 4.0  # pixels of the disc's edge in the input
 _HIDDEN = 64
 # Beyond these an option is an error, and would fill the memory or never come to an end.
@@ -133,6 +135,10 @@ class SteerableCNN(LensModel):
         disc: Whether what the network sees is a disc: its input, and the places of the
             map over which the statistics are taken. The corners of a square are not
             turned into one another but by 90 degrees.
+        turns: In how many orientations between 0 and 90 degrees the network looks at
+            an image: the embedding is the mean over them. What differs between angles
+            off the pixel grid averages out; the cost grows with it. More than 1 needs
+            `disc`.
         max_frequency: Highest angular frequency of the fields of a continuous group.
         samples: Angles at which fields of a continuous group are sampled for the
             activation, a multiple of 4.
@@ -165,6 +171,7 @@ class SteerableCNN(LensModel):
         pool_sigma: float = 0.66,
         isotropic: bool = False,
         disc: bool = False,
+        turns: int = 1,
         max_frequency: int = 3,
         samples: int = 16,
     ) -> None:
@@ -183,6 +190,10 @@ class SteerableCNN(LensModel):
             raise ValueError(
                 f"activation={activation!r}: expected one of {', '.join(ACTIVATIONS)}"
             )
+        check_count("turns", turns, high=_MAX_TURNS)
+        if turns > 1 and not disc:
+            raise ValueError(f"turns={turns}: expected 1 without disc=True")
+        self.turns = turns
         step = _STRIDE * 2 ** (len(stages) - 1)
         sizes = InputSizes(2 * step + 1, step, 16 * step + 1)
         super().__init__(in_channels, num_classes, sizes)
@@ -237,6 +248,8 @@ class SteerableCNN(LensModel):
     def _features(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             contrast = self.contrast(x)
+            if self.turns > 1:
+                contrast = turned_copies(contrast, self.turns)
         features: Tensor = self._step(self.stem, contrast)
         for block in self.blocks:
             features = self._step(block, features)
@@ -272,6 +285,8 @@ class SteerableCNN(LensModel):
             floor=self.contrast.floor,
             **edge,
         )
+        if self.turns > 1:
+            layers.add("turned-copies", {}, count=self.turns)
         for block in [self.stem, *self.blocks]:
             if isinstance(block, AntialiasedPool):
                 layers.add(
@@ -286,6 +301,8 @@ class SteerableCNN(LensModel):
         self._kind.add_invariants(layers)
         disc = {"disc": True} if self.disc else {}
         layers.add("map-statistics", {}, kinds=list(self.statistics), **disc)
+        if self.turns > 1:
+            layers.add("copies-mean", {}, count=self.turns)
         layers.mark_embedding()
         head: Any = self.head
         first, norm, _, _, last = head
@@ -300,5 +317,7 @@ class SteerableCNN(LensModel):
         if self.disc:
             weights = disc_weights(*features.shape[2:], 1.0, invariant).flatten()
         statistics = map_statistics(invariant, self.statistics, weights)
+        if self.turns > 1:
+            statistics = statistics.unflatten(0, (-1, self.turns)).mean(1)
         # A model cast to bf16 as a whole has its head in bf16, too.
         return statistics.to(self.stem.norm.weight.dtype)

@@ -21,7 +21,8 @@ NAMES = (
     "singh2021-c4",
     "singh2021-d4",
 )
-NEW = {"stem_stride": 2, "activation": "gelu", "isotropic": True, "disc": True}
+NEW = {"stem_stride": 2, "activation": "gelu", "isotropic": True}
+NEW |= {"disc": True, "turns": 2}
 SMALL = {"stem_fields": 2, "stages": ((2,), (2, 2), (3,))}
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import lensequiv
-from lensequiv.plain import disc_weights, map_statistics
+from lensequiv.plain import disc_weights, map_statistics, turned_copies
 
 SMALL = {"stem_fields": 3, "stages": [[3, 3], [4]], "stem_kernel": 9}
 OPTIONS = {
@@ -16,6 +16,7 @@ OPTIONS = {
     "isotropic": {"isotropic": True},
     "disc": {"disc": True},
     "wide pooling": {"pool_sigma": 1.2},
+    "turns": {"disc": True, "turns": 3},
     "low frequency": {"max_frequency": 2, "samples": 8},
     "all": {
         "stem_stride": 2,
@@ -117,6 +118,29 @@ def test_continuous_groups_are_better_between_the_turns_of_c4():
         assert change(so2, x, turned(degrees)) < 0.6 * change(c4, x, turned(degrees))
 
 
+def test_more_turns_are_closer_to_invariant():
+    """The same random weights; at 15 degrees, which is none of the turns."""
+    x, changes = turned(0), []
+    state = built("c4", disc=True).state_dict()
+    for turns in (1, 2, 4):
+        model = lensequiv.create_model("c4", **SMALL, disc=True, turns=turns)
+        model.set_input_size(49).load_state_dict(state)
+        changes.append(change(model.eval(), x, turned(15)))
+    assert changes[1] < 0.8 * changes[0] and changes[2] < 0.5 * changes[0]
+
+
+def test_turned_copies_are_the_map_turned():
+    x = rings(1)
+    copies = turned_copies(x, 2)
+    assert copies.shape == (2, 1, 49, 49)
+    for copy_, degrees in zip(copies, (22.5, 67.5), strict=True):
+        errors = [
+            float((copy_ - turned(sign * degrees)).norm() / x.norm())
+            for sign in (1, -1)
+        ]
+        assert min(errors) < 0.01 < 0.3 < max(errors)
+
+
 def test_weights_of_before_have_the_options_of_before():
     model = lensequiv.create_model("c8", initialize=False)
     blocks = [b for b in model.modules() if hasattr(b, "shortcut")]
@@ -170,6 +194,8 @@ def test_weighted_statistics():
         ({"stem_stride": 3}, "stem_stride=3: expected 2 or 4"),
         ({"stem_stride": True}, "stem_stride=True: expected 2 or 4"),
         ({"activation": "tanh"}, "activation='tanh': expected one of relu, gelu"),
+        ({"turns": 2}, "turns=2: expected 1 without disc=True"),
+        ({"turns": 17, "disc": True}, "turns=17"),
         ({"pool_sigma": 0}, "pool_sigma=0"),
     ],
 )
