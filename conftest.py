@@ -1,4 +1,9 @@
-"""Runs the Python blocks of README and docs, page by page, in a folder of their own."""
+"""Which tests run, and the Python blocks of README and docs as tests.
+
+A bare `pytest` leaves out what is marked `slow` and the code blocks of the docs, so
+that it takes less than a minute; `pytest --full` runs everything. A test that is named
+(`pytest tests/test_x.py::test_y`) always runs.
+"""
 
 import os
 import shutil
@@ -6,8 +11,29 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--full", action="store_true", help="run slow tests and code blocks, too"
+    )
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    named = any("::" in argument for argument in config.args)
+    if config.getoption("--full") or named or config.getoption("-m"):
+        return
+    kept, left_out = [], []
+    for item in items:
+        slow = item.get_closest_marker("slow") or item.path.suffix == ".md"
+        (left_out if slow else kept).append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = kept
 
 
 def _in_temporary_folder(namespace: dict[str, Any]) -> None:

@@ -27,6 +27,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision import transforms as tv
 
+from lensequiv._files import check_output
 from lensequiv.data import ClassFolder, HDF5Images, read_image
 from lensequiv.simulation import simulate
 from lensequiv.transforms import CropAndScale, RandomPose
@@ -149,7 +150,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few files, 3 repetitions")
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
-    parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--json", type=check_output, help="file to write")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     n, repeats = (192, 3) if args.quick else (1536, 7)

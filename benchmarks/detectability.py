@@ -13,10 +13,10 @@ tell.
 
 import argparse
 import json
-from pathlib import Path
 
 import numpy as np
 
+from lensequiv._files import check_output
 from lensequiv.saliency import substructure_signal
 from lensequiv.simulation import get_recipe
 from lensequiv.simulation._simulate import simulate_range
@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=512, help="of each class")
     parser.add_argument("--seed", type=int, default=77)
-    parser.add_argument("--json", type=Path, help="where to save the numbers")
+    parser.add_argument("--json", type=check_output, help="where to save the numbers")
     args = parser.parse_args()
     results = {}
     below = " | ".join(f"below {limit}" for limit in LIMITS)

@@ -18,6 +18,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from lensequiv._files import check_output
 from lensequiv.simulation import Subhalos, get_recipe, model_j, write_class_folders
 
 ROOT = Path(__file__).parents[1]
@@ -67,7 +68,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--weights", default="c8-modelJ")
     parser.add_argument("--steps", type=int, default=1000, help="of 32 images")
-    parser.add_argument("--json", type=Path, help="where to save the numbers")
+    parser.add_argument("--json", type=check_output, help="where to save the numbers")
     args = parser.parse_args()
     prepare(args.data)
     print(

@@ -15,8 +15,10 @@ import torch
 from layers import medians
 
 import lensequiv
+from lensequiv._files import check_output
 from lensequiv.models import LensModel
 from lensequiv.models.steerable import SteerableCNN
+from lensequiv.plots import check_picture
 
 BATCH = 16
 STAGES = ((8, 8, 8), (12, 12, 12, 12), (16, 16))
@@ -98,8 +100,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="3 repetitions, not 11")
     parser.add_argument("--plot", type=Path, help="picture to draw (extra: plots)")
-    parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--json", type=check_output, help="file to write")
     args = parser.parse_args()
+    if args.plot:
+        check_picture(args.plot)  # before minutes of work, not after
     results = {}
     for title, cases in variations().items():
         costs = {value: cost(*case) for value, case in cases.items()}

@@ -13,7 +13,6 @@ import json
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from e2cnn.nn.init import generalized_he_init
@@ -27,6 +26,7 @@ from lensequiv._e2cnn import (
     he_init_std,
     parse_group,
 )
+from lensequiv._files import check_output
 from lensequiv.models.layers import AntialiasedPool, FieldNorm
 
 Side = Callable[[], object]
@@ -94,7 +94,7 @@ def main() -> None:
     """Measures, prints a table, writes JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="3 repetitions, not 11")
-    parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--json", type=check_output, help="file to write")
     args = parser.parse_args()
     repeats = 3 if args.quick else 11
     groups: dict[str, dict[str, Side]] = {}

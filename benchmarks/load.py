@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import lensequiv
+from lensequiv._files import check_output
 
 _IMAGE = (
     "import torch, numpy as np; x = np.random.default_rng(0).poisson(9, (150, 150))"
@@ -71,7 +72,7 @@ def main() -> None:
     """Measures, prints a table, writes JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="3 repetitions, not 11")
-    parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--json", type=check_output, help="file to write")
     args = parser.parse_args()
     runs: dict[str, list[tuple[float, float]]] = {name: [] for name in CASES}
     for i in range(3 if args.quick else 11):  # interleaved: load hits all alike

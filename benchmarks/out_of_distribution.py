@@ -26,6 +26,7 @@ from sklearn.neighbors import NearestNeighbors
 from tqdm.auto import tqdm
 
 import lensequiv
+from lensequiv._files import check_output
 from lensequiv.data import find_images, read_image
 from lensequiv.domain import describe, outside
 from lensequiv.simulation import (
@@ -348,7 +349,7 @@ def main() -> None:
     parser.add_argument("--known", type=int, default=3000, help="to fit to")
     parser.add_argument("--quick", action="store_true", help="few images")
     parser.add_argument("--real", type=Path, help="folder with real images")
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--json", type=check_output, help="write the figures here")
     args = parser.parse_args()
     n, known = (30, 600) if args.quick else (args.images, args.known)
     warnings.simplefilter("ignore", lensequiv.domain.OutOfDomainWarning)

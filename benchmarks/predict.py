@@ -29,6 +29,7 @@ from lensequiv._e2cnn import (
     PointwiseAvgPoolAntialiased,
     R2Conv,
 )
+from lensequiv._files import check_output
 from lensequiv.data import read_image, sample_paths
 from lensequiv.models.layers import AntialiasedPool
 from lensequiv.models.steerable import SteerableCNN
@@ -155,7 +156,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="3 repetitions, not 7")
     parser.add_argument("--weights", default="c8-modelF")
-    parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--json", type=check_output, help="file to write")
     args = parser.parse_args()
     results = rates(network_sides(args.weights, args.quick), 3 if args.quick else 7)
     with tempfile.TemporaryDirectory() as name:

@@ -32,6 +32,7 @@ import torch
 from numpy.typing import NDArray
 
 import lensequiv
+from lensequiv._files import check_output
 from lensequiv.models import LensModel
 from lensequiv.saliency import (
     Attribution,
@@ -168,7 +169,7 @@ def main() -> None:
     """Measures, prints a table, writes JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="16 lenses, not 150")
-    parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--json", type=check_output, help="file to write")
     default = ["c8-modelF", "c8-modelJ", "untrained"]
     parser.add_argument("--weights", nargs="+", default=default)
     args = parser.parse_args()

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from lensequiv._files import check_output
 from lensequiv.simulation import (
     RECIPES,
     LenstronomyModel,
@@ -137,7 +138,7 @@ def main() -> None:
     """Measures, prints a table, writes JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer images")
-    parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--json", type=check_output, help="file to write")
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES))
     args = parser.parse_args()
     results: dict[str, dict[str, float]] = {}

@@ -20,6 +20,9 @@ import sys
 from pathlib import Path
 from statistics import mean, stdev
 
+from lensequiv._files import check_output
+from lensequiv.plots import check_picture
+
 ROOT = Path(__file__).parents[1]
 # Peak learning rates: chosen by short runs, see docs/search.md and docs/training.md.
 RATES = {"c8": 0.012, "d8": 0.012, "resnet18": 0.004}
@@ -56,8 +59,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="at most so many")
     parser.add_argument("--labels-alone", action="store_true", help="no mass map")
     parser.add_argument("--plot", type=Path, help="where to draw the figure")
-    parser.add_argument("--json", type=Path, help="where to save the numbers")
+    parser.add_argument("--json", type=check_output, help="where to save the numbers")
     args = parser.parse_args()
+    if args.plot:
+        check_picture(args.plot)  # before minutes of work, not after
     rows = []
     print(
         "| network | training images | seeds | test AUC (micro) | accuracy | rotated |"

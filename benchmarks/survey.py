@@ -23,6 +23,7 @@ import ray
 import torch
 
 import lensequiv
+from lensequiv._files import check_output
 from lensequiv.data import sample_paths
 
 CHUNK = 128
@@ -82,7 +83,7 @@ def main() -> None:
     """Measures, prints a table, writes JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few images, once")
-    parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--json", type=check_output, help="file to write")
     args = parser.parse_args()
     parts, repeats = (4, 1) if args.quick else (16, 3)
     count = parts * CHUNK

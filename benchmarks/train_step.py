@@ -25,6 +25,7 @@ from predict import OfE2cnnModules
 from torch import Tensor, nn
 
 import lensequiv
+from lensequiv._files import check_output
 from lensequiv.models.layers import (
     AntialiasedPool,
     FieldNorm,
@@ -200,7 +201,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="3 repetitions, not 11")
     parser.add_argument("--model", default="c8")
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--json", type=check_output, help="file to write")
     args = parser.parse_args()
     repeats = 3 if args.quick else 11
     results: dict[str, object] = {}

@@ -15,7 +15,6 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from PIL import Image
@@ -23,6 +22,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tv
 
+from lensequiv._files import check_output
 from lensequiv.simulation import model_f, simulate
 from lensequiv.transforms import rotate
 
@@ -55,7 +55,7 @@ def main() -> None:
     """Measures, prints a table, writes JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="3 repetitions, not 11")
-    parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--json", type=check_output, help="file to write")
     args = parser.parse_args()
     upright = simulate(RECIPE, 66, seed=0, noise=False).images[:, None]
     turned = simulate(RECIPE, 66, seed=0, noise=False, rotation=ANGLE).images[:, None]

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 import lensequiv
-from lensequiv.data import ClassFolder
+from lensequiv.data import open_dataset
 from lensequiv.trust import calibrate
 
 
@@ -24,12 +24,13 @@ def main() -> None:
         "--images",
         type=Path,
         required=True,
-        help="class folders with images that the weight was not trained on",
+        help="class folders, or an HDF5 file, of images that it was not trained on",
     )
+    p.add_argument("--hdu", help="which image, where a FITS file has several")
     p.add_argument("--false-alarms", type=float, default=0.01)
     args = p.parse_args()
     model = lensequiv.from_pretrained(args.weights)
-    data = ClassFolder(args.images, classes=model.classes)
+    data = open_dataset(args.images, model.classes, hdu=args.hdu)
     calibrate(
         model,
         data.load_arrays(),

@@ -10,12 +10,17 @@ than chance, the trained features say nothing about these classes. Then the head
 is trained, then all layers, the first ones at the lowest rate; `--head-share 1` leaves
 the body frozen. `--scratch` trains the same architecture from random weights instead,
 for comparison.
+
+The images may have any size from the network's smallest on: those below the
+weight's input size are taken in the largest one that fits (`--size` chooses another).
+Where there is no `test/`, no test scores are written.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +29,21 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from finish import calibrate_if_possible
 from lenses import StoredLenses
+from sets import (
+    Sets,
+    check_images,
+    check_room,
+    choose_size,
+    half_if_harmless,
+    number,
+    open_sets,
+    whole,
+)
 from torch import Tensor
 from tqdm.auto import tqdm
-from train import renew_batch_norm
+from train import check_finite, renew_batch_norm
 
 import lensequiv
-from lensequiv.data import ClassFolder
 from lensequiv.domain import statistics_ranges
 from lensequiv.evaluation import evaluate
 from lensequiv.models import LensModel
@@ -41,20 +55,40 @@ def arguments() -> argparse.Namespace:
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("weights", help="name, folder or owner/name on the Hub")
     p.add_argument("--data", type=Path, required=True, help="holds train/ val/ test/")
-    p.add_argument("--out", type=Path, required=True, help="folder for the result")
-    p.add_argument("--images", type=int, help="train on so many, of each class alike")
-    p.add_argument("--steps", type=int, default=1000)
-    p.add_argument("--batch-size", type=int, default=32)
-    p.add_argument("--lr", type=float, default=4e-3, help="peak, of the head")
+    p.add_argument("--out", type=Path, required=True, help="new folder for the result")
     p.add_argument(
-        "--layer-decay", type=float, default=0.8, help="rate of a layer over the next"
+        "--images", type=whole(1), help="train on so many, of each class alike"
+    )
+    p.add_argument("--steps", type=whole(2), default=1000)
+    p.add_argument("--batch-size", type=whole(2), default=32)
+    p.add_argument("--lr", type=number(1e-12), default=4e-3, help="peak, of the head")
+    p.add_argument(
+        "--layer-decay",
+        type=number(0, 1),
+        default=0.8,
+        help="rate of a layer over the next",
     )
     p.add_argument(
-        "--head-share", type=float, default=0.2, help="of the steps, for the head alone"
+        "--head-share",
+        type=number(0, 1),
+        default=0.2,
+        help="of the steps, for the head alone",
     )
     p.add_argument("--scratch", action="store_true", help="start from random weights")
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--seed", type=whole(0), default=0)
     p.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
+    p.add_argument(
+        "--size",
+        type=whole(1),
+        help="side of the input in pixels (default: the weight's, or the largest that "
+        "fits into smaller images)",
+    )
+    p.add_argument("--hdu", help="which image, where a FITS file has several")
+    p.add_argument(
+        "--pixel-scale",
+        type=number(1e-9),
+        help="of the images in arcsec, where neither manifest nor header tells it",
+    )
     return p.parse_args()
 
 
@@ -103,11 +137,16 @@ def layerwise(model: LensModel, lr: float, decay: float) -> list[dict[str, Any]]
     ]
 
 
-def tune(model: LensModel, lenses: StoredLenses, args: argparse.Namespace) -> None:
-    """Trains in place: the head alone, then everything."""
-    accelerator = Accelerator(
-        mixed_precision="bf16" if args.precision == "bf16" else "no"
-    )
+def tune(
+    model: LensModel,
+    lenses: StoredLenses,
+    args: argparse.Namespace,
+    accelerator: Accelerator,
+) -> int:
+    """Trains in place: the head alone, then everything; returns the steps made.
+
+    Ctrl-C ends it early, with what was learnt.
+    """
     pose = RandomPose(model.input_size)
     optimizer = torch.optim.AdamW(
         layerwise(model, args.lr, 1.0 if args.scratch else args.layer_decay),
@@ -129,41 +168,74 @@ def tune(model: LensModel, lenses: StoredLenses, args: argparse.Namespace) -> No
         x = model.preprocess(pose(batch.images))
         return x.to(accelerator.device), batch.labels.to(accelerator.device)
 
-    bar = tqdm(range(args.steps), mininterval=5)
-    for step in bar:
-        if step == body_from:
-            model.unfreeze()
-        x, labels = augmented(step)
-        with accelerator.autocast():
-            logits = model(x)
-        loss = F.cross_entropy(logits.float(), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        if step % 20 == 0:
-            bar.set_postfix(loss=f"{loss.item():.3f}")
+    bar, done = tqdm(range(args.steps), mininterval=5), 0
+    try:
+        for step in bar:
+            if step == body_from:
+                model.unfreeze()
+            x, labels = augmented(step)
+            with accelerator.autocast():
+                logits = model(x)
+            loss = F.cross_entropy(logits.float(), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            done = step + 1
+            if step % 20 == 0 or done == args.steps:
+                check_finite(loss.detach(), step)
+                bar.set_postfix(loss=f"{loss.item():.3f}")
+    except KeyboardInterrupt:
+        print(f"interrupted after {done} of {args.steps} steps", file=sys.stderr)
     model.unfreeze()
-    if body_from < args.steps:
+    if body_from < done:
         batches = [augmented(args.steps - 1, again + 1)[0] for again in range(60)]
         renew_batch_norm(model, batches, accelerator)
     model.cpu().eval()
+    return done
+
+
+def begin(args: argparse.Namespace) -> tuple[LensModel, Sets, StoredLenses]:
+    """The weight with its new head, and the images, after all checks.
+
+    Raises:
+        FileExistsError: `--out` holds something.
+    """
+    if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
+        raise FileExistsError(f"--out {args.out} is not empty: choose a new name")
+    sets = open_sets(args.data, hdu=args.hdu)
+    assert sets.train is not None
+    lenses = StoredLenses(
+        sets.train, args.batch_size, seed=args.seed, limit=args.images
+    )
+    model = lensequiv.from_pretrained(
+        args.weights,
+        num_classes=len(lenses.classes),  # a new head, even for the trained names
+        classes=lenses.classes,
+        in_channels=lenses.channels,
+    )
+    usual = model.input_size
+    model.set_input_size(choose_size(model, args.size, lenses.side, usual))
+    model.pixel_scale = args.pixel_scale or lenses.scale
+    check_room(args.out, model, copies=3)
+    check_images(model, lenses.data, lenses.load(**half_if_harmless(model)))
+    for data in (sets.val, sets.test):
+        if data is not None:
+            check_images(model, data)
+    return model, sets, lenses
 
 
 def main() -> None:
-    """Checks, tunes, scores, saves."""
+    """Checks, tunes, saves, scores, saves the scores."""
     args = arguments()
     torch.manual_seed(args.seed)
-    lenses = StoredLenses(
-        args.data / "train", args.batch_size, seed=args.seed, limit=args.images
+    accelerator = Accelerator(
+        mixed_precision="bf16" if args.precision == "bf16" else "no"
     )
-    model = lensequiv.from_pretrained(
-        args.weights, classes=lenses.classes, in_channels=lenses.images.shape[1]
-    )
-    validation = ClassFolder(args.data / "val", classes=lenses.classes)
-    val_x, val_y = validation.load_arrays(dtype=torch.float16), validation.labels
-    check = linear_check(model, (lenses.images, lenses.labels), (val_x, val_y))
+    model, sets, lenses = begin(args)
+    val_x, val_y = sets.val.load_arrays(), sets.val.labels
+    check = linear_check(model, (lenses.load(), lenses.labels), (val_x, val_y))
     print(
         f"linear check: {check:.3f} of the validation images right; "
         f"by chance: {1 / model.num_classes:.3f}"
@@ -172,29 +244,49 @@ def main() -> None:
         fresh = lensequiv.create_model(model.name, **model.config)
         fresh.set_input_size(model.input_size)
         fresh.preprocess, fresh.classes = model.preprocess, model.classes
+        fresh.pixel_scale = model.pixel_scale
         model = fresh
-    tune(model, lenses, args)
-    calibrate_if_possible(model, val_x.float(), val_y)
-    scores = {
-        split: evaluate(model, args.data / split, rotated=False, resamples=0)
-        for split in ("val", "test")
+    done = tune(model, lenses, args, accelerator)
+    if not done:
+        sys.exit(130)  # as a shell has it after Ctrl-C; nothing was learnt
+    calibrate_if_possible(model, val_x, val_y)
+    tuned: dict[str, Any] = {
+        "from": None if args.scratch else args.weights,
+        "images": len(lenses.labels),
+        "steps": done,
+        "seed": args.seed,
+        "linear_check": round(check, 4),
     }
-    model.weights_info = {
-        "fine_tuned": {
-            "from": None if args.scratch else args.weights,
-            "images": len(lenses.labels),
-            "steps": args.steps,
-            "seed": args.seed,
-            "linear_check": round(check, 4),
-            "validation": scores["val"].as_is.summary(),
-            "test": scores["test"].as_is.summary(),
-        },
-        "image_statistics": statistics_ranges(model.preprocess(val_x.float())),
-        "licence": "MIT",
-    }
-    model.save_pretrained(args.out)
-    print(json.dumps(model.weights_info["fine_tuned"], indent=2))
+    ranges = statistics_ranges(model.preprocess(val_x))
+
+    def save() -> None:
+        model.weights_info = {
+            "fine_tuned": dict(tuned),
+            "image_statistics": ranges,
+            "licence": "MIT",
+        }
+        model.save_pretrained(args.out)
+
+    save()  # what follows may fail
+    if done < args.steps:
+        print(f"{args.out} holds the weights, without scores", file=sys.stderr)
+        sys.exit(130)
+    for name, data in (("validation", sets.val), ("test", sets.test)):
+        if data is None:
+            print(f"no test scores: {args.data} holds no test set")
+            continue
+        try:
+            found = evaluate(model, data, rotated=False, resamples=0)
+        except Exception:
+            print(f"no {name} scores; {args.out} holds the weights without them")
+            raise
+        tuned[name] = found.as_is.summary()
+        save()
+    print(json.dumps(tuned, indent=2))
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:  # before or after the steps
+        sys.exit(130)

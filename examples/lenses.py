@@ -6,16 +6,16 @@ With several processes each one gets its own images.
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from sets import LabelledSet, manifest, path_of, pixel_scale_of
 from torch import Tensor
 
 import lensequiv
-from lensequiv.data import ClassFolder, HDF5Images
+from lensequiv.data import HDF5Images, open_dataset
 from lensequiv.simulation import get_recipe, iter_blocks
 
 # A lens may have more point masses; the heaviest ones say enough.
@@ -26,7 +26,7 @@ class Batch(NamedTuple):
     """Images and what is known about them.
 
     Attributes:
-        images: (N, C, H, W) float16.
+        images: (N, C, H, W), float16 or float32.
         labels: (N,) int64.
         masses: (N, K, 3) float32 with x, y (arcsec) and squared Einstein radius
             (arcsec^2) of the point masses, or None where they are not known.
@@ -42,10 +42,16 @@ class Lenses(ABC):
 
     Attributes:
         classes: Names of the classes in the order of the labels.
-        pixel_scale: *Unit*: arcsec/pixel. None where the masses are not known.
+        channels: Of an image.
+        side: Shorter side of an image in pixels.
+        scale: Of a pixel. *Unit*: arcsec. None where it is not known.
+        pixel_scale: The same, but None where the masses are not known: for their maps.
     """
 
     classes: tuple[str, ...]
+    channels: int
+    side: int
+    scale: float | None
     pixel_scale: float | None
 
     @abstractmethod
@@ -60,15 +66,15 @@ class Lenses(ABC):
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """For the model card: number of images, seed and versions."""
+        """For the model card: recipe, number of images, seed and versions, if known."""
 
 
 class StoredLenses(Lenses):
-    """A set on disk, in half precision in memory, shuffled anew for each pass.
+    """A set on disk, in memory as a whole, shuffled anew for each pass.
 
     Args:
-        path: Class folders, or an HDF5 file as `lensequiv simulate` writes it, which
-            also holds the masses.
+        source: Class folders, or an HDF5 file as `lensequiv simulate` writes it, which
+            also holds the masses; by its path, or opened.
         batch_size: Images a step for this process.
         seed: Of the order.
         limit: Take only the first so many images, of each class alike.
@@ -76,12 +82,14 @@ class StoredLenses(Lenses):
         world: Number of processes.
 
     Raises:
-        ValueError: There are fewer images than a batch has.
+        ImageError: The first image cannot be read.
+        ValueError: There are fewer images than a batch has, or `limit` leaves out a
+            class.
     """
 
     def __init__(
         self,
-        path: Path,
+        source: Path | LabelledSet,
         batch_size: int,
         *,
         seed: int,
@@ -89,26 +97,37 @@ class StoredLenses(Lenses):
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        data = HDF5Images(path) if path.suffix == ".h5" else ClassFolder(path)
-        self.path, self.classes = path, data.classes
+        data = open_dataset(source) if isinstance(source, Path) else source
+        self.path, self.classes = path_of(data), data.classes
         self.batch_size, self.seed = batch_size, seed
         self.rank, self.world = rank, world
         if limit is not None:
-            share = -(-limit // len(data.classes))
-            firsts = [
-                (data.labels == c).nonzero()[:share, 0] for c in data.labels.unique()
-            ]
-            data = data.take(torch.cat(firsts))
-        self.masses = self.pixel_scale = None
-        if isinstance(data, HDF5Images) and (masses := read_masses(path)) is not None:
-            self.masses = masses[data.rows]
-            self.pixel_scale = manifest(path)["recipe"]["pixel_scale"]
-        self.images, self.labels = data.load_arrays(dtype=torch.float16), data.labels
+            if limit < len(data.classes):
+                raise ValueError(
+                    f"{limit} images to train on; expected at least one of each of the "
+                    f"{len(data.classes)} classes"
+                )
+            data = data.take(min(limit, len(data)))
         if len(data) < batch_size * world:
             raise ValueError(
-                f"{path} has {len(data)} images to train on; expected at least a "
+                f"{self.path} has {len(data)} images to train on; expected at least a "
                 f"batch of {batch_size * world}"
             )
+        self.data, self.labels = data, data.labels
+        self.channels, *sides = data[0][0].shape
+        self.side = min(sides)
+        self.scale, self.masses = pixel_scale_of(data), None
+        if isinstance(data, HDF5Images) and self.scale is not None:
+            masses = read_masses(self.path)
+            self.masses = None if masses is None else masses[data.rows]
+        self.pixel_scale = None if self.masses is None else self.scale
+        self.images: Tensor | None = None
+
+    def load(self, **options: Any) -> Tensor:
+        """Reads the images, with the options of `load_arrays`, on the first call."""
+        if self.images is None:
+            self.images = self.data.load_arrays(**options)
+        return self.images
 
     def batch(self, step: int, again: int = 0) -> Batch:
         """See `Lenses`."""
@@ -120,16 +139,20 @@ class StoredLenses(Lenses):
         order = torch.randperm(len(self.labels), generator=generator)
         index = order[place * n : (place + 1) * n][self.rank :: self.world]
         masses = None if self.masses is None else self.masses[index]
-        return Batch(self.images[index], self.labels[index], masses)
+        return Batch(self.load()[index], self.labels[index], masses)
 
     def describe(self) -> dict[str, Any]:
         """See `Lenses`."""
         described = manifest(self.path)
+        known = {
+            "recipe": described.get("recipe", {}).get("name"),
+            "seed": described.get("seed"),
+            "simulated_with": described.get("versions"),
+        }
         return {
             "images": len(self.labels),
-            "seed": described.get("seed"),
             "file": self.path.name,
-            "simulated_with": described.get("versions"),
+            **{key: value for key, value in known.items() if value is not None},
         }
 
 
@@ -170,6 +193,8 @@ class FreshLenses(Lenses):
         self.chunk = self.CHUNK * len(self.classes)
         self.first = min(pool, 8 * self.chunk)
         self.pool = max(pool // self.chunk, 1) * self.chunk
+        self.channels, self.side = 1, self.recipe.pixels
+        self.scale = self.pixel_scale
         size = self.recipe.pixels
         self.images = torch.empty(self.pool, 1, size, size, dtype=torch.float16)
         self.labels = torch.empty(self.pool, dtype=torch.int64)
@@ -216,6 +241,7 @@ class FreshLenses(Lenses):
     def describe(self) -> dict[str, Any]:
         """See `Lenses`."""
         return {
+            "recipe": self.recipe.name,
             "images": self.made * self.world,
             "seed": self.seed,
             "fresh": True,
@@ -244,17 +270,3 @@ def read_masses(path: Path) -> Tensor | None:
             return None
         truth = file["parameters"]
         return heaviest(*(truth[f"mass_{name}"][:] for name in ("x", "y", "theta2")))
-
-
-def manifest(path: Path) -> dict[str, Any]:
-    """What `lensequiv simulate` wrote about a set; empty for any other set."""
-    if path.suffix == ".h5":
-        import h5py
-
-        with h5py.File(path) as file:
-            text = file.attrs.get("manifest", "{}")
-    else:
-        file_name = path / "manifest.json"
-        text = file_name.read_text() if file_name.exists() else "{}"
-    described: dict[str, Any] = json.loads(text)
-    return described

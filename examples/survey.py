@@ -15,6 +15,7 @@ command is given again. For many machines see docs/survey.md.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
 import json
 from collections.abc import Sequence
@@ -32,10 +33,22 @@ from tqdm.auto import tqdm
 import lensequiv
 from lensequiv._files import write_atomically
 from lensequiv.data.parquet import count_cutouts, read_cutouts
+from lensequiv.inference._batches import Options, batches, network_of
+from lensequiv.inference._columns import parquet_schema, rows_of
+from lensequiv.inference._resuming import claim, request_of
+from lensequiv.inference._scale import PixelScales
+from lensequiv.inference._source import Loaded, Source, resolve_paths, source_of
 from lensequiv.models import LensModel
-from lensequiv.prediction import Source, batches, network_of, resolve_paths, source_of
-from lensequiv.streaming import claim, parquet_schema, request_of, rows_of
 
+DEFAULTS: dict[str, Any] = {
+    "batch_size": 64,
+    "precision": "fp32",
+    "hdu": None,
+    "pixel_scale": None,
+    "resample": False,
+    "image": "image",
+    "name": "id",
+}
 ATTEMPTS = 4  # of a chunk whose worker dies, before the run ends
 
 
@@ -47,7 +60,8 @@ class Classifier:
             keeps one copy; in a list, since Ray replaces bare references.
         out: Folder of the parts.
         cpus: Cores that the actor has.
-        options: `batch_size`, `precision`, `hdu`, `image`, `name`; see `survey`.
+        options: `batch_size`, `precision`, `hdu`, `pixel_scale`, `resample`, `image`,
+            `name`; see `survey`.
     """
 
     def __init__(
@@ -69,17 +83,9 @@ class Classifier:
         if attempts.stat().st_size > ATTEMPTS:
             raise RuntimeError(f"{ATTEMPTS} workers died of the same chunk: {chunk}")
         found: list[dict[str, Any]] = []
-        for batch in batches(
-            self.model,
-            self.source(chunk),
-            self.options["batch_size"],
-            start=0,
-            progress=False,
-            workers=None,
-            precision=self.options["precision"],
-            on_error="skip",
-            network=self.network,
-        ):
+        names = ("batch_size", "precision", "pixel_scale", "resample")
+        how = Options(on_error="skip", **{name: self.options[name] for name in names})
+        for batch in batches(self.model, self.source(chunk), how, network=self.network):
             found += rows_of(batch, self.model.classes)
         content = io.BytesIO()
         table = pyarrow.Table.from_pylist(found, parquet_schema(self.model.classes))
@@ -94,7 +100,7 @@ class Classifier:
             return source_of(chunk["paths"], self.options["hdu"])
         columns = {key: self.options[key] for key in ("image", "name")}
         rows = read_cutouts(chunk["file"], chunk["start"], chunk["stop"], **columns)
-        return Source(rows.names, lambda i: torch.from_numpy(rows.read(i)), None)
+        return Source(rows.names, lambda i: Loaded(torch.from_numpy(rows.read(i))))
 
 
 def cut(
@@ -155,8 +161,9 @@ def survey(
         cpus: Cores for each.
         chunk: Images that are written together, a multiple of the batch size.
         progress: Whether to show a progress bar.
-        options: `batch_size` (64), `precision` ("fp32") and `hdu` (None) as for
-            `lensequiv.predict`; for Parquet the columns `image` and `name` ("id").
+        options: `batch_size` (64), `precision` ("fp32"), `hdu` (None), `pixel_scale`
+            (None, arcsec/pixel) and `resample` (False) as for `lensequiv.predict`; for
+            Parquet the columns `image` and `name` ("id").
 
     Returns:
         `out`, with its parts in the order of the input and `_manifest.json`.
@@ -168,19 +175,25 @@ def survey(
         ImageError: A folder holds no images, or a Parquet file not these columns.
         ValueError: A number is out of range, `out` is in the input, or kinds are mixed.
     """
-    defaults = {"batch_size": 64, "precision": "fp32", "hdu": None}
-    options = {**defaults, "image": "image", "name": "id", **options}
+    options = {**DEFAULTS, **options}
+    if unknown := sorted(set(options) - set(DEFAULTS)):
+        raise ValueError(f"unknown option {unknown[0]!r}; known: {', '.join(DEFAULTS)}")
     size, out = options["batch_size"], Path(out).absolute()
     if min(size, chunk) < 1 or chunk % size:
         raise ValueError(f"chunk={chunk}: expected a multiple of batch_size={size}")
     if any(out.is_relative_to(Path(path).absolute()) for path in inputs):
         raise ValueError(f"{out} is within the input: choose another place")
     chunks = cut(inputs, chunk, options["image"], options["name"])
+    # Refused here, not by every actor: what can be told without reading an image.
+    headers = any("paths" in item for item in chunks)
+    PixelScales.of(model, options["pixel_scale"], options["resample"], headers=headers)
     listed = [json.dumps(item) for item in chunks]
     record = out / "_request.json"  # readers of Parquet folders leave out _*
     if out.exists() and not record.exists() and any(out.iterdir()):
         raise FileExistsError(f"{out} is not empty: choose a new name")
-    claim(record, out, request_of(model, listed, {"chunk": chunk, **options}))
+    images = hashlib.sha256("\0".join(listed).encode()).hexdigest()
+    request = request_of(model, {"images": images, "chunk": chunk, **options})
+    claim(record, out, request, "choose a new name")
     for path in out.glob(
         ".part-*"
     ):  # attempts and half-written parts of killed workers
@@ -236,6 +249,9 @@ def main() -> None:
     p.add_argument("--batch-size", type=int, default=64)
     p.add_argument("--chunk", type=int, default=1024, help="images written together")
     p.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    p.add_argument("--hdu", help="of FITS, HDF5 and NPZ files")
+    p.add_argument("--pixel-scale", type=float, help="of the images, arcsec/pixel")
+    p.add_argument("--resample", action="store_true", help="to the weights' scale")
     p.add_argument("--image", default="image", help="Parquet column of images")
     p.add_argument("--name", default="id", help="Parquet column of names")
     options = vars(p.parse_args())

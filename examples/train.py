@@ -5,12 +5,14 @@
     python examples/train.py c8 --data data/modelJ --fresh modelJ --out runs/c8-modelJ
 
 `--fresh` simulates training images on the way; without it they are `DATA/train` (class
-folders) or `DATA/train.h5`. `accelerate launch examples/train.py ...` runs the same on
-any number of GPUs or nodes, `ACCELERATE_USE_CPU=1 torchrun --standalone
---nproc-per-node 2 examples/train.py ...` in two processes on processors. Every random
-number follows from `--seed`, the step and the process, so a killed run that is started
-again with the same command goes on from its last checkpoint to the same result. The
-validation set chooses among the evaluations; the test set is scored once, at the end.
+folders, anybody's) or `DATA/train.h5`. `DATA/val` is needed; without `DATA/test` the
+weights are saved without test scores. All that a run will need is checked before its
+first step. `accelerate launch examples/train.py ...` runs the same on any number of
+GPUs or nodes, `ACCELERATE_USE_CPU=1 torchrun --standalone --nproc-per-node 2
+examples/train.py ...` in two processes on processors. Every random number follows from
+`--seed`, the step and the process, so a killed run that is started again with the same
+command goes on from its last checkpoint to the same result. The validation set chooses
+among the evaluations; the test set is scored once, at the end.
 `OUT/weights` is then a folder for `lensequiv.from_pretrained`.
 """
 
@@ -27,16 +29,24 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from finish import save_atomically, write_weights
-from lenses import FreshLenses, Lenses, StoredLenses
+from lenses import StoredLenses
 from mass_map import MappingModel, map_loss
+from sets import (
+    check_images,
+    check_room,
+    half_if_harmless,
+    number,
+    open_sets,
+    whole,
+)
+from start import first_weights, same_classes, training_images
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torchmetrics.classification import MulticlassAccuracy, MultilabelAUROC
 from tqdm.auto import tqdm
 
-import lensequiv
-from lensequiv.data import ClassFolder
 from lensequiv.models import LensModel
+from lensequiv.simulation import get_recipe
 from lensequiv.transforms import RandomPose
 
 
@@ -47,25 +57,33 @@ def arguments() -> argparse.Namespace:
     p.add_argument("--data", type=Path, required=True, help="holds train val test")
     p.add_argument("--out", type=Path, required=True, help="checkpoint and result")
     p.add_argument("--fresh", metavar="RECIPE", help="simulate the training images")
-    p.add_argument("--reuse", type=float, default=8.0, help="times a fresh one is seen")
-    p.add_argument("--images", type=int, help="use so many stored training images")
+    p.add_argument(
+        "--reuse", type=number(0.001), default=8.0, help="times a fresh one is seen"
+    )
+    p.add_argument("--images", type=whole(1), help="use so many stored training images")
     p.add_argument("--init", help="weight or folder whose body and head to start from")
-    p.add_argument("--steps", type=int, default=12000)
-    p.add_argument("--batch-size", type=int, default=64, help="over all processes")
-    p.add_argument("--lr", type=float, default=0.012, help="peak of the one-cycle")
-    p.add_argument("--warm-up", type=float, default=0.25, help="share of the steps")
-    p.add_argument("--weight-decay", type=float, default=1e-2)
-    p.add_argument("--ema", type=float, default=0.998, help="decay per step")
+    p.add_argument("--steps", type=whole(2), default=12000)
+    p.add_argument("--batch-size", type=whole(2), default=64, help="over all processes")
+    p.add_argument(
+        "--lr", type=number(1e-12), default=0.012, help="peak of the one-cycle"
+    )
+    p.add_argument(
+        "--warm-up", type=number(0, 1), default=0.25, help="share of the steps"
+    )
+    p.add_argument("--weight-decay", type=number(0), default=1e-2)
+    p.add_argument(
+        "--ema", type=number(0, 0.999999), default=0.998, help="decay per step"
+    )
     p.add_argument(
         "--map-weight",
-        type=float,
+        type=number(0),
         default=10.0,
         help="of the auxiliary mass map, where the masses are known; 0: without",
     )
-    p.add_argument("--evaluations", type=int, default=6)
+    p.add_argument("--evaluations", type=whole(1), default=6)
     p.add_argument(
         "--norm-images",
-        type=int,
+        type=whole(1),
         default=7680,
         help="images for the batch-norm statistics of the averaged weights",
     )
@@ -74,31 +92,22 @@ def arguments() -> argparse.Namespace:
         action="store_true",
         help="for a search: end with the last evaluation, write no weights",
     )
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--seed", type=whole(0), default=0)
     p.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
-    p.add_argument("--size", type=int, default=97, help="of the input, pixels")
+    p.add_argument(
+        "--size",
+        type=whole(1),
+        help="side of the input in pixels (default: 97, or the largest that fits into "
+        "smaller images)",
+    )
     p.add_argument("--options", type=json.loads, default={}, help="of the model, JSON")
+    p.add_argument("--hdu", help="which image, where a FITS file has several")
+    p.add_argument(
+        "--pixel-scale",
+        type=number(1e-9),
+        help="of the images in arcsec, where neither manifest nor header tells it",
+    )
     return p.parse_args()
-
-
-def training_images(args: argparse.Namespace, accelerator: Accelerator) -> Lenses:
-    """What the arguments say."""
-    if args.batch_size % accelerator.num_processes:
-        raise ValueError(
-            f"--batch-size {args.batch_size}: expected a multiple of the "
-            f"{accelerator.num_processes} processes"
-        )
-    share: dict[str, Any] = {
-        "batch_size": args.batch_size // accelerator.num_processes,
-        "seed": args.seed,
-        "rank": accelerator.process_index,
-        "world": accelerator.num_processes,
-    }
-    if args.fresh:
-        return FreshLenses(args.fresh, reuse=args.reuse, **share)
-    single = args.data / "train.h5"
-    path = single if single.exists() else args.data / "train"
-    return StoredLenses(path, limit=args.images, **share)
 
 
 @torch.no_grad()
@@ -161,14 +170,29 @@ class Training:
 
     def __init__(self, args: argparse.Namespace, accelerator: Accelerator) -> None:
         self.args, self.accelerator = args, accelerator
-        torch.manual_seed(args.seed)
-        self.lenses = training_images(args, accelerator)
-        model = lensequiv.create_model(
-            args.model, num_classes=len(self.lenses.classes), **args.options
-        )
+        wanted = None
+        if args.fresh:
+            wanted = get_recipe(args.fresh).classes
         if args.init:
-            model.load_state_dict(lensequiv.from_pretrained(args.init).state_dict())
-        model.set_input_size(args.size).classes = self.lenses.classes
+            wanted = same_classes(args.init, wanted)
+        self.sets = open_sets(
+            args.data,
+            classes=wanted,
+            simulated=bool(args.fresh),
+            test=not args.no_test,
+            hdu=args.hdu,
+        )
+        torch.manual_seed(args.seed)
+        self.lenses = training_images(args, accelerator, self.sets.train)
+        model = first_weights(args, self.lenses)
+        check_room(args.out, model, copies=12)
+        half = half_if_harmless(model)
+        if isinstance(self.lenses, StoredLenses):
+            check_images(model, self.lenses.data, self.lenses.load(**half))
+        self.val = self.sets.val.load_arrays(**half)
+        check_images(model, self.sets.val, self.val)
+        if self.sets.test is not None:
+            check_images(model, self.sets.test)
         self.pose = RandomPose(model.input_size)
         self.network: nn.Module = model
         self.mapping: MappingModel | None = None
@@ -184,8 +208,10 @@ class Training:
         optimizer = torch.optim.AdamW(
             self.parameters, lr=args.lr, weight_decay=args.weight_decay, fused=True
         )
+        # The schedule divides by zero where the warm-up is a single step.
+        warm_up = max(args.warm_up, 1.5 / args.steps)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, args.lr, total_steps=args.steps, pct_start=args.warm_up
+            optimizer, args.lr, total_steps=args.steps, pct_start=warm_up
         )
         self.wrapped, self.optimizer = accelerator.prepare(self.network, optimizer)
         self.averaged.to(accelerator.device)
@@ -203,12 +229,21 @@ class Training:
             "schedule": self.schedule,
         }
 
+    def decisive(self) -> dict[str, str]:
+        """The arguments that a run must be continued with, as text."""
+        free = ("out", "data", "no_test", "size")
+        given = {k: v for k, v in vars(self.args).items() if k not in free}
+        given["input size"] = self.model.input_size
+        given["classes"] = ", ".join(self.model.classes)
+        return {name.replace("_", "-"): str(value) for name, value in given.items()}
+
     def save(self, step: int, seconds: float) -> None:
         """Writes the checkpoint: the old one stays until the new one is whole."""
         if self.accelerator.is_main_process:
             state = {name: part.state_dict() for name, part in self.parts().items()}
             state |= {"step": step, "seconds": seconds}
             state |= {"best": self.best, "history": self.history}
+            state["arguments"] = self.decisive()
             save_atomically(state, self.args.out / "checkpoint.pt")
         self.accelerator.wait_for_everyone()
 
@@ -218,6 +253,13 @@ class Training:
         if not path.exists():
             return
         state = torch.load(path, weights_only=True, map_location="cpu")
+        now, then = self.decisive(), state.get("arguments", {})
+        for name, value in then.items():
+            if now.get(name) != value:
+                raise FileExistsError(
+                    f"{path} is of a run with {name} {value}, not {now.get(name)}: "
+                    "choose another --out, or give the arguments of that run"
+                )
         for name, part in self.parts().items():
             part.load_state_dict(state[name])
         self.first, self.seconds = state["step"], state["seconds"]
@@ -260,12 +302,13 @@ class Training:
         self.move_average(*self.moving, step)
         return loss.detach()
 
-    def evaluate(self, step: int, loss: float, images: Tensor, labels: Tensor) -> None:
+    def evaluate(self, step: int, loss: float) -> None:
         """Scores the averaged weights on the validation images, keeps the best."""
         enough = -(-self.args.norm_images // self.args.batch_size)
         batches = [self.augmented(step, again + 1)[0] for again in range(enough)]
         renew_batch_norm(self.averaged, batches, self.accelerator)
-        result = validate(self.averaged, images, labels, self.accelerator)
+        labels = self.sets.val.labels
+        result = validate(self.averaged, self.val, labels, self.accelerator)
         self.history.append({"step": step + 1, "loss": loss, **result})
         self.accelerator.print(
             f"\nstep {step + 1}: validation AUC {result['auc_micro']:.5f}, "
@@ -280,8 +323,6 @@ class Training:
     def run(self) -> float:
         """All steps that are left; returns the seconds that all of them took."""
         args = self.args
-        validation = ClassFolder(args.data / "val", classes=self.model.classes)
-        images = validation.load_arrays(dtype=torch.float16)
         due = {
             args.steps * (i + 1) // args.evaluations for i in range(args.evaluations)
         }
@@ -296,19 +337,28 @@ class Training:
         )
         for step in bar:
             loss = self.step(step)
-            if step % 20 == 0:
+            if step % 20 == 0 or step + 1 in due:
+                check_finite(loss, step)
                 bar.set_postfix(loss=f"{loss.item():.3f}", best=f"{self.best:.4f}")
             if step + 1 in due:
-                self.evaluate(step, loss.item(), images, validation.labels)
+                self.evaluate(step, loss.item())
             if step + 1 in due or (step + 1) % 200 == 0:
                 self.save(step + 1, earlier + time.monotonic() - started)
         return earlier + time.monotonic() - started
 
 
+def check_finite(loss: Tensor, step: int) -> None:
+    """Ends a run that has diverged: nothing it would still do is of use."""
+    if not bool(torch.isfinite(loss)):
+        raise ValueError(
+            f"the loss is {loss.item()} at step {step + 1}: training has diverged. The "
+            "best weights so far are in OUT/best; try a lower --lr or --precision fp32"
+        )
+
+
 def main() -> None:
     """Trains, chooses by validation, tests once, saves."""
     args = arguments()
-    args.out.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(
         mixed_precision="bf16" if args.precision == "bf16" else "no",
         # Batch-norm statistics are averaged over processes before they are used.
@@ -319,7 +369,12 @@ def main() -> None:
     seconds = training.run()
     if accelerator.is_main_process and not args.no_test:
         write_weights(
-            args, seconds, training.history, training.lenses.describe(), accelerator
+            args,
+            seconds,
+            training.history,
+            training.lenses.describe(),
+            training.sets,
+            accelerator,
         )
     accelerator.end_training()
 

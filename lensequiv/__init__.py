@@ -1,24 +1,14 @@
 """Equivariant networks for dark-matter substructure in gravitational lenses."""
 
-from lensequiv import equivariance
-from lensequiv.models import create_model, list_models, register_model
-from lensequiv.prediction import Prediction, iter_predict, predict
-from lensequiv.pretrained import (
-    HubError,
-    WeightsError,
-    convert_checkpoint,
-    from_pretrained,
-    list_pretrained,
-    pretrained_info,
-    push_to_hub,
-    save_pretrained,
-)
-from lensequiv.streaming import predict_to_file
+from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from lensequiv._lazy import lazy
+
+__version__ = "0.2.0"
 
 __all__ = [
     "HubError",
+    "ImagePrediction",
     "Prediction",
     "WeightsError",
     "__version__",
@@ -36,3 +26,69 @@ __all__ = [
     "register_model",
     "save_pretrained",
 ]
+
+# Nothing is imported before it is asked for: `lensequiv --help` needs no torch.
+if TYPE_CHECKING:
+    from lensequiv import data as data
+    from lensequiv import domain as domain
+    from lensequiv import equivariance as equivariance
+    from lensequiv import evaluation as evaluation
+    from lensequiv import inference as inference
+    from lensequiv import information as information
+    from lensequiv import models as models
+    from lensequiv import plain as plain
+    from lensequiv import plots as plots
+    from lensequiv import prediction as prediction
+    from lensequiv import pretrained as pretrained
+    from lensequiv import saliency as saliency
+    from lensequiv import simulation as simulation
+    from lensequiv import spec as spec
+    from lensequiv import streaming as streaming
+    from lensequiv import transforms as transforms
+    from lensequiv import trust as trust
+    from lensequiv.inference import (
+        ImagePrediction,
+        Prediction,
+        iter_predict,
+        predict,
+        predict_to_file,
+    )
+    from lensequiv.models import create_model, list_models, register_model
+    from lensequiv.pretrained import (
+        HubError,
+        WeightsError,
+        convert_checkpoint,
+        from_pretrained,
+        list_pretrained,
+        pretrained_info,
+        push_to_hub,
+        save_pretrained,
+    )
+else:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "HubError": "lensequiv.pretrained",
+            "ImagePrediction": "lensequiv.inference",
+            "Prediction": "lensequiv.inference",
+            "WeightsError": "lensequiv.pretrained",
+            "convert_checkpoint": "lensequiv.pretrained",
+            "create_model": "lensequiv.models",
+            "from_pretrained": "lensequiv.pretrained",
+            "iter_predict": "lensequiv.inference",
+            "list_models": "lensequiv.models",
+            "list_pretrained": "lensequiv.pretrained",
+            "predict": "lensequiv.inference",
+            "predict_to_file": "lensequiv.inference",
+            "pretrained_info": "lensequiv.pretrained",
+            "push_to_hub": "lensequiv.pretrained",
+            "register_model": "lensequiv.models",
+            "save_pretrained": "lensequiv.pretrained",
+        },
+        (
+            *("data", "domain", "equivariance", "evaluation", "models", "plain"),
+            *("inference", "information", "spec"),
+            *("plots", "prediction", "pretrained", "saliency", "simulation"),
+            *("streaming", "transforms", "trust"),
+        ),
+    )

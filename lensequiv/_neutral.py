@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-import torch
-
-__all__ = ["neutral"]
+__all__ = ["full_precision", "neutral"]
 
 
 @contextmanager
@@ -22,15 +20,27 @@ def neutral() -> Iterator[None]:
     Leaving inference mode turns gradients on: where none are wanted, `torch.no_grad`
     belongs inside.
     """
+    import torch  # here, so that names of models can be listed without it
+
     with ExitStack() as stack:
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
-        for device in ("cpu", "cuda"):
-            if torch.is_autocast_enabled(device):
-                stack.enter_context(torch.autocast(device, enabled=False))
+        stack.enter_context(full_precision())
         if (dtype := torch.get_default_dtype()) != torch.float32:
             torch.set_default_dtype(torch.float32)
             stack.callback(torch.set_default_dtype, dtype)
+        yield
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """No autocast, on whatever device: for what bf16's eight bits would spoil."""
+    import torch
+
+    with ExitStack() as stack:
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
         yield

@@ -20,6 +20,54 @@ from torch import Tensor, nn
 __all__ = ["PlainModel", "load_plain"]
 
 _FORMAT = 1
+_ADVICE = (
+    "raw images go first through model.preprocess of the model it was made from, that "
+    "is lensequiv.transforms.preprocessing_from_config(plain.config['preprocess'])"
+)
+
+
+def check_input(
+    name: str, x: Tensor, channels: int | None, sides: Sequence[int], advice: str
+) -> None:
+    """Requires a batch of square floating-point images of a size the network takes.
+
+    Args:
+        name: Of the network, for the message.
+        x: The batch.
+        channels: Of the input; None if unknown.
+        sides: Valid sides in pixels, in equal steps; empty if unknown.
+        advice: What to do with raw images.
+
+    Raises:
+        TypeError: `x` is no tensor, or one of whole numbers.
+        ValueError: Its shape is not (N, channels, side, side).
+    """
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name}: input of type {type(x).__name__}; {advice}")
+    if not x.is_floating_point():
+        raise TypeError(f"{name}: input of {x.dtype}, so not preprocessed; {advice}")
+    if x.ndim != 4 or channels not in (None, x.shape[1]):
+        wanted = "C" if channels is None else channels
+        raise ValueError(
+            f"{name}: input of shape {tuple(x.shape)}; {advice}; expected "
+            f"(N, {wanted}, H, W)"
+        )
+    if not sides:
+        return
+    height, width = x.shape[-2:]
+    low, high = sides[0], sides[-1]
+    step = sides[1] - low if len(sides) > 1 else 1
+    # As arithmetic, which compilers and exporters follow for sizes still unknown.
+    if height == width and low <= height <= high and (height - low) % step == 0:
+        return
+    few = sides if len(sides) <= 3 else (low, sides[1], "...", high)
+    below = [side for side in sides if side <= height][-1:]
+    above = [side for side in sides if side >= height][:1]
+    nearest = " or ".join(map(str, sorted({*below, *above})))
+    raise ValueError(
+        f"{name}: input of {height} x {width} pixels; {advice}; expected a square with "
+        f"a side of {', '.join(map(str, few))}; nearest to {height}: {nearest}"
+    )
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -447,7 +495,10 @@ class Flatten(nn.Module):
 
 
 class Linear(nn.Module):
-    """A linear layer, then optionally `"relu"` or `"elu"`."""
+    """A linear layer, then optionally `"relu"` or `"elu"`.
+
+    The input is cast to the weights' type, as that of `Conv` is.
+    """
 
     def __init__(
         self, inputs: int, outputs: int, activation: str | None = None
@@ -458,7 +509,7 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, inputs) to (N, outputs)."""
-        y: Tensor = self.linear(x)
+        y: Tensor = self.linear(x.to(self.linear.weight.dtype))
         if self.activation == "relu":
             return torch.relu(y)
         return F.elu(y) if self.activation == "elu" else y
@@ -517,6 +568,30 @@ class PlainModel(nn.Sequential):
         """What logits are divided by before the softmax: 1 if it was never fitted."""
         return float(self.config.get("temperature", 1.0))
 
+    def _check(self, x: Tensor) -> None:
+        # From the config at every call: older files lack some of it.
+        name = f"plain {self.config.get('model', 'model')}"
+        channels = self.config.get("in_channels")
+        check_input(name, x, channels, self.config.get("input_sizes", ()), _ADVICE)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits.
+
+        Args:
+            x: (N, in_channels, H, W), preprocessed.
+
+        Returns:
+            (N, classes).
+
+        Raises:
+            TypeError: `x` is no floating-point tensor.
+            ValueError: The size or channel count is not one of the network's.
+        """
+        self._check(x)
+        for layer in self:
+            x = layer(x)
+        return x
+
     def probabilities(self, x: Tensor) -> Tensor:
         """Softmax of the logits over the temperature.
 
@@ -525,6 +600,10 @@ class PlainModel(nn.Sequential):
 
         Returns:
             (N, classes); rows add up to 1.
+
+        Raises:
+            TypeError: As `forward`.
+            ValueError: As `forward`.
         """
         logits: Tensor = self(x)
         return (logits / self.temperature).softmax(1)
@@ -539,8 +618,11 @@ class PlainModel(nn.Sequential):
             (N, classes) and (N, D).
 
         Raises:
-            ValueError: The model was saved before embeddings were recorded.
+            TypeError: As `forward`.
+            ValueError: As `forward`; or the model was saved before embeddings were
+                recorded.
         """
+        self._check(x)
         if "embedding" not in self.config:
             raise ValueError("this PlainModel does not say where its embedding is")
         embedding = x

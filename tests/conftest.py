@@ -16,10 +16,12 @@ def _seed():
 @pytest.fixture(scope="session")
 def telescope_images():
     """Real Hubble and Webb images, which stand beside the project, not in it."""
-    folder = ROOT.parent / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} does not exist: the real images are not distributed")
-    return folder
+    data = ROOT.parent / "shared" / "data"
+    names = ("slacs_J0946+1006", "cosmos_web_ring_F444W")
+    paths = [data / name / "data.fits" for name in names]
+    if not all(path.is_file() for path in paths):
+        pytest.skip(f"{data} lacks the real images, which are not distributed")
+    return paths
 
 
 @pytest.fixture

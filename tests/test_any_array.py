@@ -198,6 +198,7 @@ JSON = st.recursive(
 GOOD = CropAndScale(129, (97,)).to_config()
 
 
+@pytest.mark.slow
 @many
 @given(
     key=st.sampled_from([*GOOD, "padded", "extra"]),

@@ -17,6 +17,7 @@ def predict(monkeypatch):
     return importlib.import_module("predict")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", ["c8-modelF", "d4-modelJ"])
 def test_every_side_classifies(predict, weights):
     sides = predict.network_sides(weights, quick=True)  # compares e2cnn's with ours

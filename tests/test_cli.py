@@ -73,7 +73,7 @@ def test_demo_and_plot(capsys, tmp_path):
 
 
 def test_real_image_gives_a_warning_on_stderr(capsys, telescope_images):
-    path = telescope_images / "slacs_J0946+1006" / "data.fits"
+    path = telescope_images[0]
     code, out, err = run(capsys, "predict", path, "--weights", "c8-modelF")
     assert code == 0 and str(path) in out
     assert out.splitlines()[1].endswith("unlike training")
@@ -96,8 +96,13 @@ def test_simulate_writes_what_predict_reads(capsys, tmp_path):
         (("predict", "nowhere.npy"), "nowhere.npy does not exist"),
         (("predict",), "either paths of images or --demo"),
         (("predict", "x.npy", "--demo"), "either paths of images or --demo"),
-        (("info", "c8-modelX"), "unknown weight 'c8-modelX'"),
-        (("simulate", "modelX", "o", "--images", "3", "--seed", "0"), "'modelX'"),
+        (("info", "c8-modelf"), "did you mean 'c8-modelF'?"),
+        (("info", "c8"), "did you mean 'c8-modelF' or 'c8-modelJ'?"),
+        (("list", "c8x"), "nothing matches 'c8x'; did you mean 'c8'?"),
+        (
+            ("simulate", "model-J", "o", "--images", "3", "--seed", "0"),
+            "unknown recipe 'model-J'; did you mean 'modelJ'?",
+        ),
     ],
 )
 def test_mistakes_are_one_line_and_code_1(capsys, argv, message):
@@ -105,14 +110,77 @@ def test_mistakes_are_one_line_and_code_1(capsys, argv, message):
     assert code == 1 and message in err and len(err.splitlines()) == 1
 
 
-def test_installed_command():
+@pytest.mark.parametrize("module", ["lensequiv", "lensequiv.cli"])
+def test_installed_command(module):
     done = subprocess.run(
-        [sys.executable, "-m", "lensequiv.cli", "--version"],
+        [sys.executable, "-m", module, "--version"],
         capture_output=True,
         text=True,
         check=True,
     )
     assert done.stdout.strip() == lensequiv.__version__
+
+
+COMMANDS = [
+    "list",
+    "info",
+    "download",
+    "predict",
+    "evaluate",
+    "equivariance",
+    "convert",
+    "simulate",
+]
+
+
+def test_help_version_and_list_need_no_torch():
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(['torch', 'numpy']))\n"
+        "from lensequiv.cli import main\n"
+        f"for argv in [[], *([c] for c in {COMMANDS})]:\n"
+        "    try: main([*argv, '--help'])\n"
+        "    except SystemExit as end: assert end.code == 0\n"
+        "main(['list'])\n"
+        "try: main(['--version'])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.count("usage: lensequiv") == 1 + len(COMMANDS)
+    assert "c8-modelF  test AUC 0.99" in done.stdout
+    assert done.stdout.splitlines()[-1] == lensequiv.__version__
+
+
+def test_info_of_a_folder_and_of_what_is_none(capsys, tmp_path):
+    model = lensequiv.create_model("c4", stem_fields=2, stages=((2,), (2,)))
+    folder = model.save_pretrained(tmp_path / "mine")
+    code, out, _ = run(capsys, "info", folder)
+    assert code == 0 and f'from_pretrained("{folder}")' in out
+    config = json.loads(run(capsys, "info", folder, "--json")[1])
+    assert config["model"] == "c4" and config["options"]["stem_fields"] == 2
+    code, _, err = run(capsys, "info", folder / "model.safetensors")
+    assert code == 1 and "is a file; expected a bundled weight, a folder" in err
+    code, _, err = run(capsys, "info", tmp_path)
+    assert code == 1 and "config.json" in err
+
+
+@pytest.mark.parametrize("name", ["x.txt", "x.fits", "set.npz", "a/b.h5.gz", "x.hdf"])
+def test_simulate_makes_no_folder_of_a_files_name(capsys, tmp_path, name):
+    out = tmp_path / name
+    argv = ("simulate", "modelF", out, "--images", 3, "--seed", 0)
+    code, _, err = run(capsys, *argv)
+    assert code == 1 and list(tmp_path.iterdir()) == []
+    assert f"ends in {out.suffix!r}: expected the name of a folder" in err
+    assert ".h5 or .hdf5" in err and f"write {out}/" in err
+
+
+@pytest.mark.parametrize("name", ["set-0.05", "x.txt/"])
+def test_simulate_makes_folders_of_other_names(capsys, tmp_path, name):
+    out = f"{tmp_path}/{name}"
+    argv = ("simulate", "modelF", out, "--images", 3, "--seed", 0)
+    assert run(capsys, *argv)[0] == 0
+    assert (tmp_path / name / "manifest.json").is_file()
 
 
 def test_predict_to_a_file(capsys, tmp_path):

@@ -1,6 +1,7 @@
 """The traps of e2cnn 0.2.3, each with the proof that it is mended."""
 
-import copy
+import contextlib
+import multiprocessing
 import subprocess
 import sys
 import warnings
@@ -85,6 +86,7 @@ def test_unknown_group_is_named(name):
 # Initialisation
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:torch.meshgrid")  # e2cnn, for interleaved fields
 @pytest.mark.parametrize("kernel", [3, 5, 7])
 @pytest.mark.parametrize("group", ["c1", "c4", "c8", "d1", "d4", "d5"])
@@ -198,18 +200,133 @@ def test_models_do_not_share_basis_tensors():
 # Autograd
 
 
-def test_eval_leaves_no_graph():
-    layer = conv()
-    layer.eval()
-    for stored in (layer.filter, layer.expanded_bias):
-        assert not stored.requires_grad and stored.grad_fn is None
-    twin = copy.deepcopy(layer)
-    assert torch.equal(twin.filter, layer.filter)
-    for _ in range(2):  # with the graph kept, the second one would raise
-        x = image(1, 1, 9, 9).requires_grad_()
-        apply(layer, x).square().sum().backward()
-        assert x.grad.abs().sum() > 0
-    assert layer.weights.grad is None
+@pytest.mark.parametrize("training", [True, False])
+def test_gradients_reach_the_weights_in_either_mode(training):
+    layer = conv().train(training)
+    for _ in range(2):  # with an old graph kept, the second one would raise
+        layer.zero_grad()
+        apply(layer, image(1, 1, 9, 9)).square().sum().backward()
+        assert layer.weights.grad.abs().sum() > 0
+        assert layer.bias.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("wanted", [torch.no_grad, torch.inference_mode])
+def test_no_graph_where_none_is_wanted(wanted):
+    layer = conv().eval()
+    with wanted():
+        filter_, bias = layer.filters()
+        again, _ = layer.filters()
+    assert filter_ is again  # kept, not expanded anew
+    assert filter_.grad_fn is None and bias.grad_fn is None
+    assert not filter_.is_inference()
+    assert not layer.filter.requires_grad and not layer.expanded_bias.requires_grad
+    layer.requires_grad_(False)
+    assert layer.filters()[0] is filter_
+    x = image(1, 1, 9, 9).requires_grad_()
+    apply(layer, x).square().sum().backward()
+    assert x.grad.abs().sum() > 0 and layer.weights.grad is None
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_buffers_do_not_depend_on_the_mode(training):
+    """Whoever averages two models pairs their buffers."""
+    layer = conv().train(training)
+    with torch.no_grad():
+        apply(layer, image(1, 1, 9, 9))
+    assert {name.split(".")[-1] for name, _ in layer.named_buffers()} == {
+        "bias_expansion",
+        "sampled_basis",
+        *{n for n, _ in layer.basisexpansion.named_buffers() if "indices" in n},
+    }
+
+
+def _assign(layer):
+    state = {key: 2 * value for key, value in layer.state_dict().items()}
+    layer.load_state_dict(state, assign=True)
+
+
+def _in_another_process(layer):
+    layer.share_memory()
+    context = multiprocessing.get_context("fork")
+    child = context.Process(target=lambda: layer.weights.data.mul_(2))
+    child.start()
+    child.join()
+
+
+CHANGES = {
+    "copy_": lambda layer: layer.weights.copy_(2 * layer.weights),
+    "data in place": lambda layer: layer.weights.data.mul_(2),
+    "data": lambda layer: setattr(layer.weights, "data", 2 * layer.weights.data),
+    "one of them": lambda layer: layer.weights.data[:1].add_(1),
+    "bias": lambda layer: layer.bias.data.add_(1),
+    "a new parameter": lambda layer: setattr(
+        layer, "weights", torch.nn.Parameter(2 * layer.weights)
+    ),
+    "numpy": lambda layer: np.copyto(layer.weights.numpy(), 3.0),
+    "_foreach": lambda layer: torch._foreach_mul_([layer.weights], 2),
+    "vector": lambda layer: torch.nn.utils.vector_to_parameters(
+        torch.rand(layer.weights.numel()), [layer.weights]
+    ),
+    "swap_tensors": lambda layer: torch.utils.swap_tensors(
+        layer.weights, torch.nn.Parameter(torch.rand_like(layer.weights))
+    ),
+    "assign": _assign,
+    "shared memory": _in_another_process,
+    "half": lambda layer: layer.bfloat16(),
+}
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("change", CHANGES)
+@torch.no_grad()
+def test_filters_follow_the_weights_whatever_changes_them(change, training):
+    layer = conv().train(training).requires_grad_(False)
+    before, before_bias = layer.filters()
+    CHANGES[change](layer)
+    expected, expected_bias = layer.expand_parameters()
+    found, bias = layer.filters()
+    assert torch.equal(found, expected) and torch.equal(bias, expected_bias)
+    assert found.dtype == expected.dtype
+    changed = before_bias - bias if change == "bias" else before - found
+    assert changed.abs().max() > 1e-3
+
+
+def test_what_stands_in_for_the_weights_is_used():
+    x, layer = image(1, 1, 9, 9), conv().eval()
+
+    def run(parameters):
+        field = GeometricTensor(x, layer.in_type)
+        return torch.func.functional_call(layer, parameters, (field,)).tensor
+
+    mine = {name: value.detach() for name, value in layer.named_parameters()}
+    twice = {name: 2 * value for name, value in mine.items()}
+    with torch.no_grad():
+        once = apply(layer, x)
+        torch.testing.assert_close(run(twice), 2 * once)
+        assert torch.equal(apply(layer, x), once)
+        both = {name: torch.stack([mine[name], twice[name]]) for name in mine}
+        torch.testing.assert_close(torch.vmap(run)(both), torch.stack([once, 2 * once]))
+    gradients = torch.func.grad(lambda parameters: run(parameters).sum())(mine)
+    assert gradients["weights"].abs().sum() > 0
+
+    class Twice(torch.nn.Module):
+        def forward(self, value):
+            return 2 * value
+
+    torch.nn.utils.parametrize.register_parametrization(layer, "weights", Twice())
+    with torch.no_grad():
+        layer.bias.mul_(2)
+        torch.testing.assert_close(apply(layer, x), 2 * once)
+
+
+def test_autocast_does_not_reach_the_filters():
+    layer = conv().eval()
+    for context in (contextlib.nullcontext, torch.no_grad):
+        with context():
+            expected = layer.filters()[0]
+            with torch.autocast("cpu", torch.bfloat16):
+                assert torch.equal(layer.filters()[0], expected)
+                assert torch.equal(conv().filters()[0], expected)
 
 
 def test_training_after_eval_uses_and_moves_the_weights():
@@ -224,15 +341,6 @@ def test_training_after_eval_uses_and_moves_the_weights():
         layer.train().weights.mul_(2)
         layer.bias.mul_(2)
     torch.testing.assert_close(apply(layer.eval(), x), 2 * before)
-
-
-def test_filters_follow_the_mode():
-    layer = conv()
-    filter_, bias = layer.filters()
-    assert filter_.requires_grad and bias.requires_grad
-    stored, stored_bias = layer.eval().filters()
-    assert not stored.requires_grad and not stored_bias.requires_grad
-    assert torch.equal(stored, filter_) and torch.equal(stored_bias, bias)
 
 
 # Warnings and NumPy 2
@@ -308,7 +416,7 @@ print(*{name.split(".")[0] for name, m in sys.modules.items() if m is not None})
 
 
 def test_importing_lensequiv_loads_nothing_slow():
-    code = "import lensequiv; lensequiv.list_models(); lensequiv.list_pretrained()"
+    code = "import lensequiv; lensequiv.predict; lensequiv.from_pretrained"
     loaded = set(run(code + LOADED))
     assert {"lensequiv", "torch", "numpy"} <= loaded
     slow = {"e2cnn", "torchvision", "scipy", "matplotlib", "astropy"}
@@ -338,6 +446,7 @@ def after_e2cnn():
     return run(AFTER_E2CNN)
 
 
+@pytest.mark.slow
 def test_sympy_is_deferred(after_e2cnn):
     assert after_e2cnn[0] == "False"
 
@@ -350,6 +459,7 @@ def test_sympy_and_scipy_stats_work_when_asked_for(after_e2cnn):
     assert [float(word) for word in after_e2cnn[2:]] == [-0.5, 0.0, 0.5, 0.5]
 
 
+@pytest.mark.slow
 def test_sympy_imported_before_is_kept():
     code = "import sympy; import lensequiv._e2cnn, sys; print(sympy is sys.modules[{}])"
     assert run(code.format("'sympy'")) == ["True"]

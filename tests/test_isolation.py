@@ -151,6 +151,7 @@ class Answers(Dataset):
         return answer(model)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_workers_load_and_receive_models(method, saved):
     folder, model = saved

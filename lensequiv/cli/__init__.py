@@ -19,6 +19,7 @@ from lensequiv.cli import (
     _predict,
     _simulate,
 )
+from lensequiv.cli._ending import interrupted, reader_left
 
 __all__ = ["main"]
 
@@ -37,7 +38,8 @@ _COMMANDS = (
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="lensequiv", description="Dark-matter substructure in lensing images."
+        prog="lensequiv",
+        description="Dark-matter substructure in lensing images.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -57,16 +59,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments; those of the process if None.
 
     Returns:
-        0, or 1 after printing what was wrong with the input.
+        0, or 1 after printing what was wrong with the input; 130 after Ctrl-C, and 141
+        if what reads the output has ended, as shells report it.
     """
+    argv = sys.argv[1:] if argv is None else argv
     args = _parser().parse_args(argv)
     with warnings.catch_warnings():
-        from lensequiv.domain import OutOfDomainWarning
-
-        warnings.simplefilter("always", OutOfDomainWarning)
         warnings.showwarning = _show_warning
         try:
+            if args.command != "list":  # which answers before torch could be loaded
+                from lensequiv.domain import OutOfDomainWarning
+
+                warnings.simplefilter("always", OutOfDomainWarning)
             args.run(args)
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            return interrupted(args, argv)
+        except BrokenPipeError:
+            return reader_left()
         except (OSError, ValueError, ImportError) as error:
             print(f"lensequiv {args.command}: {error}", file=sys.stderr)
             return 1

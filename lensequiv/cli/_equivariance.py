@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lensequiv.cli._output import print_json
 from lensequiv.cli._types import Commands
 
 if TYPE_CHECKING:
@@ -36,21 +37,22 @@ def add(commands: Commands) -> None:
         metavar="PATH",
         help="measure on this image or folder, on the pixel grid alone",
     )
+    parser.add_argument(
+        "--hdu",
+        help="of --images, where a file has several: number, name or NAME,VERSION",
+    )
     what.add_argument(
-        "--recipe",
-        default="modelF",
-        help="render lenses of this recipe at all angles (default: %(default)s)",
+        "--recipe", help="render lenses of this recipe at all angles (default: modelF)"
     )
     parser.add_argument(
-        "--lenses", type=int, default=12, metavar="N", help="default: %(default)s"
+        "--lenses", type=int, metavar="N", help="how many of them (default: 12)"
     )
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument(
         "--step",
         type=float,
-        default=5.0,
         metavar="DEGREES",
-        help="between two angles (default: %(default)g)",
+        help="between two angles (default: 5)",
     )
     parser.add_argument(
         "--noise", action="store_true", help="measure with noise besides"
@@ -70,7 +72,7 @@ def add(commands: Commands) -> None:
         "animate them (.gif)",
     )
     parser.add_argument(
-        "--lens", type=int, default=0, metavar="I", help="which lens --orbit shows"
+        "--lens", type=int, metavar="I", help="which lens --orbit shows (default: 0)"
     )
     parser.add_argument(
         "--projection", type=Path, metavar="FILE.png", help="draw the embeddings"
@@ -86,14 +88,7 @@ def add(commands: Commands) -> None:
 def _equivariance(args: argparse.Namespace) -> None:
     import torch
 
-    drawings = (args.plot, args.orbit, args.projection)
-    if args.images and (args.noise or any(drawings)):
-        raise ValueError(
-            "--plot, --orbit, --projection and --noise need lenses rendered at all "
-            "angles; leave out --images"
-        )
-    if not 0 < args.step <= 360:
-        raise ValueError(f"--step {args.step:g}: expected more than 0, at most 360")
+    _check(args)
     dtype = torch.float64 if args.float64 else None
     models = _models(args.names, args.seed)
     reports: list[Report] = []
@@ -102,7 +97,7 @@ def _equivariance(args: argparse.Namespace) -> None:
     lenses = None if args.images else _render(args, noise=False)
     noise = _render(args, noise=True) if args.noise else None
     for name, model in models.items():
-        reports.append(_on_grid(name, model, args.images, lenses, dtype))
+        reports.append(_on_grid(name, model, args, lenses, dtype))
         for rendered, results in ((lenses, everything), (noise, noisy)):
             if rendered is not None:
                 results.append(_turned(name, model, rendered, dtype))
@@ -112,6 +107,59 @@ def _equivariance(args: argparse.Namespace) -> None:
         _print_tables(reports, everything, noisy)
     if args.plot or args.projection or args.orbit:
         _draw(args, models, everything, noisy)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuses, before anything is loaded, what would have no effect or fail later.
+
+    Fills in the defaults.
+
+    Raises:
+        ImportError: matplotlib or umap-learn is missing.
+        OSError: A picture cannot be made.
+        ValueError: Options that do not go together, or one out of range.
+    """
+    turned = {
+        "--lenses": args.lenses is not None,
+        "--step": args.step is not None,
+        "--noise": args.noise,
+        "--plot": args.plot is not None,
+        "--orbit": args.orbit is not None,
+        "--projection": args.projection is not None,
+    }
+    if args.images and (useless := [name for name, value in turned.items() if value]):
+        raise ValueError(
+            f"{', '.join(useless)}: only for lenses rendered at all angles; leave out "
+            "--images"
+        )
+    if args.hdu is not None and not args.images:
+        raise ValueError("--hdu: only with --images PATH")
+    if args.lens is not None and not args.orbit:
+        raise ValueError("--lens: only with --orbit FILE")
+    if args.umap and not args.projection:
+        raise ValueError("--umap: only with --projection FILE.png")
+    args.recipe = args.recipe or "modelF"
+    args.lenses = 12 if args.lenses is None else args.lenses
+    args.step = 5.0 if args.step is None else args.step
+    args.lens = args.lens or 0
+    if not 0 < args.step <= 360:
+        raise ValueError(f"--step {args.step:g}: expected more than 0, at most 360")
+    if not 0 <= args.lens < max(args.lenses, 1):
+        raise ValueError(
+            f"--lens {args.lens}: expected from 0 to {args.lenses - 1}, since "
+            f"--lenses is {args.lenses}"
+        )
+    pictures = [path for path in (args.plot, args.orbit, args.projection) if path]
+    if pictures:
+        from lensequiv.plots import check_picture
+
+        for path in pictures:
+            if path != args.orbit or path.suffix.lower() != ".gif":
+                check_picture(path)
+            else:  # an animation
+                check_picture(path, [".gif"])
+    if args.umap and find_spec("umap") is None:
+        raise ImportError("--umap needs umap-learn: pip install umap-learn")
 
 
 def _models(names: list[str], seed: int) -> dict[str, LensModel]:
@@ -153,14 +201,14 @@ def _render(args: argparse.Namespace, *, noise: bool) -> RotatedLenses:
 def _on_grid(
     name: str,
     model: LensModel,
-    path: str | None,
+    args: argparse.Namespace,
     lenses: RotatedLenses | None,
     dtype: Any,
 ) -> Report:
     from lensequiv.equivariance import measure
 
-    images: Any = path if lenses is None else lenses.reference
-    return replace(measure(model, images, dtype=dtype), model=name)
+    images: Any = args.images if lenses is None else lenses.reference
+    return replace(measure(model, images, dtype=dtype, hdu=args.hdu), model=name)
 
 
 def _turned(name: str, model: LensModel, lenses: RotatedLenses, dtype: Any) -> Orbits:
@@ -174,7 +222,7 @@ def _print_json(reports: list[Report], orbits: list[Orbits]) -> None:
     for orbit in orbits:
         spreads = _spreads(orbit)
         found.append({**orbit.report().to_dict(), "spread": spreads})
-    print(json.dumps(found, indent=2))
+    print_json(found)
 
 
 def _print_tables(

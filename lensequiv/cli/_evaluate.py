@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from lensequiv.cli._types import Commands
+from lensequiv.cli._weights import add_input_size, load
 
 __all__ = ["add"]
 
@@ -34,27 +35,50 @@ def add(commands: Commands) -> None:
         "--limit", type=int, metavar="N", help="the first N images, of each class alike"
     )
     evaluate.add_argument(
-        "--seed", type=int, default=0, help="of angles and bootstrap (default: 0)"
+        "--seed", type=int, help="of angles and bootstrap (default: 0)"
     )
     evaluate.add_argument(
         "--resamples", type=int, default=1000, metavar="B", help="default: 1000"
     )
     evaluate.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     evaluate.add_argument("--batch-size", type=int, default=64)
+    evaluate.add_argument(
+        "--hdu", help="number or name of the FITS extension, for class folders"
+    )
+    evaluate.add_argument(
+        "--pixel-scale",
+        type=float,
+        metavar="ARCSEC",
+        help="of the images, in arcsec per pixel (default: what their headers or the "
+        "manifest say)",
+    )
+    evaluate.add_argument(
+        "--resample",
+        action="store_true",
+        help="bring images of another pixel scale to that of the weights",
+    )
+    add_input_size(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from lensequiv import from_pretrained
     from lensequiv.evaluation import check_report, evaluate, table, write_report
 
+    if args.seed is not None and args.no_rotated and not args.resamples:
+        raise ValueError(
+            "--seed is that of angles and bootstrap; leave it out with --no-rotated "
+            "--resamples 0"
+        )
     if args.report:
         check_report(args.report)  # before minutes of work, not after
     result = evaluate(
-        from_pretrained(args.weights),
+        load(args.weights, args.input_size),
         args.data,
         rotated=not args.no_rotated,
-        seed=args.seed,
+        seed=args.seed or 0,
+        hdu=args.hdu,
+        pixel_scale=args.pixel_scale,
+        resample=args.resample,
         limit=args.limit,
         batch_size=args.batch_size,
         precision=args.precision,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from lensequiv._suggestions import did_you_mean
 from lensequiv.cli._types import Commands
 
 __all__ = ["add"]
@@ -17,14 +18,23 @@ def add(commands: Commands) -> None:
 
 
 def _list(args: argparse.Namespace) -> None:
-    from lensequiv import list_models, list_pretrained, pretrained_info
+    # Modules that need no torch: a list should come at once.
+    from lensequiv.models.registry import list_models
+    from lensequiv.pretrained._catalogue import list_pretrained, test_scores
 
+    models, weights = list_models(args.pattern), list_pretrained(args.pattern)
+    if not models and not weights:
+        known = [*list_models(), *list_pretrained()]
+        raise ValueError(
+            f"nothing matches {args.pattern!r}; {did_you_mean(args.pattern, known)}"
+            f"there are {', '.join(known)}"
+        )
     print("models (lensequiv.create_model):")
-    for name in list_models(args.pattern):
+    for name in models:
         print(f"  {name}")
     print("trained weights (lensequiv.from_pretrained):")
-    for name in list_pretrained(args.pattern):
-        test = pretrained_info(name)["info"]["metrics"]["test"]
+    for name in weights:
+        test = test_scores(name)
         print(
             f"  {name}  test AUC {test['auc_micro']:.4f}, "
             f"accuracy {100 * test['accuracy']:.1f} %"

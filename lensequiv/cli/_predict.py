@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lensequiv.cli._output import print_csv, print_json, print_table
 from lensequiv.cli._types import Commands
+from lensequiv.cli._weights import add_input_size, load
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add"]
 
+_WEIGHTS = "c8-modelF"
 _DEMO = ("c8-modelF", "c8-modelJ")  # one weight for each recipe of the samples
 
 
@@ -26,22 +27,30 @@ def add(commands: Commands) -> None:
     """Adds the subcommand."""
     predict = commands.add_parser("predict", help="classify images")
     predict.add_argument("paths", nargs="*", metavar="PATH", help="images or folders")
+    predict.add_argument("--weights", help=f"name or folder (default: {_WEIGHTS})")
     predict.add_argument(
-        "--weights", default="c8-modelF", help="name or folder (default: %(default)s)"
+        "--output",
+        choices=("table", "csv", "json"),
+        help="what to print (default: table, which rounds; csv and json do not, and "
+        "json has null for a score that is infinite)",
     )
-    predict.add_argument("--output", choices=("table", "csv", "json"), default="table")
     predict.add_argument("--plot", type=Path, metavar="FILE.png", help="draw them, too")
     predict.add_argument(
         "--to",
         type=Path,
         metavar="FILE",
         help="write a row for each image to a .csv or .parquet file instead, for any "
-        "number of images; a killed run goes on (.csv)",
+        "number of images; the same command goes on where an earlier run ended",
     )
     predict.add_argument(
         "--skip-errors",
         action="store_true",
         help="with --to: write why a file could not be used, and go on",
+    )
+    predict.add_argument(
+        "--restart",
+        action="store_true",
+        help="with --to: begin anew where an unfinished run is found",
     )
     predict.add_argument(
         "--precision",
@@ -50,43 +59,96 @@ def add(commands: Commands) -> None:
         help="bf16 is faster, and changes probabilities by up to 0.07",
     )
     predict.add_argument("--batch-size", type=int, default=64)
-    predict.add_argument("--hdu", help="number or name of the FITS extension")
+    predict.add_argument(
+        "--hdu", help="number or name of the FITS extension, name of the HDF5 data set"
+    )
+    predict.add_argument(
+        "--pixel-scale",
+        type=float,
+        metavar="ARCSEC",
+        help="of the images, in arcsec per pixel (default: what their headers say)",
+    )
+    predict.add_argument(
+        "--resample",
+        action="store_true",
+        help="bring images of another pixel scale to that of the weights",
+    )
+    add_input_size(predict)
     predict.add_argument(
         "--demo",
         action="store_true",
         help=f"classify the bundled simulated samples with {' and '.join(_DEMO)}",
     )
-    predict.set_defaults(run=_predict)
+    predict.set_defaults(run=_predict, resumes=lambda args: args.to is not None)
 
 
 def _predict(args: argparse.Namespace) -> None:
-    if args.demo == bool(args.paths):
-        raise ValueError("give either paths of images or --demo")
+    _check(args)
     if args.demo:
         _demo(args)
-        return
-    hdu = int(args.hdu) if args.hdu and args.hdu.isdecimal() else args.hdu
+    elif args.to:
+        _predict_to_file(args)
+    else:
+        rows, prediction, images = _classify(args, args.weights or _WEIGHTS, args.paths)
+        _print_rows(rows, args.output)
+        if args.plot:
+            _plot(images, [prediction], args.plot)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuses, before anything is loaded, what would have no effect or fail later.
+
+    Raises:
+        ImportError: matplotlib or pyarrow is missing.
+        OSError: An output file cannot be made.
+        ValueError: Options that do not go together.
+    """
+    if args.demo == bool(args.paths):
+        raise ValueError("give either paths of images or --demo")
+    given = {
+        "--weights": args.weights is not None,
+        "--to": args.to is not None,
+        "--hdu": args.hdu is not None,
+        "--pixel-scale": args.pixel_scale is not None,
+        "--resample": args.resample,
+        "--input-size": args.input_size is not None,
+    }
+    if args.demo and (useless := [name for name, value in given.items() if value]):
+        raise ValueError(
+            f"--demo brings its own images and weights; leave out {', '.join(useless)}"
+        )
+    to_screen = {"--plot": args.plot is not None, "--output": args.output is not None}
+    if args.to and (useless := [name for name, value in to_screen.items() if value]):
+        raise ValueError(
+            f"--to writes a file and nothing else; leave out {', '.join(useless)}"
+        )
+    with_file = {"--skip-errors": args.skip_errors, "--restart": args.restart}
+    if not args.to and (useless := [n for n, value in with_file.items() if value]):
+        raise ValueError(f"{', '.join(useless)}: only with --to FILE")
     if args.to:
-        _predict_to_file(args, hdu)
-        return
-    rows, prediction, images = _classify(args, args.weights, args.paths, hdu)
-    _print_rows(rows, args.output)
+        from lensequiv.inference import check_output
+
+        check_output(args.to)
     if args.plot:
-        _plot(images, [prediction], args.plot)
+        from lensequiv.plots import check_picture
+
+        check_picture(args.plot)
 
 
-def _predict_to_file(args: argparse.Namespace, hdu: int | str | None) -> None:
-    from lensequiv import from_pretrained
-    from lensequiv.streaming import predict_to_file
+def _predict_to_file(args: argparse.Namespace) -> None:
+    from lensequiv import predict_to_file
 
     out = predict_to_file(
-        from_pretrained(args.weights),
+        load(args.weights or _WEIGHTS, args.input_size),
         args.paths,
         args.to,
         args.batch_size,
-        hdu=hdu,
+        hdu=args.hdu,
+        pixel_scale=args.pixel_scale,
+        resample=args.resample,
         precision=args.precision,
         on_error="skip" if args.skip_errors else "raise",
+        restart=args.restart,
     )
     print(f"written to {out}", file=sys.stderr)
 
@@ -98,14 +160,14 @@ def _demo(args: argparse.Namespace) -> None:
     predictions, images = [], []
     for weights in _DEMO:
         samples = [str(p) for p in sample_paths(weights.split("-")[-1])]
-        new_rows, prediction, new_images = _classify(args, weights, samples, None)
+        new_rows, prediction, new_images = _classify(args, weights, samples)
         rows += [{"weights": weights, **row} for row in new_rows]
         predictions.append(prediction)
         images += new_images
     for row in rows:
         row["path"] = Path(row["path"]).name
     _print_rows(rows, args.output)
-    if args.output == "table":
+    if args.output in (None, "table"):
         right = sum(f"-{row['label']}-" in row["path"] for row in rows)
         print(
             f"\n{right} of {len(rows)} simulated samples (class in the file's name) "
@@ -116,96 +178,62 @@ def _demo(args: argparse.Namespace) -> None:
 
 
 def _classify(
-    args: argparse.Namespace, weights: str, paths: list[str], hdu: int | str | None
+    args: argparse.Namespace, weights: str, paths: list[str]
 ) -> tuple[list[dict[str, Any]], Prediction, list[NDArray[np.float32]]]:
     """Rows to print, the prediction, and, to be drawn, what the network saw."""
-    import torch
+    from lensequiv.inference._batches import Options, network_inputs
+    from lensequiv.inference._columns import rows_of_prediction
+    from lensequiv.inference._source import source_of
 
-    from lensequiv import from_pretrained
-    from lensequiv.data import read_image
-
-    model = from_pretrained(weights)
+    model = load(weights, args.input_size)
+    scale: dict[str, Any] = {
+        "pixel_scale": args.pixel_scale,
+        "resample": args.resample,
+    }
     prediction = model.predict(
-        paths, args.batch_size, hdu=hdu, progress=True, precision=args.precision
+        paths,
+        args.batch_size,
+        hdu=args.hdu,
+        progress=True,
+        precision=args.precision,
+        **scale,
     )
-    names = prediction.paths or []
-    scores: list[Any] = [None] * len(prediction)
-    if prediction.ood_score is not None:
-        scores = prediction.ood_score.tolist()
     images = []
     if args.plot:
-        read = (torch.from_numpy(read_image(name, hdu=hdu)) for name in names)
-        images = [model.preprocess(image).numpy() for image in read]
-    rows = [
-        {
-            "path": path,
-            "label": label,
-            **{
-                name: round(float(value), 4)
-                for name, value in zip(prediction.classes, values, strict=True)
-            },
-            "ood_score": None if score is None else round(score, 3),
-            "unlike_training": bool(notes),
-            "notes": "; ".join(notes),
-        }
-        for path, label, values, score, notes in zip(
-            names,
-            prediction.labels,
-            prediction.probabilities,
-            scores,
-            prediction.notes,
-            strict=True,
-        )
-    ]
+        seen = network_inputs(model, source_of(paths, args.hdu), Options(**scale))
+        images = [image.numpy() for image in seen]
+    rows = rows_of_prediction(prediction)
+    for row in rows:
+        del row["error"]  # the first one ends this command
     return rows, prediction, images
 
 
 def _plot(
     images: list[NDArray[np.float32]], parts: list[Prediction], path: Path
 ) -> None:
-    from dataclasses import replace
-
-    import torch
-
+    from lensequiv import Prediction
     from lensequiv.plots import plot_predictions
 
-    joined = replace(
-        parts[0],
-        probabilities=torch.cat([p.probabilities for p in parts]),
-        logits=torch.cat([p.logits for p in parts]),
-        labels=[label for p in parts for label in p.labels],
-        paths=[path for p in parts for path in p.paths or []],
-        notes=[note for p in parts for note in p.notes],
-        ood_score=None,  # not drawn
-    )
-    plot_predictions(images, joined, path=path)
+    plot_predictions(images, Prediction.concatenate(parts), path=path)
     print(f"drawn to {path}", file=sys.stderr)
 
 
-def _print_rows(rows: list[dict[str, Any]], form: str) -> None:
+def _print_rows(rows: list[dict[str, Any]], form: str | None) -> None:
     if form == "json":
-        print(json.dumps(rows, indent=2))
-        return
-    columns = list(rows[0])
-    if form == "csv":
-        writer = csv.DictWriter(sys.stdout, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-        return
-    # The warning has the details; the table only points at it.
-    columns = [c for c in columns if c not in ("unlike_training", "notes")]
-    if all(row["ood_score"] is None for row in rows):
-        columns.remove("ood_score")
-    if any(row["unlike_training"] for row in rows):
-        columns.append("")
+        print_json(rows)
+    elif form == "csv":
+        print_csv(rows)
+    else:
+        # The warning has the details; the table only points at it.
+        hidden = {"unlike_training", "notes"}
+        if all(row["ood_score"] is None for row in rows):
+            hidden.add("ood_score")
+        flagged = any(row["unlike_training"] for row in rows)
         marks = ("", "unlike training")
-        rows = [{**row, "": marks[row["unlike_training"]]} for row in rows]
-    cells = [columns, *([_cell(row[c]) for c in columns] for row in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    for line in cells:
-        padded = (text.ljust(w) for text, w in zip(line, widths, strict=True))
-        print("  ".join(padded).rstrip())
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+        print_table(
+            [
+                {key: value for key, value in row.items() if key not in hidden}
+                | ({"": marks[row["unlike_training"]]} if flagged else {})
+                for row in rows
+            ]
+        )

@@ -5,17 +5,29 @@ from lensequiv.data.errors import ImageError
 from lensequiv.data.folder import ClassFolder
 from lensequiv.data.hdf5_images import HDF5Images
 from lensequiv.data.opening import open_dataset
-from lensequiv.data.readers import find_images, read_image, read_image_and_mass
+from lensequiv.data.readers import (
+    find_images,
+    open_stack,
+    read_image,
+    read_image_and_mass,
+    read_stored,
+)
 from lensequiv.data.samples import sample_paths
+from lensequiv.data.stacks import ImageStack
+from lensequiv.data.stored import StoredImage
 
 __all__ = [
     "ClassFolder",
     "HDF5Images",
     "ImageError",
+    "ImageStack",
+    "StoredImage",
     "as_images",
     "find_images",
     "open_dataset",
+    "open_stack",
     "read_image",
     "read_image_and_mass",
+    "read_stored",
     "sample_paths",
 ]

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from lensequiv.data.errors import ImageError
 
-MAX_CHANNELS = 4
+MAX_CHANNELS = 16
 """Largest number of channels an image may have; longer axes are spatial."""
+
+_FEW = 4  # channels that need not be compared with height and width
 
 MAX_COMPRESSED_PIXELS = 2**26
 """Largest image (268 MB as float32) that is decoded from a compressed file.
@@ -23,15 +25,17 @@ A small file can claim any size there; elsewhere the file itself has to be as la
 
 FILE_LAYOUTS = (
     "one image of shape (H, W), (C, H, W) or (H, W, C)"
-    f" with at most {MAX_CHANNELS} channels"
+    f" with at most {MAX_CHANNELS} channels (if more than 4: height and width at least"
+    " twice as many)"
 )
 
 
 def channel_axis(shape: tuple[int, ...], where: str | os.PathLike[str]) -> int | None:
     """Find the channel axis of a single image from its shape alone.
 
-    A last axis of length 1 is the channel axis unless the first axis has length 1
-    too; otherwise the first axis is preferred over the last.
+    A first or last axis of at most 4 is that of the channels, and so is one of at most
+    `MAX_CHANNELS` if both other axes are at least twice as long. The first axis is
+    preferred over the last, unless the last has length 1 and the first has not.
 
     Args:
         shape: Shape of the array, as stored.
@@ -42,7 +46,8 @@ def channel_axis(shape: tuple[int, ...], where: str | os.PathLike[str]) -> int |
 
     Raises:
         ImageError: The array has another rank, an axis without elements, or more
-            than `MAX_CHANNELS` channels in either place.
+            than `MAX_CHANNELS` channels in either place; or, of more than 4, height
+            or width is less than twice their number.
     """
     if len(shape) not in (2, 3):
         raise ImageError.because(
@@ -54,14 +59,19 @@ def channel_axis(shape: tuple[int, ...], where: str | os.PathLike[str]) -> int |
         )
     if len(shape) == 2:
         return None
-    if shape[0] <= MAX_CHANNELS and (shape[2] != 1 or shape[0] == 1):
+    if shape[0] <= _FEW and (shape[2] != 1 or shape[0] == 1):
         return 0
-    if shape[2] <= MAX_CHANNELS:
+    if shape[2] <= _FEW:
         return 2
+    for axis in (0, 2):
+        others = min(shape[1], shape[2 - axis])
+        if shape[axis] <= MAX_CHANNELS and others >= 2 * shape[axis]:
+            return axis
     raise ImageError.because(
         where,
         f"holds an array of shape {shape}, which has too many channels",
-        FILE_LAYOUTS,
+        f"{FILE_LAYOUTS} (a stack of images: pass the array, or write it to HDF5 or NPZ"
+        " as images)",
     )
 
 
@@ -151,29 +161,6 @@ def transformed(
         return transform(image)
     except ValueError as error:
         raise ImageError(f"{os.fspath(where)}: {error}") from error
-
-
-def check_range(
-    image: np.ndarray, dtype: torch.dtype, where: str | os.PathLike[str]
-) -> None:
-    """Refuse pixels that would become infinite in another type.
-
-    Args:
-        image: Finite pixels of any shape, float32.
-        dtype: The floating-point type to convert to.
-        where: File named in the error message.
-
-    Raises:
-        ImageError: A pixel is beyond the range of `dtype`.
-    """
-    largest = torch.finfo(dtype).max
-    if largest >= torch.finfo(torch.float32).max:
-        return
-    peak = float(np.abs(image).max())
-    if peak > largest:
-        raise ImageError.because(
-            where, f"holds pixels up to {peak:g}", f"at most {largest:g} in {dtype}"
-        )
 
 
 def check_pixels(images: Tensor, where: str | os.PathLike[str], indexed: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-_LONGEST = 400  # characters of either part of a message
+_LONGEST = 1500  # characters of either part of a message: 30 planes of a file
 
 
 class ImageError(ValueError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import math
 from pathlib import Path
@@ -11,37 +10,43 @@ from typing import IO, Any
 import numpy as np
 
 from lensequiv.data.checks import (
-    MAX_COMPRESSED_PIXELS,
     channel_axis,
     check_compressed_size,
     check_dtype,
 )
+from lensequiv.data.decompress import unpacked
 from lensequiv.data.errors import ImageError
+from lensequiv.data.fits_cards import Value, read_cards
+from lensequiv.data.fits_planes import beside, choose_hdu, label
+from lensequiv.data.flags import flag_notes, only_two_values
+from lensequiv.data.pixel_scale import SCALE_KEYWORDS, header_pixel_scale
+from lensequiv.data.stored import Loaded
 
 # No compressor reaches more than deflate's 1032 bytes for one byte of file.
 _LARGEST_COMPRESSION = 1032
-_MAX_UNZIPPED = 8 * MAX_COMPRESSED_PIXELS
-_PIECE = 2**20
+_SCALING = ("BSCALE", "BZERO", "BLANK", "ZBLANK")
+_KEYWORDS = frozenset(word.ljust(8) for word in (*SCALE_KEYWORDS, *_SCALING, "BITPIX"))
 
 
-def load_fits(path: Path, hdu: int | str | None) -> np.ndarray:
-    """Read one image from a FITS file, plain or gzipped.
+def load_fits(path: Path, hdu: int | str | None) -> Loaded:
+    """Read one image from a FITS file, plain, fpacked or compressed as a whole.
 
-    BZERO and BSCALE are applied and blank integer pixels become NaN, as astropy
-    does it.
+    BZERO and BSCALE are applied, and blank integer pixels become NaN (astropy
+    overlooks those of unsigned types, and BLANK = 0).
 
     Args:
-        path: The file; whether it is gzipped is read from its content.
-        hdu: Number or name of the HDU; None for the first that holds 2-D or 3-D
-            image data.
+        path: The file; how it is compressed is read from its content.
+        hdu: Which HDU, see `lensequiv.data.fits_planes.choose_hdu`.
 
     Returns:
-        The array: (H, W), (C, H, W) or (H, W, C), any integer or real type and byte
-        order.
+        The image as stored, its HDU, the pixel scale (see
+        `lensequiv.data.pixel_scale`), and notes on it and on planes that flag pixels
+        (see `lensequiv.data.flags`).
 
     Raises:
         ImageError: The file is not FITS, is shorter than its headers claim, has no
-            such HDU, or the HDU holds anything but one image.
+            such HDU or not exactly one that can be the image, the HDU holds anything
+            but one image, or BSCALE, BZERO or BLANK is no number.
         ImportError: astropy is not installed.
         OSError: The file cannot be opened.
     """
@@ -56,11 +61,28 @@ def load_fits(path: Path, hdu: int | str | None) -> np.ndarray:
 
         try:
             source, length = _fits_stream(stream, path)
-            with fits.open(source, mode="readonly", memmap=False) as hdus:
-                chosen = _choose_hdu(hdus, hdu, path)
-                channel_axis(chosen.shape, path)
-                _check_fits_size(chosen, length, path, fits.CompImageHDU)
-                pixels = np.asarray(chosen.data)
+            options = {"memmap": False, "lazy_load_hdus": True, "uint": True}
+            with fits.open(source, mode="readonly", **options) as hdus:
+                chosen, others = choose_hdu(hdus, hdu, length, path)
+                axis = channel_axis(chosen.shape, path)
+                cards = _cards(source, chosen)
+                _check_fits_size(chosen, length, path, cards.get("BITPIX"))
+                blank = _check_scaling(cards, chosen, path)
+                headers = [cards]
+                if _tells_of(others[0], chosen):
+                    headers.append(_cards(source, others[0]))
+                scale, notes = header_pixel_scale(headers)
+                plane = label(chosen, others)
+                flags: tuple[str, ...] = ()
+                if blank is None:
+                    pixels = np.asarray(chosen.data)
+                else:
+                    pixels = _with_blanks(source, others.index(chosen), blank, cards)
+                if len(others) > 1:
+                    size = chosen.shape[:2] if axis == 2 else chosen.shape[-2:]
+                    planes = beside(others, lambda h: _check_fits_size(h, length, path))
+                    image = planes.pop(others.index(chosen))
+                    flags = flag_notes(image, planes, size)
         except ImageError:
             raise
         except Exception as error:  # astropy has no common class for damaged files
@@ -70,27 +92,28 @@ def load_fits(path: Path, hdu: int | str | None) -> np.ndarray:
                 "a complete FITS file",
             ) from error
     check_dtype(pixels.dtype, path)
-    return pixels
+    if hdu is None:
+        notes += only_two_values(pixels)
+    return Loaded(pixels, None, scale, plane, notes, flags)
+
+
+def _tells_of(primary: Any, chosen: Any) -> bool:
+    """Whether the primary header can tell the scale of an image in an extension.
+
+    A primary HDU with an image of another size, such as a PSF, tells of that image.
+    """
+    return chosen is not primary and (primary.shape or chosen.shape) == chosen.shape
+
+
+def _cards(source: IO[bytes], hdu: Any) -> dict[str, Value]:
+    """The keywords of a header that are looked at here."""
+    place = hdu.fileinfo()
+    return read_cards(source, place["hdrLoc"], place["datLoc"], _KEYWORDS)
 
 
 def _fits_stream(stream: IO[bytes], path: Path) -> tuple[IO[bytes], int]:
-    """Undo gzip if there is any; return the FITS stream and its length in bytes."""
-    gzipped = stream.read(2) == b"\x1f\x8b"
-    stream.seek(0)
-    if gzipped:
-        with gzip.open(stream) as unzipped:
-            content = io.BytesIO()
-            # Piece by piece: `read` with a length sets that much memory aside.
-            while piece := unzipped.read(_PIECE):
-                content.write(piece)
-                if content.tell() > _MAX_UNZIPPED:
-                    raise ImageError.because(
-                        path,
-                        f"holds more than {_MAX_UNZIPPED} bytes once unzipped",
-                        "a smaller file, or an uncompressed one",
-                    )
-        content.seek(0)
-        stream = content
+    """Undo compression if there is any; return the FITS stream and its length."""
+    stream = unpacked(stream, path)
     start = stream.read(9)
     if not start.startswith(b"SIMPLE"):
         found = f"begins with {start!r}" if start else "is empty"
@@ -102,46 +125,47 @@ def _fits_stream(stream: IO[bytes], path: Path) -> tuple[IO[bytes], int]:
     return stream, length
 
 
-def _choose_hdu(hdus: Any, hdu: int | str | None, path: Path) -> Any:
-    """Return the image HDU asked for, or the first with 2-D or 3-D data."""
-    if hdu is None:
-        for candidate in hdus:
-            if candidate.is_image and len(candidate.shape) in (2, 3):
-                return candidate
-        raise ImageError.because(
-            path,
-            f"holds no 2-D or 3-D image ({_describe(hdus)})",
-            "an image in at least one HDU",
-        )
-    try:
-        chosen = hdus[hdu]
-    except (KeyError, IndexError) as error:
-        raise ImageError.because(
-            path, f"has no HDU {hdu!r}", f"one of {_describe(hdus)}"
-        ) from error
-    if not chosen.is_image or not chosen.shape:
-        raise ImageError.because(
-            path,
-            f"holds no image in HDU {hdu!r}",
-            f"the HDU of an image, out of {_describe(hdus)}",
-        )
-    return chosen
+def _check_scaling(cards: dict[str, Value], hdu: Any, path: Path) -> int | None:
+    """Refuse scaling that is no number; return BLANK where integers have one."""
+    blank = cards.get("BLANK", cards.get("ZBLANK", 0.5))  # no integer is equal to 0.5
+    if blank != 0.5 and hdu.header["BITPIX"] < 0:
+        blank = 0.5  # of other images, it means nothing
+    scale, zero = cards.get("BSCALE", 1.0), cards.get("BZERO", 0.0)
+    for key, value in (("BSCALE", scale), ("BZERO", zero), ("BLANK", blank)):
+        if type(value) is not float or not math.isfinite(value):
+            raise ImageError.because(
+                path, f"has {key} = {value!r} in its header", "a number"
+            )
+    return int(blank) if isinstance(blank, float) and blank.is_integer() else None
 
 
-def _describe(hdus: Any) -> str:
-    """List the HDUs of a file: number, name and shape."""
-    parts = []
-    for number, hdu in enumerate(hdus):
-        content = (hdu.shape or "no data") if hdu.is_image else "not an image"
-        parts.append(f"{number} {hdu.name or 'unnamed'}: {content}")
-    return ", ".join(parts)
+def _with_blanks(
+    source: IO[bytes], number: int, blank: int, cards: dict[str, Value]
+) -> np.ndarray:
+    """Integer pixels, scaled, and NaN where they have the value `blank`: float64."""
+    from astropy.io import fits
+
+    scale, zero = float(cards.get("BSCALE", 1)), float(cards.get("BZERO", 0))
+    source.seek(0)
+    options = {"memmap": False, "do_not_scale_image_data": True}
+    with fits.open(source, mode="readonly", **options) as hdus:
+        stored = np.asarray(hdus[number].data)
+        pixels = stored.astype(np.float64) * scale + zero
+        pixels[stored == blank] = np.nan
+    return pixels
 
 
-def _check_fits_size(hdu: Any, length: int, path: Path, compressed: type) -> None:
+def _check_fits_size(
+    hdu: Any, length: int, path: Path, bitpix: Value | None = None
+) -> None:
     """Compare the size that a header claims with the length of the file, in bytes."""
+    from astropy.io import fits
+
     shape = tuple(hdu.shape)
-    claimed = math.prod(shape) * abs(hdu.header["BITPIX"]) // 8
-    is_compressed = isinstance(hdu, compressed)
+    is_compressed = isinstance(hdu, fits.CompImageHDU)
+    if is_compressed or not isinstance(bitpix, float):
+        bitpix = hdu.header["BITPIX"]  # takes astropy long for the first keyword
+    claimed = math.prod(shape) * abs(int(bitpix)) // 8
     if is_compressed:
         held = length * _LARGEST_COMPRESSION
     else:

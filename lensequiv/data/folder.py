@@ -5,23 +5,31 @@ from __future__ import annotations
 import copy
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lensequiv.data.checks import check_range, transformed
+from lensequiv.data.checks import transformed
+from lensequiv.data.classes import resolve_classes
 from lensequiv.data.errors import ImageError
-from lensequiv.data.readers import find_images, read_image
-from lensequiv.data.splits import stratified
+from lensequiv.data.narrowing import check_float, narrowed
+from lensequiv.data.readers import image_files, read_image, warn_left_out
+from lensequiv.data.splits import (
+    Positions,
+    class_counts,
+    position,
+    positions_of,
+    stratified,
+)
 from lensequiv.data.threads import over_files
 
 _SHOWN = 3  # damaged files that a warning names
-STANDARD_CLASSES = ("no", "sphere", "vort")
-"""The classes of the 2021 study, in the order that every published weight uses."""
 
 
 class ClassFolder(Dataset[tuple[Tensor, int]]):
@@ -43,11 +51,13 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
         classes: Sequence[str] | None = None,
         transform: Callable[[Tensor], Tensor] | None = None,
         on_error: Literal["raise", "skip"] = "raise",
+        *,
+        hdu: int | str | None = None,
     ) -> None:
         """List the images.
 
         Args:
-            root: Folder that holds one folder for each class.
+            root: Folder that holds one folder for each class; `~` is the home folder.
             classes: Names of the classes in the order of their labels; they must be
                 exactly the folders of `root`. By default `no`, `sphere`, `vort` and
                 then any others in alphabetical order where those three are present,
@@ -57,28 +67,33 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
                 when its turn comes. With "skip", every image is read once, here, with
                 a progress bar (see `check`), and damaged ones are left out from the
                 start: length, labels and samplers then never change during a run.
+            hdu: Which image, where a file has several; see `read_image`.
 
         Raises:
             FileNotFoundError: `root` does not exist.
             NotADirectoryError: `root` is a file.
-            ImageError: `root` has no class folder, a class has no folder or no
-                (undamaged) image, or a folder is not among `classes`.
+            ImageError: `root` has no class folder, or holds the parts of a data set
+                (`train`, `val`, `test`) in their place; a class has no folder or no
+                (undamaged) image; or a folder is not among `classes`.
             ValueError: `classes` is a single string, empty, or names a class twice;
                 `on_error` is neither "raise" nor "skip".
         """
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error is {on_error!r}; expected 'raise' or 'skip'")
-        self.root = Path(root)
-        self.classes = _resolve_classes(self.root, classes)
+        self.root = Path(root).expanduser()
+        self.classes = resolve_classes(self.root, classes)
         self.transform = transform
-        self.on_error = on_error
+        self.on_error, self.hdu = on_error, hdu
         self.skipped: list[tuple[Path, str]] = []
         self.paths: list[Path] = []
         labels: list[int] = []
+        left_out: Counter[str] = Counter()
         for label, name in enumerate(self.classes):
-            found = find_images(self.root / name)
+            found, others = image_files(self.root / name)
+            left_out += others
             self.paths += found
             labels += [label] * len(found)
+        warn_left_out(self.root, left_out)
         self.labels = torch.tensor(labels, dtype=torch.int64)
         if on_error == "skip":
             self._check(progress=True)
@@ -86,6 +101,16 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.paths)
+
+    def __repr__(self) -> str:
+        """Return the folder and the number of images of each class."""
+        skipped = f"; {len(self.skipped)} left out" if self.skipped else ""
+        counts = class_counts(self.labels, self.classes)
+        return f"{type(self).__name__}({str(self.root)!r}: {counts}{skipped})"
+
+    def _read(self, index: int) -> np.ndarray:
+        """Read one image as the file has it."""
+        return read_image(self.paths[index], hdu=self.hdu)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """Read one image.
@@ -102,7 +127,8 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
                 it was damaged since it was checked), or the transform refuses it.
             IndexError: There is no such position.
         """
-        image = torch.from_numpy(read_image(self.paths[index]))
+        index = position(index)
+        image = torch.from_numpy(self._read(index))
         image = transformed(self.transform, image, self.paths[index])
         return image, int(self.labels[index])
 
@@ -127,7 +153,7 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
 
         def reason(index: int) -> str | None:
             try:
-                read_image(self.paths[index])
+                self._read(index)
             except (ImageError, OSError) as error:
                 if self.on_error == "raise":
                     raise
@@ -178,21 +204,26 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
         parts = stratified(self.labels, self.classes, fractions, seed)
         return [self.take(positions) for positions in parts]
 
-    def take(self, positions: Tensor) -> Self:
+    def take(self, positions: Positions) -> Self:
         """The set of some of the images, in the order of `paths`.
 
         Args:
-            positions: Which ones, (M,) integers from 0 to `len(self)` - 1.
+            positions: How many: `take(30)` are the first ten of each of three classes.
+                Or which ones: a list, array or tensor of whole numbers from 0 to
+                `len(self)` - 1, a slice, or a boolean for each image.
 
         Returns:
             A data set with this one's classes, transform and `skipped`.
 
         Raises:
             IndexError: A position is not one of the set's.
+            TypeError: `positions` is something else.
+            ValueError: There are fewer images than asked for, no image is chosen, or
+                there are more or fewer booleans than images.
         """
         part = copy.copy(self)
         part.skipped = list(self.skipped)
-        part._keep(positions.sort().values)
+        part._keep(positions_of(positions, self.labels))
         return part
 
     def _keep(self, positions: Tensor) -> None:
@@ -201,67 +232,50 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
         self.labels = self.labels[positions]
 
     def load_arrays(
-        self, progress: bool = True, dtype: torch.dtype = torch.float32
+        self,
+        progress: bool = True,
+        dtype: torch.dtype = torch.float32,
+        *,
+        scaled: bool = False,
     ) -> Tensor:
         """Read all images into memory, without the transform.
 
         Args:
             progress: Whether to show a progress bar.
-            dtype: Of the result, floating; float16 halves the memory and keeps counts
-                up to 2048 exactly.
+            dtype: Of the result, floating. float16 halves the memory; counts up to 2048
+                stay exactly as they are, and an image that would keep fewer than 500
+                levels between its sky and its peak (as fluxes in small units do, or on
+                a pedestal) is refused rather than spoiled.
+            scaled: For networks whose preprocessing is `CropAndScale`, to which gain
+                and offset of an image are nothing: an image that `dtype` does not keep
+                exactly is stored with sky 0 and peak 1, channel by channel.
 
         Returns:
             Images in the order of `paths` and `labels`, (N, C, H, W) `dtype`, in the
-            unit of the files.
+            unit of the files, but for what `scaled` allows.
 
         Raises:
             ImageError: A file does not hold a usable image, one differs from the
-                first in shape, or a pixel is beyond the range of `dtype`. Images of
-                several shapes are no damage: they raise with any `on_error`.
+                first in shape, or `dtype` cannot hold it. Images of several shapes are
+                no damage: they raise with any `on_error`.
             OSError: A file cannot be opened.
+            ValueError: `dtype` is none that images can be stored in.
         """
-        first = read_image(self.paths[0])
+        check_float(dtype)
+        first = self._read(0)
         images = torch.empty((len(self), *first.shape), dtype=dtype)
 
         def read(index: int) -> None:
-            image = read_image(self.paths[index])
+            image = self._read(index)
             if image.shape != first.shape:
                 raise ImageError.because(
                     self.paths[index],
                     f"holds an image of shape {image.shape}",
-                    f"shape {first.shape} as in {self.paths[0]}",
+                    f"shape {first.shape} as in {self.paths[0]} (sets of several shapes"
+                    " are read image by image: transform=model.preprocess)",
                 )
-            check_range(image, dtype, self.paths[index])
-            images[index] = torch.from_numpy(image)
+            images[index] = narrowed(image, dtype, self.paths[index], scaled)
 
         for _ in over_files(read, len(self), progress):
             pass
         return images
-
-
-def _resolve_classes(root: Path, classes: Sequence[str] | None) -> tuple[str, ...]:
-    """Compare the folders of `root` with the classes asked for, and order them."""
-    if isinstance(classes, str) or (classes is not None and len(classes) == 0):
-        raise ValueError(f"classes is {classes!r}; expected a list of class names")
-    folders = sorted(
-        entry.name
-        for entry in root.iterdir()
-        if entry.is_dir() and not entry.name.startswith(".")
-    )
-    if not folders:
-        raise ImageError.because(root, "holds no folder", "one folder for each class")
-    if classes is None:
-        standard = STANDARD_CLASSES if set(STANDARD_CLASSES) <= set(folders) else ()
-        return (*standard, *(name for name in folders if name not in standard))
-    if len(set(classes)) < len(classes):
-        raise ValueError(f"classes names a class twice: {list(classes)}")
-    missing = [name for name in classes if name not in folders]
-    unexpected = [name for name in folders if name not in classes]
-    for found, names in (("lacks", missing), ("also holds", unexpected)):
-        if names:
-            raise ImageError.because(
-                root,
-                f"{found} the class folders {', '.join(names)}",
-                f"exactly the folders {', '.join(classes)}",
-            )
-    return tuple(classes)

@@ -1,19 +1,31 @@
-"""Single images in HDF5 files."""
+"""Single images, and stacks of them, in HDF5 files."""
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lensequiv.data.checks import channel_axis, check_compressed_size, check_dtype
+from lensequiv.data.checks import channel_axis, check_compressed_size
 from lensequiv.data.errors import ImageError
+from lensequiv.data.flags import (
+    Beside,
+    flag_notes,
+    only_two_values,
+    unread_flag_notes,
+)
+from lensequiv.data.named_arrays import Described, choose_array
+from lensequiv.data.pixel_scale import named_pixel_scale
+from lensequiv.data.stacks import ImageStack, not_one_image
+from lensequiv.data.stored import Loaded
 
-_DEFAULT_NAME = "image_data"  # lenstronomy's
+NO_DATA = ("_FillValue", "missing_value")
+"""Attributes of netCDF that name the values of pixels without data."""
 
 
 @contextmanager
@@ -100,67 +112,167 @@ def check_storage(dataset: Any, path: Path) -> None:
         )
 
 
-def load_hdf5(path: Path, name: int | str | None) -> np.ndarray:
+def load_hdf5(path: Path, hdu: int | str | None) -> Loaded:
     """Read one image from an HDF5 file.
 
     Args:
         path: The file.
-        name: Name of the data set; None for `image_data`, as lenstronomy has it, or
-            else the only data set that is an image.
+        hdu: Name of the data set; None to choose by name and shape, see
+            `lensequiv.data.named_arrays.choose_array`.
 
     Returns:
-        The array as stored: (H, W), (C, H, W) or (H, W, C), any integer or real
-        type and byte order.
+        The image as stored, its data set and the pixel scale.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ImageError: The file is damaged, has no such data set or not exactly one
-            image, or the data set is anything but one image.
+        ImageError: The file is damaged, has no such data set or not exactly one that
+            can be the image, or the data set is anything but one image.
         ImportError: h5py is not installed.
     """
     with opened(path) as file:
         found = datasets(file)
-        chosen = _choose(found, name, path)
-        check_dtype(chosen.dtype, path)
-        channel_axis(chosen.shape, path)
-        if chosen.chunks is not None:
-            check_compressed_size(chosen.shape, path)
-        check_storage(chosen, path)
-        return np.asarray(chosen[()])
-
-
-def _choose(found: dict[str, Any], name: int | str | None, path: Path) -> Any:
-    """Return the data set asked for, `image_data`, or the only image."""
-    listed = ", ".join(f"{key}: {d.dtype} {d.shape}" for key, d in found.items())
-    listed = listed or "none"
-    if name is not None:
-        if str(name).strip("/") not in found:
-            raise ImageError.because(
-                path, f"has no data set {name!r}", f"one of its data sets ({listed})"
-            )
-        return found[str(name).strip("/")]
-    if _DEFAULT_NAME in found:
-        return found[_DEFAULT_NAME]
-    images = [key for key, dataset in found.items() if _is_image(dataset)]
-    if len(images) != 1:
-        hint = (
-            ": open it with lensequiv.data.HDF5Images"
-            if {"images", "labels"} <= set(found)
-            else ""
+        arrays = _described(found)
+        name, stacked = choose_array(arrays, _name(hdu), path, "data set")
+        if stacked:
+            raise not_one_image(path, name, arrays[name].shape)
+        pixels = _read(found[name], path)
+        flags: tuple[str, ...] = ()
+        if len(found) > 1:
+            planes = {
+                key: Beside(
+                    key, key, 1, arrays[key].shape, functools.partial(_read, item, path)
+                )
+                for key, item in found.items()
+            }
+            axis = channel_axis(pixels.shape, path)
+            size = pixels.shape[:2] if axis == 2 else pixels.shape[-2:]
+            flags = flag_notes(planes.pop(name), planes.values(), size)
+        return Loaded(
+            without_fill(pixels, _attributes(found[name]), path),
+            pixel_scale=_pixel_scale(file, name, found, arrays),
+            plane=name,
+            notes=only_two_values(pixels) if hdu is None else (),
+            flags=flags,
         )
-        raise ImageError.because(
+
+
+def open_hdf5_stack(path: Path, hdu: int | str | None) -> ImageStack | None:
+    """Open the stack of images in an HDF5 file.
+
+    Args:
+        path: The file.
+        hdu: As for `load_hdf5`.
+
+    Returns:
+        The stack; None if the file holds one image.
+
+    Raises:
+        FileNotFoundError: As `load_hdf5`.
+        ImageError: As `load_hdf5`.
+        ImportError: As `load_hdf5`.
+    """
+    with opened(path) as file:
+        found = datasets(file)
+        arrays = _described(found)
+        name, stacked = choose_array(arrays, _name(hdu), path, "data set")
+        if not stacked:
+            return None
+        dataset, shape = found[name], arrays[name].shape
+        if dataset.chunks is not None:
+            check_compressed_size(shape[1:], path)
+            check_compressed_size(dataset.chunks, path)
+        check_storage(dataset, path)
+        scale = _pixel_scale(file, name, found, arrays)
+        alike = [key for key, a in arrays.items() if a.shape[-2:] == shape[-2:]]
+
+        def rows(start: int, stop: int) -> np.ndarray:
+            with opened(path) as file:  # anew: nothing stays open between two calls
+                dataset = file[name]
+                pixels = dataset[start:stop]
+                return without_fill(pixels, _attributes(dataset), path)
+
+        return ImageStack(
             path,
-            f"holds {len(images)} data sets that are images (data sets: {listed})",
-            f"exactly one, one named {_DEFAULT_NAME}, or the name of one as hdu={hint}",
+            name,
+            shape,
+            arrays[name].dtype.itemsize,
+            rows,
+            scale,
+            unread_flag_notes(other for other in alike if other != name),
         )
-    return found[images[0]]
 
 
-def _is_image(dataset: Any) -> bool:
-    """Whether a data set has the type and layout of an image."""
-    try:
-        check_dtype(dataset.dtype, "")
-        channel_axis(dataset.shape or (), "")
-    except ImageError:
-        return False
-    return True
+def without_fill(
+    pixels: np.ndarray, attributes: Mapping[str, Any], path: Path
+) -> np.ndarray:
+    """Put NaN where netCDF's conventions say that there is no data.
+
+    Args:
+        pixels: Any integer or real type.
+        attributes: Of the data set; `_FillValue` and `missing_value` are looked at.
+        path: File named in the error message.
+
+    Returns:
+        The pixels as they are if none has such a value, else float64.
+
+    Raises:
+        ImageError: Such an attribute does not hold numbers.
+    """
+    blank = np.False_
+    for name in NO_DATA:
+        if name in attributes:
+            values = np.ravel(attributes[name])
+            if values.dtype.kind not in "iuf":
+                raise ImageError.because(
+                    path, f"has {name} of type {values.dtype}", "a number"
+                )
+            for value in values:
+                blank = blank | (pixels == value)
+    return np.where(blank, np.nan, pixels.astype(np.float64)) if blank.any() else pixels
+
+
+def _read(dataset: Any, path: Path) -> np.ndarray:
+    """Read a data set, within the limits of what the file can hold."""
+    if dataset.chunks is not None:
+        check_compressed_size(dataset.shape, path)
+    check_storage(dataset, path)
+    return np.asarray(dataset[()])
+
+
+def _attributes(item: Any) -> Mapping[str, Any]:
+    """The attributes of a data set, group or file; it takes h5py long to find none."""
+    import h5py
+
+    return item.attrs if h5py.h5a.get_num_attrs(item.id) else {}
+
+
+def _described(found: Mapping[str, Any]) -> dict[str, Described]:
+    """Shapes and types, asked for once: h5py takes long to tell."""
+    return {name: Described(d.shape or (), d.dtype) for name, d in found.items()}
+
+
+def _pixel_scale(
+    file: Any, name: str, found: Mapping[str, Any], arrays: Mapping[str, Described]
+) -> float | None:
+    """The scale by attributes, or by small data sets beside the image."""
+    group = name.rpartition("/")[0]
+    small = {
+        other: found[other][()]
+        for other, array in arrays.items()
+        if other.rpartition("/")[0] in (group, "")
+        and array.shape in ((), (1,), (2, 2))
+        and not array.dtype.hasobject
+    }
+    places = [_attributes(found[name]), _attributes(file), small]
+    if group:
+        places.insert(1, _attributes(file[group]))
+    for values in places:
+        scale = named_pixel_scale(values)
+        if scale is not None:
+            return scale
+    return None
+
+
+def _name(hdu: int | str | None) -> str | None:
+    """The name of a data set as `datasets` has it."""
+    return None if hdu is None else str(hdu).strip("/")

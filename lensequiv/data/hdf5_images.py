@@ -18,12 +18,18 @@ from lensequiv.data.checks import (
     check_compressed_size,
     check_dtype,
     check_image,
-    check_range,
     transformed,
 )
 from lensequiv.data.errors import ImageError
-from lensequiv.data.hdf5 import check_storage, datasets, opened
-from lensequiv.data.splits import stratified
+from lensequiv.data.hdf5 import NO_DATA, check_storage, datasets, opened, without_fill
+from lensequiv.data.narrowing import check_float, check_float32, narrowed
+from lensequiv.data.splits import (
+    Positions,
+    class_counts,
+    position,
+    positions_of,
+    stratified,
+)
 
 _LAYOUT = (
     "`images` (N, H, W) or (N, C, H, W) of numbers, `labels` (N,) of integers and an"
@@ -55,7 +61,7 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
         """Read labels and classes and compare them with the shape of the images.
 
         Args:
-            path: The file.
+            path: The file; `~` is the home folder.
             transform: Applied to each image, (C, H, W) float32, by `__getitem__`.
 
         Raises:
@@ -64,7 +70,7 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
                 that of a class.
             ImportError: h5py is not installed.
         """
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         self.transform = transform
         self._process = -1
         self._images: Any = None  # the open data set, which keeps its file open
@@ -72,6 +78,9 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
             images, labels = self._find(file)
             self.classes = self._read_classes(file)
             self._shape = tuple(images.shape)
+            self._blank = {
+                name: images.attrs[name] for name in NO_DATA if name in images.attrs
+            }
             self.labels = torch.from_numpy(labels[()].astype(np.int64))
             for name, values in file.get("parameters", {}).items():
                 if values.shape[:1] != labels.shape:
@@ -136,6 +145,11 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
         """Return the number of images."""
         return len(self.rows)
 
+    def __repr__(self) -> str:
+        """Return the file and the number of images of each class."""
+        counts = class_counts(self.labels, self.classes)
+        return f"{type(self).__name__}({str(self.path)!r}: {counts})"
+
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """Read one image.
 
@@ -151,14 +165,21 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
                 cannot be read any more.
             IndexError: There is no such position.
         """
-        row = int(self.rows[index])
-        image = torch.from_numpy(self._read(row, row + 1)[0])
-        check_image(image.numpy(), f"{self.path} images[{row}]")
-        image = transformed(self.transform, image, f"{self.path} images[{row}]")
+        row = int(self.rows[position(index)])
+        where = f"{self.path} images[{row}]"
+        stored, block = self._read(row, row + 1)
+        check_image(block[0], where)
+        check_float32(stored[0], block[0], where)
+        image = torch.from_numpy(block[0])
+        image = transformed(self.transform, image, where)
         return image, int(self.labels[index])
 
-    def _read(self, start: int, stop: int) -> np.ndarray:
-        """Read rows of the file: (stop - start, C, H, W) float32."""
+    def _read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Read rows of the file, (stop - start, C, H, W), NaN for no data.
+
+        Returns:
+            The pixels as they are stored, and in float32.
+        """
         import h5py
 
         try:
@@ -175,55 +196,71 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
                 f"cannot be decoded ({error})",
                 "a complete HDF5 file",
             ) from error
-        return block[:, None] if block.ndim == 3 else block
+        if self._blank:
+            stored = without_fill(stored, self._blank, self.path)
+            block = stored.astype(np.float32, copy=False)
+        shape = (len(block), -1, *block.shape[-2:])
+        return stored.reshape(shape), block.reshape(shape)
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the open file, for the workers of a data loader."""
         return {**self.__dict__, "_images": None}
 
-    def _blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """Yield successive positions and their images."""
+    def _blocks(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Yield successive positions, and their images as `_read` has them."""
         rows = self.rows.numpy()
         size = max(1, _BLOCK // (4 * int(np.prod(self._shape[1:]))))
         for start in range(0, self._shape[0], size):
             low, high = np.searchsorted(rows, [start, start + size])
             if low < high:
                 first, last = int(rows[low]), int(rows[high - 1])
-                block = self._read(first, last + 1)
-                yield slice(low, high), block[rows[low:high] - first]
+                stored, block = self._read(first, last + 1)
+                within = rows[low:high] - first
+                yield slice(low, high), stored[within], block[within]
 
     def load_arrays(
-        self, progress: bool = True, dtype: torch.dtype = torch.float32
+        self,
+        progress: bool = True,
+        dtype: torch.dtype = torch.float32,
+        *,
+        scaled: bool = False,
     ) -> Tensor:
         """Read all images into memory, without the transform.
 
         Args:
             progress: Whether to show a progress bar.
-            dtype: Of the result, floating; float16 halves the memory and keeps counts
-                up to 2048 exactly.
+            dtype: As for `ClassFolder.load_arrays`.
+            scaled: As for `ClassFolder.load_arrays`.
 
         Returns:
             Images in the order of `labels`, (N, C, H, W) `dtype`, in the unit of the
-            file.
+            file, but for what `scaled` allows.
 
         Raises:
-            ImageError: An image is not usable, or has a pixel beyond the range of
-                `dtype`.
+            ImageError: An image is not usable, or `dtype` cannot hold it.
+            ValueError: `dtype` is none that images can be stored in.
         """
         from tqdm import tqdm
 
+        check_float(dtype)
         channels = self._shape[1] if len(self._shape) == 4 else 1
         shape = (len(self), channels, *self._shape[-2:])
         images = torch.empty(shape, dtype=dtype)
         with tqdm(
             total=len(self), desc="reading", unit="image", disable=not progress
         ) as bar:
-            for positions, block in self._blocks():
+            for positions, stored, block in self._blocks():
                 rows = self.rows[positions].tolist()
-                for row, image in zip(rows, block, strict=True):
-                    check_image(image, f"{self.path} images[{row}]")
-                    check_range(image, dtype, f"{self.path} images[{row}]")
-                images[positions] = torch.from_numpy(block)
+                for row, wide, image, out in zip(
+                    rows, stored, block, images[positions], strict=True
+                ):
+                    where = f"{self.path} images[{row}]"
+                    check_image(image, where)
+                    check_float32(wide, image, where)
+                    if dtype.itemsize < 4:
+                        out.copy_(narrowed(image, dtype, where, scaled))
+                if dtype.itemsize >= 4:
+                    images[positions] = torch.from_numpy(block)
                 bar.update(len(block))
         return images
 
@@ -245,18 +282,20 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
         parts = stratified(self.labels, self.classes, fractions, seed)
         return [self.take(positions) for positions in parts]
 
-    def take(self, positions: Tensor) -> Self:
+    def take(self, positions: Positions) -> Self:
         """The set of some of the images, in the order of the file.
 
         Args:
-            positions: Which ones, (M,) integers from 0 to `len(self)` - 1.
+            positions: As for `ClassFolder.take`: how many, or which ones.
 
         Returns:
             A data set with this one's classes and transform.
 
         Raises:
             IndexError: A position is not one of the set's.
+            TypeError: As for `ClassFolder.take`.
+            ValueError: As for `ClassFolder.take`.
         """
-        part, chosen = copy.copy(self), positions.sort().values
+        part, chosen = copy.copy(self), positions_of(positions, self.labels)
         part.rows, part.labels = self.rows[chosen], self.labels[chosen]
         return part

@@ -13,6 +13,7 @@ import numpy as np
 
 from lensequiv.data.checks import channel_axis, check_dtype
 from lensequiv.data.errors import ImageError
+from lensequiv.data.stored import Loaded
 from lensequiv.data.unpickling import load_pair
 
 Header = tuple[tuple[int, ...], bool, np.dtype]
@@ -24,7 +25,7 @@ _MAX_HEADER = 10_000  # bytes; numpy.load's limit, too
 _MAP_FROM = 2**24  # bytes
 
 
-def load_npy(path: Path) -> tuple[np.ndarray, float | None]:
+def load_npy(path: Path) -> Loaded:
     """Read an `.npy` file that holds one image, or a pickled pair of image and mass.
 
     Rank, type and size are checked against the header before any pixel is read, so
@@ -36,8 +37,7 @@ def load_npy(path: Path) -> tuple[np.ndarray, float | None]:
         path: The file.
 
     Returns:
-        The array as stored, (H, W), (C, H, W) or (H, W, C), any integer or real
-        type and byte order; and the axion mass in eV or None.
+        The image as stored, and the axion mass in eV or None.
 
     Raises:
         ImageError: The file is not an NPY file, is shorter than its header claims,
@@ -49,7 +49,7 @@ def load_npy(path: Path) -> tuple[np.ndarray, float | None]:
         shape, fortran_order, dtype = header
         held = os.fstat(stream.fileno()).st_size - stream.tell()
         if dtype.kind == "O":
-            return load_pair(stream.read(), shape, path)
+            return Loaded(*load_pair(stream.read(), shape, path))
         check_dtype(dtype, path)
         channel_axis(shape, path)
         claimed = check_length(header, held, path)
@@ -57,8 +57,8 @@ def load_npy(path: Path) -> tuple[np.ndarray, float | None]:
         if converted and claimed >= _MAP_FROM:
             order: Literal["C", "F"] = "F" if fortran_order else "C"
             pixels = np.memmap(path, dtype, "r", stream.tell(), shape, order)
-            return np.asarray(pixels), None
-        return read_pixels(stream, header, path), None
+            return Loaded(np.asarray(pixels))
+        return Loaded(read_pixels(stream, header, path))
 
 
 def check_length(header: Header, held: int, where: str | os.PathLike[str]) -> int:

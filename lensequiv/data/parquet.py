@@ -14,7 +14,7 @@ import numpy as np
 from lensequiv.data.checks import channel_axis, check_compressed_size, check_dtype
 from lensequiv.data.errors import ImageError
 from lensequiv.data.npy import check_length, read_header, read_pixels
-from lensequiv.data.readers import as_float32
+from lensequiv.data.stored import as_float32
 
 if TYPE_CHECKING:
     import pyarrow

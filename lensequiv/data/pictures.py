@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ _GREY = ("L", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _ACCEPTED = "grey (8, 16 or 32 bits, or float) or RGB with 8 bits a colour"
 # Numbers of the TIFF tags that are looked at.
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_GDAL_NODATA = 42113
 
 
 def load_picture(path: Path) -> np.ndarray:
@@ -27,13 +28,14 @@ def load_picture(path: Path) -> np.ndarray:
     refused: palettes, CMYK and bilevel pictures, transparency, colours of 16 bits
     (Pillow would keep 8), TIFFs in which 0 is white, and files with several pages or
     frames. An alpha channel that is opaque everywhere is left out. A rotation noted
-    in the EXIF data is not applied.
+    in the EXIF data is not applied. Pixels that equal GDAL_NODATA become NaN.
 
     Args:
         path: The file; its content must be of the kind that its extension says.
 
     Returns:
-        (H, W) uint8, uint16, int32, uint32 or float32, or (3, H, W) uint8.
+        (H, W) int8, uint8, uint16, int32, uint32 or float32, or (3, H, W) uint8; of
+        either shape, float64 with NaN where there is no data.
 
     Raises:
         ImageError: The file is of another kind, damaged or truncated, too large for
@@ -53,8 +55,8 @@ def load_picture(path: Path) -> np.ndarray:
                 width, height = picture.size
                 check_compressed_size((height, width, len(picture.getbands())), path)
                 _check_kind(picture, start, path)
-                pixels = np.array(picture)
-                unsigned = _unsigned_32(picture)
+                pixels = _as_stored(picture)
+                missing = _tiff_tag(picture, _GDAL_NODATA)
         except ImageError:
             raise
         except Exception as error:  # Pillow has no common class for damaged files
@@ -63,11 +65,9 @@ def load_picture(path: Path) -> np.ndarray:
                 f"cannot be decoded ({type(error).__name__}: {error})",
                 f"a complete {kind} file",
             ) from error
-    if unsigned:
-        return pixels.view(np.uint32)  # Pillow has signed integers alone
-    if pixels.ndim == 2:
-        return pixels
-    return _without_alpha(pixels, path)
+    if pixels.ndim == 3:
+        pixels = _without_alpha(pixels, path)
+    return pixels if missing is None else _without_data(pixels, missing, path)
 
 
 def _check_kind(picture: Image, start: bytes, path: Path) -> None:
@@ -96,18 +96,46 @@ def _bits(picture: Image, start: bytes) -> int:
     return max(bits) if isinstance(bits, tuple) else int(bits)
 
 
-def _unsigned_32(picture: Image) -> bool:
-    """Whether the file has unsigned integers of 32 bits."""
-    unsigned = _tiff_tag(picture, _SAMPLE_FORMAT) in (None, 1, (1,))
-    tiff = picture.format == "TIFF"
-    return tiff and unsigned and picture.mode == "I" and _bits(picture, b"") == 32
+def _as_stored(picture: Image) -> np.ndarray:
+    """The pixels, in the type that the file has: Pillow mistakes the sign of some."""
+    pixels = np.array(picture)
+    if picture.format != "TIFF":
+        return pixels
+    kinds = _tiff_tag(picture, _SAMPLE_FORMAT) or 1
+    signed = 2 in (kinds if isinstance(kinds, tuple) else (kinds,))
+    if pixels.dtype == np.uint8 and signed:
+        return pixels.view(np.int8)
+    if picture.mode == "I" and _bits(picture, b"") == 32 and not signed:
+        return pixels.view(np.uint32)
+    return pixels
 
 
-def _tiff_tag(picture: Image, tag: int) -> int | tuple[int, ...] | None:
+def _without_data(pixels: np.ndarray, missing: object, path: Path) -> np.ndarray:
+    """Put NaN where a GeoTIFF says that there is no data."""
+    text = str(missing).strip("\0 ")
+    try:
+        value = float(text)
+    except ValueError:
+        raise ImageError.because(
+            path, f"has GDAL_NODATA = {text!r}", "a number"
+        ) from None
+    blank = pixels == pixels.dtype.type(value) if _fits(value, pixels.dtype) else None
+    if blank is None or not blank.any():
+        return pixels
+    return np.where(blank, np.nan, pixels.astype(np.float64))
+
+
+def _fits(value: float, dtype: np.dtype) -> bool:
+    """Whether a type can hold a number, so that a pixel may be equal to it."""
+    if dtype.kind == "f":
+        return True
+    limits = np.iinfo(dtype)
+    return value.is_integer() and limits.min <= value <= limits.max
+
+
+def _tiff_tag(picture: Image, tag: int) -> Any:
     """Value of a tag; None in other files and where it is missing."""
-    tags = getattr(picture, "tag_v2", {})
-    value: int | tuple[int, ...] | None = tags.get(tag)
-    return value
+    return getattr(picture, "tag_v2", {}).get(tag)
 
 
 def _without_alpha(pixels: np.ndarray, path: Path) -> np.ndarray:

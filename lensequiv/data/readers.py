@@ -4,29 +4,53 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from lensequiv.data.checks import channel_axis, check_image
 from lensequiv.data.errors import ImageError
 from lensequiv.data.fits import load_fits
-from lensequiv.data.hdf5 import load_hdf5
+from lensequiv.data.hdf5 import load_hdf5, open_hdf5_stack
 from lensequiv.data.npy import load_npy
-from lensequiv.data.npz import load_npz
+from lensequiv.data.npz import load_npz, open_npz_stack
 from lensequiv.data.pictures import load_picture
+from lensequiv.data.pixel_scale import folder_pixel_scale
+from lensequiv.data.stacks import ImageStack
+from lensequiv.data.stored import Loaded, StoredImage, as_float32
 
+_FITS = (".fits", ".fit", ".fts")
+_PACKED = (".gz", ".bz2", ".xz")
 HDF5_EXTENSIONS = (".h5", ".hdf5", ".hdf")
-_LOADERS: dict[str, Callable[[Path, int | str | None], np.ndarray]] = {
+_STACKS: dict[str, Callable[[Path, int | str | None], ImageStack | None]] = {
+    ".npz": open_npz_stack,
+    **dict.fromkeys(HDF5_EXTENSIONS, open_hdf5_stack),
+}
+_LOADERS: dict[str, Callable[[Path, int | str | None], Loaded]] = {
     ".npz": load_npz,
-    **dict.fromkeys((".fits", ".fit", ".fts"), load_fits),
-    **dict.fromkeys((".fits.gz", ".fit.gz", ".fts.gz"), load_fits),
+    **dict.fromkeys(_FITS, load_fits),
+    **{fits + packed: load_fits for fits in _FITS for packed in (*_PACKED, ".fz")},
+    ".fz": load_fits,
     **dict.fromkeys(HDF5_EXTENSIONS, load_hdf5),
 }
+# Files that lie beside images and that nobody takes for one.
+_BESIDE = """
+    .md .rst .txt .log .json .yaml .yml .toml .ini .cfg .csv .tsv .ecsv .dat .cat .reg
+    .xml .html .pdf .svg .py .ipynb .sh .bib .tex .md5 .sha256 .sum .lock
+"""
+_TEXTS = """
+    README LICENSE LICENCE COPYING NOTICE AUTHORS CITATION SHA256SUMS MD5SUMS CHECKSUMS
+    Makefile Thumbs
+"""
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _EXTENSIONS = (".npy", *_LOADERS, *_PICTURES)
-_EXPECTED_FILES = f"files ending in {', '.join(_EXTENSIONS)}"
+_EXPECTED_FILES = (
+    f"files ending in .npy, .npz, {', '.join(_FITS)} (also with {', '.join(_PACKED)} or"
+    f" .fz behind), {', '.join((*HDF5_EXTENSIONS, *_PICTURES))}"
+)
 
 
 def read_image(
@@ -34,24 +58,30 @@ def read_image(
 ) -> np.ndarray:
     """Read one image from an NPY, NPZ, FITS, HDF5, PNG, JPEG or TIFF file.
 
-    The file may hold (H, W), (C, H, W) or (H, W, C) with at most four channels, in
-    any integer or real type, byte order and memory order. Three axes are read as
-    (H, W, C) if the last has length 1 and the first has not, or if only the last is
-    short enough for channels.
+    The file may hold (H, W), (C, H, W) or (H, W, C) with at most 16 channels, in any
+    integer or real type, byte order and memory order. Which of three axes is that of
+    the channels is told at `lensequiv.data.checks.channel_axis`.
 
     Nothing in a file is ever executed. NPY files with a pickled pair of image and
     axion mass (DeepLenseSim) go through `lensequiv.data.unpickling`, which builds
     arrays and numbers and nothing else; see `read_image_and_mass`.
 
+    Where a mask, data-quality plane or weight map beside the image flags pixels of it,
+    a warning says so; `read_stored` tells which plane, and how many pixels.
+
     Args:
         path: The file, upper and lower case alike: `.npy`; `.npz`; `.fits`, `.fit` or
-            `.fts` with or without a further `.gz`; `.h5`, `.hdf5` or `.hdf`; `.png`,
-            `.jpg`, `.jpeg`, `.tif` or `.tiff`, grey or RGB (what is taken of these is
-            told at `lensequiv.data.pictures.load_picture`).
-        hdu: Which image, where a file has several: number or name of the HDU in FITS,
-            name of the array in NPZ and of the data set in HDF5. By default the first
-            HDU that holds a 2-D or 3-D image; the only image in NPZ; `image_data`, or
-            else the only image, in HDF5.
+            `.fts` with or without a further `.gz`, `.bz2`, `.xz` or `.fz`; `.fz`;
+            `.h5`, `.hdf5` or `.hdf`; `.png`, `.jpg`, `.jpeg`, `.tif` or `.tiff`, grey
+            or RGB (what is taken of these is told at
+            `lensequiv.data.pictures.load_picture`).
+        hdu: Which image, where a file has several: in FITS the number of the HDU
+            (negative ones count from the end), its name, or both name and version
+            ("SCI,2"), a number also as text; in NPZ and HDF5 the name of the array or
+            data set. By default the only plane that is an image by its name (SCI,
+            DATA, IMAGE and the like), or else the only one whose name says nothing
+            else; masks, weights, errors, PSFs and the like are never taken unless they
+            are asked for (see `lensequiv.data.planes`).
 
     Returns:
         The image, (C, H, W) float32 in native byte order and C order, writeable and
@@ -61,14 +91,16 @@ def read_image(
     Raises:
         FileNotFoundError: There is no such file.
         ImageError: The extension is unknown; the file is damaged, truncated or of
-            another kind than its name says; the array has another layout, a boolean,
+            another kind than its name says; several planes could be the image, or
+            none (the message lists them); it holds a stack of images (see
+            `open_stack`); the array has another layout, a boolean,
             complex or string type, no element, pixels that are not finite in float32,
             or only equal pixels; a compressed image is larger than
             `lensequiv.data.checks.MAX_COMPRESSED_PIXELS`; a pickle holds anything but
             an image and a mass.
         ImportError: The file is FITS and astropy is not installed, or HDF5 and h5py.
     """
-    return read_image_and_mass(path, hdu=hdu)[0]
+    return _read(Path(path), hdu)[0]
 
 
 def read_image_and_mass(
@@ -92,9 +124,95 @@ def read_image_and_mass(
         ImageError: As for `read_image`; also if the mass is not a finite number.
         ImportError: As for `read_image`.
     """
+    return _read(Path(path), hdu)
+
+
+def read_stored(
+    path: str | os.PathLike[str],
+    *,
+    hdu: int | str | None = None,
+    index: int | None = None,
+) -> StoredImage:
+    """Read one image with what its file says about it.
+
+    Args:
+        path: As for `read_image`.
+        hdu: As for `read_image`.
+        index: Which image of a file that holds a stack (HDF5 and NPZ); to read many of
+            them use `open_stack`, which opens the file once.
+
+    Returns:
+        The image with pixel scale, plane and notes.
+
+    Raises:
+        FileNotFoundError: As for `read_image`.
+        ImageError: As for `read_image`; or `index` is given and the file holds no
+            stack, or one without this image.
+        ImportError: As for `read_image`.
+    """
     path = Path(path)
-    extension = _extension(path)
-    mass = None
+    if index is not None:
+        stack = open_stack(path, hdu=hdu)
+        if stack is None:
+            raise ImageError.because(
+                path,
+                f"holds no stack of images, but index={index} was asked for",
+                "an HDF5 or NPZ file with an array (N, H, W) or (N, C, H, W)",
+            )
+        return stack.read(index)
+    loaded = _load(path, hdu)
+    scale = loaded.pixel_scale
+    if path.suffix == ".npy":
+        scale = folder_pixel_scale(path)
+    return StoredImage(
+        as_float32(loaded.pixels, path),
+        loaded.axion_mass,
+        scale,
+        loaded.plane,
+        None,
+        loaded.flags + loaded.notes,
+    )
+
+
+def open_stack(
+    path: str | os.PathLike[str], *, hdu: int | str | None = None
+) -> ImageStack | None:
+    """Open a file that holds many images in one array, as `lensequiv simulate` writes.
+
+    Args:
+        path: A file; only HDF5 and NPZ files are opened.
+        hdu: Name of the array; by default chosen as by `read_image`.
+
+    Returns:
+        The stack, or None if the file is of another format or holds a single image
+        (which `read_stored` reads).
+
+    Raises:
+        FileNotFoundError: As for `read_image`.
+        ImageError: The file is damaged, or it is not clear which array is meant.
+        ImportError: The file is HDF5, and h5py is not installed.
+    """
+    path = Path(path)
+    opener = _STACKS.get(_extension(path) or "")
+    return None if opener is None or path.is_dir() else opener(path, _checked(hdu))
+
+
+def _read(path: Path, hdu: int | str | None) -> tuple[np.ndarray, float | None]:
+    """As `read_image_and_mass`; a warning names the line that called the caller."""
+    loaded = _load(path, hdu)
+    if loaded.flags:
+        # The same for all files of a kind, so that a data set warns once.
+        warnings.warn(
+            "beside the image lie planes that flag pixels and that read_image does not"
+            " apply: lensequiv.data.read_stored(path).notes tells which, and how many",
+            stacklevel=3,
+        )
+    return as_float32(loaded.pixels, path), loaded.axion_mass
+
+
+def _load(path: Path, hdu: int | str | None) -> Loaded:
+    """Read a file by its extension; the layout is valid, the pixels are unchecked."""
+    extension, hdu = _extension(path), _checked(hdu)
     try:
         if extension == ".npy" or extension in _PICTURES:
             if hdu is not None:
@@ -104,41 +222,44 @@ def read_image_and_mass(
                     "a FITS, NPZ or HDF5 file",
                 )
             if extension == ".npy":
-                stored, mass = load_npy(path)
-            else:
-                stored = load_picture(path)
-        elif extension is not None:
-            stored = _LOADERS[extension](path, hdu)
-        else:
-            path.stat()  # raises FileNotFoundError with the name of the file
-            raise ImageError.because(
-                path,
-                "is a folder" if path.is_dir() else "has no readable extension",
-                _EXPECTED_FILES,
-            )
+                return load_npy(path)
+            return Loaded(load_picture(path))
+        if extension is not None:
+            return _LOADERS[extension](path, hdu)
+        path.stat()  # raises FileNotFoundError with the name of the file
+        raise ImageError.because(
+            path,
+            "is a folder" if path.is_dir() else "has no readable extension",
+            _EXPECTED_FILES,
+        )
     except IsADirectoryError:
         raise ImageError.because(path, "is a folder", _EXPECTED_FILES) from None
-    return as_float32(stored, path), mass
 
 
-def as_float32(stored: np.ndarray, path: str | os.PathLike[str]) -> np.ndarray:
-    """Bring an array of a valid layout to (C, H, W) float32, and check its pixels."""
-    axis = channel_axis(stored.shape, path)
-    stored = stored[None] if axis is None else np.moveaxis(stored, axis, 0)
-    if stored.dtype == np.float32 and stored.flags.carray:
-        image = stored
-    else:
-        with np.errstate(over="ignore"):  # overflow is found, and named, just below
-            image = stored.astype(np.float32, order="C")
-    check_image(image, path)
-    return image
+def _checked(hdu: Any) -> int | str | None:
+    """A number or text; name and version as astropy has them, ("SCI", 2), as text.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if hdu is None or isinstance(hdu, str):
+        return hdu
+    if isinstance(hdu, int | np.integer) and not isinstance(hdu, bool):
+        return int(hdu)
+    if isinstance(hdu, list | tuple) and len(hdu) == 2 and isinstance(hdu[0], str):
+        return f"{hdu[0]},{hdu[1]}"
+    raise TypeError(
+        f"hdu is {hdu!r:.80}; expected a number, a name or, as text, both (SCI,2)"
+    )
 
 
 def find_images(folder: str | os.PathLike[str]) -> list[Path]:
     """List the readable image files of a folder and of the folders below it.
 
-    Hidden files and folders (names that begin with a dot) are left out. Links are
-    followed, each folder being visited once.
+    Hidden files and folders (names that begin with a dot) are left out, and so are
+    files with another extension; unless these are text, tables or figures such as lie
+    beside images (README, `manifest.json`, `catalogue.csv`), one warning tells how many
+    there are of each extension. Links are followed, each folder being visited once.
 
     Args:
         folder: The folder to search.
@@ -151,7 +272,25 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
         NotADirectoryError: `folder` is a file.
         ImageError: No file has a readable extension.
     """
-    folder = Path(folder)
+    paths, left_out = image_files(Path(folder))
+    warn_left_out(Path(folder), left_out)
+    return paths
+
+
+def image_files(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """Do what `find_images` does, and count what is left out in place of a warning.
+
+    Args:
+        folder: The folder to search.
+
+    Returns:
+        The files; and how many that could be images were left out, by extension.
+
+    Raises:
+        FileNotFoundError: As `find_images`.
+        NotADirectoryError: As `find_images`.
+        ImageError: As `find_images`.
+    """
     paths = []
     seen = {folder.resolve()}
     for parent, children, files in os.walk(folder, onerror=_raise, followlinks=True):
@@ -164,18 +303,52 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
             if target not in seen:
                 seen.add(target)
                 children.append(child)
+    left_out = _counted([path for path in paths if _extension(path) is None])
     paths = [path for path in paths if _extension(path) is not None]
     if not paths:
-        raise ImageError.because(folder, "holds no image", _EXPECTED_FILES)
-    return sorted(paths, key=lambda path: _natural(path.relative_to(folder)))
+        found = (
+            f"holds no image ({_listed(left_out)})" if left_out else "holds no image"
+        )
+        raise ImageError.because(folder, found, _EXPECTED_FILES)
+    return sorted(paths, key=lambda path: _natural(path.relative_to(folder))), left_out
+
+
+def warn_left_out(folder: Path, left_out: Counter[str]) -> None:
+    """Tell, in one warning at the caller's caller, what was left out of a folder.
+
+    Args:
+        folder: The folder that was searched.
+        left_out: Files that could be images, by extension; nothing is told of none.
+    """
+    if left_out:
+        warnings.warn(
+            f"files in {folder} were left out: {_listed(left_out)}; lensequiv reads"
+            f" {_EXPECTED_FILES}",
+            stacklevel=3,
+        )
 
 
 def _extension(path: Path) -> str | None:
     """Return the readable extension of a file, in lower case, or None."""
     extension = path.suffix.lower()
-    if extension == ".gz":
+    if extension in _PACKED:
         extension = "".join(path.suffixes[-2:]).lower()
     return extension if extension in _EXTENSIONS else None
+
+
+def _counted(left_out: list[Path]) -> Counter[str]:
+    """Count files that could be images by extension."""
+    beside, texts = {*_BESIDE.split()}, {*_TEXTS.split()}
+    return Counter(
+        path.suffix.lower() or "without extension"
+        for path in left_out
+        if path.suffix.lower() not in beside and path.name.split(".")[0] not in texts
+    )
+
+
+def _listed(counts: Counter[str]) -> str:
+    """Such as "3 .asdf, 1 without extension"."""
+    return ", ".join(f"{n} {extension}" for extension, n in sorted(counts.items()))
 
 
 def _natural(path: Path) -> tuple[list[list[str | int]], str]:

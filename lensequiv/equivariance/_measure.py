@@ -17,8 +17,8 @@ from lensequiv.equivariance._elements import (
     transform,
 )
 from lensequiv.equivariance._report import Report, error_row
+from lensequiv.inference._source import Images, source_of
 from lensequiv.models import LensModel
-from lensequiv.prediction import Images, source_of
 
 if TYPE_CHECKING:
     from lensequiv._e2cnn import FieldType
@@ -48,6 +48,7 @@ def measure(
     out_type: FieldType | None = None,
     dtype: torch.dtype | None = None,
     batch_size: int = 8,
+    hdu: int | str | None = None,
 ) -> Report:
     """Measures how far a network is from equivariant on the pixel grid.
 
@@ -81,6 +82,7 @@ def measure(
         dtype: In which to compute, on a copy of the model: float32 or float64. The
             model's own if None.
         batch_size: Images that go through the network at once.
+        hdu: Which image, where files have several; see `lensequiv.data.read_image`.
 
     Returns:
         A row for each quantity and element.
@@ -90,7 +92,7 @@ def measure(
             the fields.
     """
     network = ready_network(model, dtype)
-    x = ready_input(network, images)
+    x = ready_input(network, images, hdu)
     if isinstance(model, LensModel):
         types = layer_types(model, layers)
     else:
@@ -201,11 +203,13 @@ def ready_network(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
     return copy.deepcopy(model).to(wanted).eval()
 
 
-def ready_input(network: nn.Module, images: Images) -> Tensor:
+def ready_input(
+    network: nn.Module, images: Images, hdu: int | str | None = None
+) -> Tensor:
     """Preprocessed images on the device and in the dtype of the network."""
     like = _like(network)
     if isinstance(network, LensModel):
-        source = source_of(images, None)
+        source = source_of(images, hdu)
         inputs = [network.preprocess(source.read(i)) for i in range(len(source.names))]
         sizes = {tuple(image.shape) for image in inputs}
         if len(sizes) > 1:

@@ -35,25 +35,27 @@ def bootstrap(
 
     Args:
         probabilities: (N, K).
-        labels: (N,) from 0 to K - 1, each class at least once.
+        labels: (N,) from 0 to K - 1, at least two of them.
         means: What is a mean over the images, (N,) each, by name.
         bins: Of the calibration error.
         resamples: Number of sets, B.
         seed: Of the drawing.
 
     Returns:
-        (B,) by name: `auc_micro`, `auc_0` to `auc_<K-1>`, `auc_macro`,
+        (B,) by name: `auc_micro`, `auc_0` to `auc_<K-1>` where there are such labels,
+            `auc_macro`,
         `calibration_error`, `maximum_calibration_error`, and the names in `means`.
     """
     n, k = probabilities.shape
     truth = np.arange(k) == labels[:, None]
     guess = probabilities.argmax(1)
-    curves = {f"auc_{c}": _Ranked(probabilities[:, c], truth[:, c]) for c in range(k)}
+    present = np.unique(labels).tolist()
+    curves = {f"auc_{c}": _Ranked(probabilities[:, c], truth[:, c]) for c in present}
     curves["auc_micro"] = _Ranked(probabilities.ravel(), truth.ravel())
     in_bin = bin_of(probabilities.max(1), bins)[:, None] == np.arange(bins)
     gap = (guess == labels) - probabilities.max(1)
     columns = np.column_stack([*means.values(), in_bin, in_bin * gap[:, None]])
-    members = [np.flatnonzero(labels == c) for c in range(k)]
+    members = [np.flatnonzero(labels == c) for c in present]
 
     found: dict[str, list[Floats]] = {}
     generator = np.random.default_rng(seed)
@@ -65,7 +67,7 @@ def bootstrap(
             name: curve.auc(weights.repeat(k, 1) if name == "auc_micro" else weights)
             for name, curve in curves.items()
         }
-        values["auc_macro"] = np.mean([values[f"auc_{c}"] for c in range(k)], 0)
+        values["auc_macro"] = np.mean([values[f"auc_{c}"] for c in present], 0)
         sums = weights @ columns
         values |= {name: sums[:, i] / n for i, name in enumerate(means)}
         counts, gaps = sums[:, len(means) : -bins], np.abs(sums[:, -bins:])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -14,13 +14,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lensequiv.data import ClassFolder, HDF5Images, open_dataset
-from lensequiv.evaluation._manifest import manifest_facts, remarks, same_recipe_card
+from lensequiv._checks import check_count, check_same_classes
+from lensequiv.data import ClassFolder, HDF5Images, open_dataset, read_stored
+from lensequiv.evaluation._manifest import (
+    manifest_facts,
+    remarks,
+    same_recipe_card,
+    usual_scale,
+)
 from lensequiv.evaluation._score import Evaluation, score
+from lensequiv.inference._batches import Options, batches
+from lensequiv.inference._scale import PixelScales
+from lensequiv.inference._source import Loaded, PathLike, Source
 from lensequiv.models import LensModel
-from lensequiv.prediction import PathLike, Source, batches
 from lensequiv.pretrained._saving import packed
-from lensequiv.transforms._augment import RandomPose, resample
+from lensequiv.transforms import _augment
 
 __all__ = ["ModelEvaluation", "evaluate"]
 
@@ -37,10 +45,11 @@ class ModelEvaluation:
         weights: `name`, `model` (architecture), `sha256` of the weights as
             `save_pretrained` writes them, and the `recipe` they were trained on.
         data: `path`, number of `images` and `images_per_class`; how many look `unlike`
-            the training images (as `predict` warns), None where their statistics are
-            not known; and the manifest's `recipe`, `seed`, `images` and `versions`
+            the training images (as `predict` warns), None where nothing is known of
+            those; and the manifest's `recipe`, `seed`, `images` and `versions`
             under `manifest`, None where there is none.
-        settings: `seed`, `precision`, `resamples` and `limit` of the call.
+        settings: `seed`, `precision`, `resamples`, `limit`, `hdu`, `pixel_scale` and
+            `resample` of the call.
         card: What the weight's card says about its own test set, if that has the same
             recipe, else None: `test`, `test_rotated`, `seed` and `images`.
         remarks: What to know before these scores are used, one sentence each.
@@ -80,6 +89,9 @@ def evaluate(
     rotated: bool = True,
     seed: int = 0,
     limit: int | None = None,
+    hdu: int | str | None = None,
+    pixel_scale: float | None = None,
+    resample: bool = False,
     batch_size: int = 64,
     workers: int | None = None,
     precision: Literal["fp32", "bf16"] = "fp32",
@@ -97,14 +109,23 @@ def evaluate(
     shift=0, rotate=1.0)` after `torch.manual_seed(seed)`, over 500 images at a time.
     Torch's global generator is left as it was.
 
+    A data set may lack some of the model's classes. Its images are scored by the
+    model's full probabilities, so that an answer of an absent class is wrong; ROC AUCs
+    are those of the present classes.
+
     Args:
         model: Any lensequiv model; its mode is kept.
         data: A folder of class folders, an HDF5 file (see
             `lensequiv.data.open_dataset`), or one of these opened, without transform.
-            Its classes are matched to the model's by name, in any order.
+            Its classes are matched to the model's by name, in any order; two of them
+            at least.
         rotated: Whether to score rotated images, too.
         seed: Of the angles and of the bootstrap.
         limit: Take this many images at most, the first of each class in equal parts.
+        hdu: Which image of each file; see `lensequiv.data.ClassFolder`.
+        pixel_scale: See `lensequiv.predict`. *Unit*: arcsec/pixel. By default what
+            the images' headers say, or else the manifest of the set.
+        resample: See `lensequiv.predict`.
         batch_size: Images that go through the network at once.
         workers: See `lensequiv.predict`.
         precision: See `lensequiv.predict`.
@@ -119,10 +140,12 @@ def evaluate(
         FileNotFoundError: The path does not exist.
         ImageError: An image cannot be read or is not usable, or the path is no data
             set.
-        ValueError: The classes are not the model's, `data` has a transform, an image
+        ValueError: A class is not one of the model's, `data` has a transform, an image
             does not fit the model, or an argument is out of range.
     """
-    dataset = _opened(data)
+    check_count("resamples", resamples, low=0)
+    options = Options(batch_size, progress, workers, precision, pixel_scale, resample)
+    dataset = _opened(data, hdu)
     where = dataset.root if isinstance(dataset, ClassFolder) else dataset.path
     if dataset.transform is not None:
         raise ValueError(
@@ -132,18 +155,17 @@ def evaluate(
     labels = _labels_for(model, dataset, str(where))
     positions = _first_of_each(labels, limit)
     labels = labels[positions]
-    names = [_name(dataset, i) for i in positions.tolist()]
-    options = (batch_size, 0, progress, workers, precision, "raise")
+    source = _source(dataset, positions.tolist())
+    scales = PixelScales.of(model, pixel_scale, resample, headers=True)
 
     def run(change: Callable[[int, Tensor], Tensor] | None) -> tuple[Tensor, int]:
         """Logits, and how many images are unlike the training images."""
-
-        def read(i: int) -> Tensor:
-            image, _ = dataset[int(positions[i])]
-            return image if change is None else change(i, image)
-
+        images, how = source, options
+        if change is not None:
+            images = _changed(source, scales, change)
+            how = replace(options, pixel_scale=None, resample=False)
         with torch.random.fork_rng(devices=[]):  # building the plain form draws
-            parts = list(batches(model, Source(names, read, None), *options))
+            parts = list(batches(model, images, how))
         unlike = sum(bool(note) for part in parts for note in part.notes)
         return torch.cat([part.logits for part in parts]), unlike
 
@@ -154,15 +176,19 @@ def evaluate(
             classes=model.classes,
             resamples=resamples,
             seed=seed,
+            allow_absent=True,
         )
 
     logits, unlike = run(None)
     as_is = scored(logits)
     info = model.weights_info
     manifest = manifest_facts(dataset)
+    counts = np.bincount(labels, minlength=len(model.classes)).tolist()
+    absent = [c for c, n in zip(model.classes, counts, strict=True) if not n]
+    judged = info.get("image_statistics") or model.domain is not None
     return ModelEvaluation(
         as_is=as_is,
-        rotated=scored(run(_turns(model, len(names), seed))[0]) if rotated else None,
+        rotated=scored(run(_turns(model, len(labels), seed))[0]) if rotated else None,
         weights={
             "name": name,
             "model": model.name,
@@ -171,11 +197,9 @@ def evaluate(
         },
         data={
             "path": str(where),
-            "images": len(names),
-            "images_per_class": dict(
-                zip(model.classes, np.bincount(labels).tolist(), strict=True)
-            ),
-            "unlike": unlike if info.get("image_statistics") else None,
+            "images": len(labels),
+            "images_per_class": dict(zip(model.classes, counts, strict=True)),
+            "unlike": unlike if judged or unlike else None,
             "manifest": manifest,
         },
         settings={
@@ -183,57 +207,93 @@ def evaluate(
             "precision": precision,
             "resamples": resamples,
             "limit": limit,
+            "hdu": getattr(dataset, "hdu", None),
+            "pixel_scale": pixel_scale,
+            "resample": resample,
         },
-        card=same_recipe_card(info, manifest),
-        remarks=remarks(info, manifest, len(names)),
+        card=None if absent else same_recipe_card(info, manifest),
+        remarks=remarks(info, manifest, len(labels), absent),
         versions=_versions(),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 
 def _opened(
-    data: PathLike | ClassFolder | HDF5Images,
+    data: PathLike | ClassFolder | HDF5Images, hdu: int | str | None
 ) -> ClassFolder | HDF5Images:
-    return data if isinstance(data, ClassFolder | HDF5Images) else open_dataset(data)
+    if not isinstance(data, ClassFolder | HDF5Images):
+        return open_dataset(data, hdu=hdu)
+    if hdu is not None:
+        raise ValueError(
+            f"hdu={hdu!r}, but the data set is open already; give hdu= where it is "
+            "opened"
+        )
+    return data
+
+
+def _source(dataset: ClassFolder | HDF5Images, positions: list[int]) -> Source:
+    """Some images of a data set with what is known of their pixel scale."""
+    usual = usual_scale(dataset)
+    if isinstance(dataset, HDF5Images):
+        file = dataset
+        names = [f"{file.path} images[{int(file.rows[i])}]" for i in positions]
+        return Source(names, lambda i: Loaded(file[positions[i]][0], usual))
+    paths, hdu = [dataset.paths[i] for i in positions], dataset.hdu
+
+    def load(i: int) -> Loaded:
+        stored = read_stored(paths[i], hdu=hdu)
+        scale = usual if stored.pixel_scale is None else stored.pixel_scale
+        return Loaded(torch.from_numpy(stored.image), scale, stored.notes)
+
+    return Source(list(map(str, paths)), load)
+
+
+def _changed(
+    source: Source, scales: PixelScales, change: Callable[[int, Tensor], Tensor]
+) -> Source:
+    """The same images, brought to the model's scale if wanted, then changed."""
+
+    def load(i: int) -> Loaded:
+        image, _ = scales.apply(source.load(i), source.names[i])
+        return Loaded(change(i, image))
+
+    return Source(source.names, load)
 
 
 def _labels_for(
     model: LensModel, dataset: ClassFolder | HDF5Images, where: str
 ) -> NDArray[np.int64]:
     """The data set's labels in the order of the model's classes, (N,)."""
-    if set(dataset.classes) != set(model.classes):
-        raise ValueError(
-            f"{where} has the classes {list(dataset.classes)}, but {model.name} has "
-            f"{list(model.classes)}; expected the same names"
-        )
-    order = np.array([model.classes.index(c) for c in dataset.classes])
+    order = np.array(check_same_classes(model.classes, dataset.classes, where))
     labels: NDArray[np.int64] = order[dataset.labels.numpy()]
+    if len(found := np.unique(labels)) < 2:
+        raise ValueError(
+            f"{where} has images of {model.classes[int(found[0])]} alone; expected two "
+            "classes at least, since ROC AUCs compare one with another (predict tells "
+            "how often each answer is given)"
+        )
     return labels
 
 
 def _first_of_each(labels: NDArray[np.int64], limit: int | None) -> NDArray[np.int64]:
     """Positions of at most `limit` images: the first of each class in equal parts."""
-    classes = int(labels.max()) + 1
     if limit is None:
         return np.arange(len(labels))
-    if limit < classes:
+    classes = np.unique(labels)
+    if limit < len(classes):
         raise ValueError(f"limit={limit}: expected at least one image a class")
     place = np.empty(len(labels), np.int64)  # within the class
-    for c in range(classes):
+    for c in classes:
         members = np.flatnonzero(labels == c)
         place[members] = np.arange(len(members))
     return np.sort(np.lexsort((labels, place))[:limit])
 
 
-def _name(dataset: ClassFolder | HDF5Images, i: int) -> str:
-    if isinstance(dataset, ClassFolder):
-        return str(dataset.paths[i])
-    return f"{dataset.path} images[{int(dataset.rows[i])}]"
-
-
 def _turns(model: LensModel, n: int, seed: int) -> Callable[[int, Tensor], Tensor]:
     """What turns image i, with the poses drawn ahead in parts."""
-    pose = RandomPose(129, shift=0, rotate=1.0)  # its size plays no part in drawing
+    pose = _augment.RandomPose(
+        129, shift=0, rotate=1.0
+    )  # its size plays no part in drawing
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         drawn = [pose.draw(min(_PART, n - start)) for start in range(0, n, _PART)]
@@ -244,7 +304,7 @@ def _turns(model: LensModel, n: int, seed: int) -> Callable[[int, Tensor], Tenso
         # Smaller images keep their size; a side is odd, so that the centre is a pixel.
         side = min(model.input_size, *image.shape[-2:])
         side -= 1 - side % 2
-        return resample(image[None], angle[k], flips[k], shifts[:, k], side)[0]
+        return _augment.resample(image[None], angle[k], flips[k], shifts[:, k], side)[0]
 
     return turn
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lensequiv.data import ClassFolder, HDF5Images
 from lensequiv.data.hdf5 import opened
+from lensequiv.data.pixel_scale import named_pixel_scale
 
-__all__ = ["manifest_facts", "remarks", "same_recipe_card"]
+__all__ = ["manifest_facts", "remarks", "same_recipe_card", "usual_scale"]
 
 
 def manifest_facts(dataset: ClassFolder | HDF5Images) -> dict[str, Any] | None:
@@ -18,14 +19,8 @@ def manifest_facts(dataset: ClassFolder | HDF5Images) -> dict[str, Any] | None:
     Returns:
         None where there is no manifest, or one of another form.
     """
-    if isinstance(dataset, ClassFolder):
-        path = dataset.root / "manifest.json"
-        text = path.read_bytes() if path.is_file() else b"null"
-    else:
-        with opened(dataset.path) as file:
-            text = file.attrs.get("manifest", "null")
     try:
-        manifest = json.loads(text)
+        manifest = json.loads(_manifest_text(dataset))
         return {
             "recipe": str(manifest["recipe"]["name"]),
             "seed": int(manifest["seed"]),
@@ -34,6 +29,28 @@ def manifest_facts(dataset: ClassFolder | HDF5Images) -> dict[str, Any] | None:
         }
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def usual_scale(dataset: ClassFolder | HDF5Images) -> float | None:
+    """The pixel scale of the images that have no header of their own.
+
+    Returns:
+        That of the manifest, or of an attribute of the HDF5 file; None where there is
+        neither. *Unit*: arcsec/pixel.
+    """
+    if isinstance(dataset, ClassFolder):
+        return named_pixel_scale({"manifest": _manifest_text(dataset)})
+    with opened(dataset.path) as file:
+        return named_pixel_scale(dict(file.attrs))
+
+
+def _manifest_text(dataset: ClassFolder | HDF5Images) -> str | bytes:
+    if isinstance(dataset, ClassFolder):
+        path = dataset.root / "manifest.json"
+        return path.read_bytes() if path.is_file() else b"null"
+    with opened(dataset.path) as file:
+        text = file.attrs.get("manifest", "null")
+    return text if isinstance(text, str | bytes) else "null"
 
 
 def same_recipe_card(
@@ -56,7 +73,10 @@ def same_recipe_card(
 
 
 def remarks(
-    info: Mapping[str, Any], manifest: Mapping[str, Any] | None, images: int
+    info: Mapping[str, Any],
+    manifest: Mapping[str, Any] | None,
+    images: int,
+    absent: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """What to know before the scores are used.
 
@@ -64,13 +84,20 @@ def remarks(
         info: The weight's.
         manifest: The data set's.
         images: How many of them were scored.
+        absent: Classes of the model that none of them belongs to.
 
     Returns:
         One sentence each.
     """
-    if manifest is None:
-        return ("The data set has no manifest: its recipe and seed are not known.",)
     found = []
+    if absent:
+        found.append(
+            f"No image is of the class {' or '.join(absent)}: the scores are those of "
+            "the other classes, and not comparable with scores over all."
+        )
+    if manifest is None:
+        found.append("The data set has no manifest: its recipe and seed are not known.")
+        return tuple(found)
     if images != manifest["images"]:
         found.append(
             f"{images} of the data set's {manifest['images']} images were scored."

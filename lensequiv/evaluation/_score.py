@@ -36,7 +36,7 @@ class Evaluation:
         auc_micro: ROC AUC over all N K probabilities, each against whether its class
             is the true one.
         auc_macro: Mean of the one-vs-rest AUCs.
-        auc: One-vs-rest ROC AUC of each class.
+        auc: One-vs-rest ROC AUC of each class that has images.
         accuracy: Share of images whose likeliest class is the true one.
         calibration_error: Expected calibration error of the likeliest class's
             probability, in 15 bins of equal width.
@@ -46,7 +46,7 @@ class Evaluation:
             truth, summed over the classes; from 0 to 2.
         confusion: Counts, (K, K) int64: rows are the truth, columns the answer.
         reliability: The bins behind the calibration error.
-        roc: False and true positive rates of each class, and of `"micro"`.
+        roc: False and true positive rates of each class in `auc`, and of `"micro"`.
         intervals: 95 % percentile intervals from the stratified bootstrap, by metric;
             those of one-vs-rest AUCs are named `auc.<class>`. Empty without resamples.
         resamples: Number of resampled sets behind the intervals.
@@ -142,34 +142,39 @@ def score(
     classes: Sequence[str] | None = None,
     resamples: int = 1000,
     seed: int = 0,
+    allow_absent: bool = False,
 ) -> Evaluation:
     """Scores answers against the truth.
 
     Everything is computed in double precision. `docs/evaluation.md` has the formulas.
 
     Args:
-        labels: True classes, (N,) integers from 0 to K - 1, each at least once.
+        labels: True classes, (N,) integers from 0 to K - 1, each at least once unless
+            `allow_absent`.
         logits: (N, K); or
         probabilities: (N, K), whose rows add up to 1. One that is 0 for the true class
             counts as 2.2e-16 in the negative log-likelihood, as in scikit-learn.
         classes: Names of the K classes; `"0"`, `"1"`, ... by default.
         resamples: For the intervals; 0 for none.
         seed: Of the resampling.
+        allow_absent: Whether classes may have no image, if at least two have some.
+            Their columns count like the others; only their own ROC AUCs, which are not
+            defined, are left out, and `auc_macro` is the mean of the rest.
 
     Returns:
         The metrics.
 
     Raises:
         ValueError: A shape, type or value is not as above; a class has no image, so
-            that its ROC AUC is not defined; or both or neither of `logits` and
-            `probabilities` are given.
+            that its ROC AUC is not defined, without `allow_absent`; or both or neither
+            of `logits` and `probabilities` are given.
     """
     p, log_p = _distributions(logits, probabilities)
     n, k = p.shape
     names = tuple(map(str, range(k) if classes is None else classes))
     if len(names) != k or len(set(names)) != k:
         raise ValueError(f"classes is {list(names)}; expected {k} different names")
-    y = _checked_labels(labels, n, names)
+    y = _checked_labels(labels, n, names, allow_absent)
     if resamples < 0:
         raise ValueError(f"resamples={resamples}: expected 0 or more")
 
@@ -181,7 +186,8 @@ def score(
         "negative_log_likelihood": -log_p[np.arange(n), y],
         "brier": ((p - truth) ** 2).sum(1),
     }
-    auc = {name: roc_auc(p[:, i], truth[:, i]) for i, name in enumerate(names)}
+    present = {i: names[i] for i in np.unique(y).tolist()}
+    auc = {name: roc_auc(p[:, i], truth[:, i]) for i, name in present.items()}
     intervals = {}
     if resamples:
         found = bootstrap(p, y, means, bins=BINS, resamples=resamples, seed=seed)
@@ -205,7 +211,7 @@ def score(
         confusion=confusion(y, guess, k),
         reliability=curve,
         roc={"micro": roc_curve(p.ravel(), truth.ravel())}
-        | {name: roc_curve(p[:, i], truth[:, i]) for i, name in enumerate(names)},
+        | {name: roc_curve(p[:, i], truth[:, i]) for i, name in present.items()},
         intervals=intervals,
         resamples=resamples,
         seed=seed,
@@ -249,7 +255,7 @@ def _distributions(
 
 
 def _checked_labels(
-    labels: ArrayLike, n: int, classes: tuple[str, ...]
+    labels: ArrayLike, n: int, classes: tuple[str, ...], allow_absent: bool
 ) -> NDArray[np.int64]:
     y = np.asarray(labels)
     if y.shape != (n,) or y.dtype.kind not in "iu":
@@ -264,7 +270,12 @@ def _checked_labels(
             f"labels[{outside[0]}] is {y[outside[0]]}; expected 0 to {len(classes) - 1}"
         )
     missing = [c for i, c in enumerate(classes) if not (y == i).any()]
-    if missing:
+    if allow_absent and len(missing) == len(classes) - 1:
+        raise ValueError(
+            f"labels has images of one class alone ({classes[y[0]]}); expected two at "
+            "least, since no ROC AUC is defined otherwise"
+        )
+    if missing and not allow_absent:
         raise ValueError(
             f"labels has no image of {', '.join(missing)}; expected every class, since "
             "its ROC AUC is not defined otherwise"

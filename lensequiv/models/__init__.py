@@ -1,6 +1,8 @@
-"""Models by name. Importing this loads neither e2cnn nor torchvision."""
+"""Models by name. Importing this loads neither torch, e2cnn nor torchvision."""
 
-from lensequiv.models.base import InputSizes, LensModel
+from typing import TYPE_CHECKING
+
+from lensequiv._lazy import lazy
 from lensequiv.models.registry import create_model, list_models, register_model
 from lensequiv.models.zoo import resnet18
 
@@ -12,3 +14,9 @@ __all__ = [
     "register_model",
     "resnet18",
 ]
+
+if TYPE_CHECKING:
+    from lensequiv.models.base import InputSizes, LensModel
+else:
+    _BASE = "lensequiv.models.base"
+    __getattr__, __dir__ = lazy(__name__, {"InputSizes": _BASE, "LensModel": _BASE})

@@ -2,106 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from lensequiv._checks import check_count
 from lensequiv.models._recompute import recomputed
-from lensequiv.transforms import CropAndScale, Preprocessing
+from lensequiv.models._recorded import Recorded
+from lensequiv.models.sizes import InputSizes
+from lensequiv.plain import check_input
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
 
     from lensequiv._e2cnn import FieldType
-    from lensequiv._origin import Origin
+    from lensequiv.inference import Images, Prediction
     from lensequiv.models.conversion import PlainLayers
     from lensequiv.plain import PlainModel
-    from lensequiv.prediction import Images, Prediction
-    from lensequiv.trust import Domain
 
 __all__ = ["InputSizes", "LensModel"]
 
 T = TypeVar("T")
 
-# Far beyond any use; what is larger is an error, and would fill the memory.
-MAX_IN_CHANNELS = 1024
-MAX_CLASSES = 65_536
 
-
-@dataclass(frozen=True)
-class InputSizes:
-    """The square input sizes a network accepts: minimum, minimum + step, ..., maximum.
-
-    Attributes:
-        minimum: Smallest side in pixels.
-        step: Distance between valid sides in pixels.
-        maximum: Largest side in pixels.
-    """
-
-    minimum: int
-    step: int
-    maximum: int
-
-    def __contains__(self, size: object) -> bool:
-        """Whether a side of `size` pixels is valid."""
-        return isinstance(size, int) and size in self.range
-
-    def __str__(self) -> str:
-        """For messages: '33, 49, ..., 513' or '129'."""
-        sides = self.range
-        if len(sides) <= 3:
-            return ", ".join(map(str, sides))
-        return f"{sides[0]}, {sides[1]}, ..., {sides[-1]}"
-
-    @property
-    def range(self) -> range:
-        """All valid sides."""
-        return range(self.minimum, self.maximum + 1, self.step)
-
-    def suggestion(self, size: int) -> str:
-        """`nearest`, for messages: '97 or 113'."""
-        return " or ".join(map(str, self.nearest(size)))
-
-    def nearest(self, size: int) -> list[int]:
-        """The valid sides next to `size`, below and above where both exist."""
-        below = [s for s in self.range if s <= size][-1:]
-        above = [s for s in self.range if s >= size][:1]
-        return sorted(set(below + above))
-
-
-class LensModel(nn.Module):
+class LensModel(Recorded):
     """Base of all models: sizes, features, embedding, head, freezing, prediction.
 
     A subclass sets `head` (the layers that `num_classes` decides) and implements
     `_features` and `_pool`, and `_plain_layers` if it has a plain form.
 
+    `spec` is the record of all that the network is besides its tensors; `name`,
+    `config`, `classes`, `input_size`, `preprocess`, `pixel_scale`, `temperature`,
+    `domain` and `weights_info` read it, and check what they are set to. Pickles,
+    copies, state dicts and files of `save_pretrained` carry it.
+
     Attributes:
-        name: Name under which the registry builds it.
-        config: Keyword arguments that rebuild it, JSON-able.
+        in_channels: Channels of the input.
+        num_classes: Number of logits.
         input_sizes: Valid sides of the square input.
-        input_size: The side it was made or trained for.
-        classes: Class names in the order of the logits.
-        preprocess: Turns images in any flux unit into the network's input.
-        weights_info: What is known about loaded weights (data, metrics, versions);
-            empty for an untrained model.
-        origin: Where the weights were loaded from, with their checksum; None for a
-            model that was not loaded.
-        temperature: What logits are divided by before the softmax; 1 until
-            `lensequiv.trust.calibrate` fits it.
-        domain: Where the training images lie among the network's features, or None
-            until `lensequiv.trust.calibrate` measures it.
         head: From the embedding to the logits.
         input_weight: Name of the first layer's weight.
     """
 
-    name: str
-    config: dict[str, Any]
-    input_size: int = 129
     input_weight: ClassVar[str]
     head: nn.Module
 
@@ -114,28 +58,9 @@ class LensModel(nn.Module):
             ValueError: A count is not a positive integer, or beyond what a network
                 of this kind is made for.
         """
-        super().__init__()
-        check_count("in_channels", in_channels, high=MAX_IN_CHANNELS)
-        check_count("num_classes", num_classes, high=MAX_CLASSES)
-        self.name, self.config = type(self).__name__, {}
-        self.in_channels = in_channels
-        self.num_classes = num_classes
-        self.input_sizes = input_sizes
-        self.classes = default_classes(num_classes)
-        if self.input_size not in input_sizes:
-            self.input_size = input_sizes.nearest(self.input_size)[0]
-        self.preprocess: Preprocessing = self._preprocess_for(self.input_size)
-        self.weights_info: Mapping[str, Any] = {}
-        self.origin: Origin | None = None
-        self.temperature = 1.0
-        self.domain: Domain | None = None
+        super().__init__(in_channels, num_classes, input_sizes)
         self._frozen = False
         self._recompute = False
-
-    def _preprocess_for(self, size: int) -> Preprocessing:
-        # Smaller valid sizes are taken as they are down to three quarters.
-        keep = [s for s in self.input_sizes.range if 0.75 <= s / size < 1]
-        return CropAndScale(size, tuple(keep))
 
     def set_input_size(self, size: int) -> LensModel:
         """Makes the network one for images of another size, before it is trained.
@@ -158,7 +83,11 @@ class LensModel(nn.Module):
                 f"nearest: {self.input_sizes.suggestion(size)}"
             )
         if size != self.input_size:
-            self.input_size, self.preprocess = size, self._preprocess_for(size)
+            self._set(
+                replace(
+                    self.spec, input_size=size, preprocess=self._preprocess_for(size)
+                )
+            )
         return self
 
     def _features(self, x: Tensor) -> Tensor:
@@ -168,18 +97,15 @@ class LensModel(nn.Module):
         raise NotImplementedError
 
     def _check(self, x: Tensor) -> None:
-        if x.ndim != 4 or x.shape[1] != self.in_channels:
-            raise ValueError(
-                f"{self.name}: input of shape {tuple(x.shape)}; expected "
-                f"(N, {self.in_channels}, H, W)"
-            )
-        height, width = x.shape[-2:]
-        if height != width or height not in self.input_sizes:
-            raise ValueError(
-                f"{self.name}: input of {height} x {width} pixels; expected a square "
-                f"with a side of {self.input_sizes}; nearest to {height}: "
-                f"{self.input_sizes.suggestion(height)}"
-            )
+        size = self.input_size
+        check_input(
+            self.name,
+            x,
+            self.in_channels,
+            self.input_sizes.range,
+            f"raw images go first through model.preprocess, which makes them {size} x "
+            f"{size} (model.predict does it by itself)",
+        )
 
     def field_types(self) -> dict[str, FieldType | None]:
         """The inner layers whose maps have a known behaviour under rotation.
@@ -237,6 +163,7 @@ class LensModel(nn.Module):
             (N, C, h, w).
 
         Raises:
+            TypeError: `x` is no floating-point tensor.
             ValueError: The size or channel count is not one of this model's.
         """
         self._check(x)
@@ -328,8 +255,8 @@ class LensModel(nn.Module):
         return self
 
     def predict(self, x: Images, batch_size: int = 64, **kwargs: Any) -> Prediction:
-        """Classifies images in any flux unit; see `lensequiv.prediction.predict`."""
-        from lensequiv.prediction import predict
+        """Classifies images in any flux unit; see `lensequiv.predict`."""
+        from lensequiv.inference import predict
 
         return predict(self, x, batch_size=batch_size, **kwargs)
 
@@ -346,33 +273,17 @@ class LensModel(nn.Module):
         return push_to_hub(self, repo_id, **kwargs)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickles as name, config and state: e2cnn's modules cannot be pickled."""
+        """Pickles as what it was built from, and state: e2cnn's modules cannot be."""
         from lensequiv.models.registry import rebuild
 
-        extra = {
-            "classes": self.classes,
-            "input_size": self.input_size,
-            "preprocess": self.preprocess,
-            "weights_info": self.weights_info,
-            "origin": self.origin,
-            "temperature": self.temperature,
-            "domain": self.domain,
-            "_frozen": self._frozen,
-            "_recompute": self._recompute,
-        }
         flags = {k: p.requires_grad for k, p in self.named_parameters()}
         return rebuild, (
-            self.name,
-            self.config,
-            self.state_dict(),
-            extra,
+            self.recipe or type(self),
+            self.call,
+            self.spec,
+            self.origin,
+            self.tensors(),
+            {"_frozen": self._frozen, "_recompute": self._recompute},
             flags,
             self.training,
         )
-
-
-def default_classes(num_classes: int) -> tuple[str, ...]:
-    """The study's three classes, or `class0`, `class1`, ... for any other number."""
-    if num_classes == 3:
-        return ("no", "sphere", "vort")
-    return tuple(f"class{i}" for i in range(num_classes))

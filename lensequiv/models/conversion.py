@@ -139,13 +139,9 @@ def to_plain(model: LensModel) -> PlainModel:
     config = {
         "layers": layers.config,
         "embedding": layers.embedding,
-        "model": model.name,
-        "classes": list(model.classes),
         "in_channels": model.in_channels,
-        "input_size": model.input_size,
         "input_sizes": list(model.input_sizes.range),
-        "preprocess": model.preprocess.to_config(),
-        "temperature": model.temperature,
+        **model.spec.answers(),
     }
     plain = PlainModel(config)
     state = {name: value.clone() for name, value in layers.tensors.items()}

@@ -174,7 +174,7 @@ class FourierNorm(nn.modules.batchnorm._BatchNorm):
 
     def _measure(self, fields: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of a batch, which the running ones follow."""
-        wide = fields.float() if fields.dtype == torch.bfloat16 else fields
+        wide = fields.to(torch.promote_types(fields.dtype, torch.float32))
         mean = wide[:, :, 0].mean((0, 2))
         variance = wide.square().mean((0, 2, 3)) - mean.square() / self.size
         running_mean, running_var = self.running_mean, self.running_var

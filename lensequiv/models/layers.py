@@ -103,13 +103,18 @@ class _Banded(nn.Module):
         self._matrices: dict[Any, Tensor] = {}
 
     def _matrix(self, size: int, like: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():  # the graph makes its own
+            return self._made(size, like)
         key = (size, like.device, like.dtype)
         if key not in self._matrices:
             with neutral():  # they may serve training later
-                kernel = torch.tensor(self.kernel, dtype=torch.float64)
-                matrix = banded_matrix(kernel, size, self.stride, len(kernel) // 2)
-                self._matrices[key] = matrix.to(like.device, like.dtype, copy=True)
+                self._matrices[key] = self._made(size, like)
         return self._matrices[key]
+
+    def _made(self, size: int, like: Tensor) -> Tensor:
+        kernel = torch.tensor(self.kernel, dtype=torch.float64, device="cpu")
+        matrix = banded_matrix(kernel, size, self.stride, len(kernel) // 2)
+        return matrix.to(like.device, like.dtype, copy=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to (N, C, ceil(H / stride), ceil(W / stride))."""

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from lensequiv.models.base import InputSizes, LensModel
+from lensequiv.models.base import LensModel
 from lensequiv.models.conversion import PlainLayers, fold_norm
+from lensequiv.models.sizes import InputSizes
 
 if TYPE_CHECKING:
     from lensequiv._e2cnn import FieldType
@@ -21,7 +22,7 @@ _LAYERS = (
 )
 
 
-class ResNet18(LensModel):
+class ResNet18(LensModel, registered="resnet18"):
     """torchvision's ResNet-18 (He et al., arXiv:1512.03385) for any channel count.
 
     Not equivariant under rotations: what the zoo's models are compared with.
@@ -35,7 +36,6 @@ class ResNet18(LensModel):
         ValueError: A count is not a positive integer.
     """
 
-    input_size = 129
     input_weight = "conv1.weight"
 
     def __init__(
@@ -55,6 +55,7 @@ class ResNet18(LensModel):
         self.to(memory_format=torch.channels_last)
 
     def _features(self, x: Tensor) -> Tensor:
+        x = x.to(self.get_parameter(self.input_weight).dtype)
         for name in _LAYERS:
             layer = getattr(self, name)
             # The first ReLU overwrites its input, which could not be recomputed from.

@@ -19,8 +19,9 @@ from lensequiv._e2cnn import (
     SequentialModule,
     parse_group,
 )
-from lensequiv.models.base import InputSizes, LensModel
+from lensequiv.models.base import LensModel
 from lensequiv.models.conversion import PlainLayers, fold_norm
+from lensequiv.models.sizes import InputSizes
 from lensequiv.transforms import Singh2021Eval
 
 __all__ = ["Singh2021"]
@@ -31,7 +32,7 @@ _PADDINGS = (1, 2, 2, 2, 2, 1)
 _HIDDEN = 64
 
 
-class Singh2021(LensModel):
+class Singh2021(LensModel, registered="singh2021-{group}"):
     """The steerable CNN of the 2021 lensing study (about 100 GMAC an image for C8).
 
     Six blocks of steerable convolution, inner batch norm and ReLU on regular fields,
@@ -59,7 +60,6 @@ class Singh2021(LensModel):
             fields.
     """
 
-    input_size = 129
     input_weight = "block1.1.weights"
 
     def __init__(
@@ -111,6 +111,7 @@ class Singh2021(LensModel):
         self.head = nn.Linear(_HIDDEN, num_classes)
 
     def _features(self, x: Tensor) -> Tensor:
+        x = x.to(self.get_parameter(self.input_weight).dtype)
         field = GeometricTensor(x, self.input_type)
         for i in range(1, 7):
             field = self._step(getattr(self, f"block{i}"), field)

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from lensequiv._checks import check_count, check_number
 from lensequiv._e2cnn import FieldType
-from lensequiv.models.base import InputSizes, LensModel
+from lensequiv._neutral import full_precision
+from lensequiv.models.base import LensModel
 from lensequiv.models.conversion import PlainLayers
 from lensequiv.models.fields import Fields, fields_of
 from lensequiv.models.layers import AntialiasedPool, LocalContrast, SteerableConv
+from lensequiv.models.sizes import InputSizes
 from lensequiv.plain import (
     ACTIVATIONS,
     check_statistics,
@@ -94,7 +96,7 @@ class _Block(nn.Module):
             self.activation.add_plain(layers)
 
 
-class SteerableCNN(LensModel):
+class SteerableCNN(LensModel, registered="steerable"):
     """An E(2)-steerable CNN whose logits are invariant to its group on the pixel grid.
 
     Local contrast (a fixed isotropic filter), a steerable stem, then stages of
@@ -148,7 +150,6 @@ class SteerableCNN(LensModel):
             filters of more than 2**30 values.
     """
 
-    input_size = 129
     input_weight = "stem.conv.weights"
 
     def __init__(
@@ -246,10 +247,12 @@ class SteerableCNN(LensModel):
         )
 
     def _features(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision():
             contrast = self.contrast(x)
             if self.turns > 1:
                 contrast = turned_copies(contrast, self.turns)
+        # A network cast to half precision as a whole still sees contrasts of full ones.
+        contrast = contrast.to(self.stem.norm.weight.dtype)
         features: Tensor = self._step(self.stem, contrast)
         for block in self.blocks:
             features = self._step(block, features)
@@ -311,13 +314,13 @@ class SteerableCNN(LensModel):
 
     def _pool(self, features: Tensor) -> Tensor:
         invariant = self._kind.invariants(features).flatten(2)
-        if invariant.dtype == torch.bfloat16:  # too coarse for sums over the map
-            invariant = invariant.float()
+        # Half precision is too coarse for sums over the map.
+        invariant = invariant.to(torch.promote_types(invariant.dtype, torch.float32))
         weights = None
         if self.disc:
             weights = disc_weights(*features.shape[2:], 1.0, invariant).flatten()
         statistics = map_statistics(invariant, self.statistics, weights)
         if self.turns > 1:
             statistics = statistics.unflatten(0, (-1, self.turns)).mean(1)
-        # A model cast to bf16 as a whole has its head in bf16, too.
+        # A model cast to half precision as a whole has its head in it, too.
         return statistics.to(self.stem.norm.weight.dtype)

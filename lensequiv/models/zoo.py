@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from lensequiv.models.base import LensModel
-from lensequiv.models.registry import register_model
+from lensequiv.models.registry import register_family, register_model
+
+if TYPE_CHECKING:
+    from lensequiv.models.base import LensModel
 
 __all__: list[str] = []
 
@@ -17,23 +21,35 @@ _FIELDS = {"c4": (16, 24, 32), "c8": (8, 12, 16), "d4": (8, 12, 16), "d8": (4, 6
 def _register_group(group: str) -> None:
     fine, middle, coarse = _FIELDS[group]
 
+    # Named here, so that a record holds them: see `registry.options_of`.
     @register_model(group)
-    def steerable(**kwargs: Any) -> LensModel:
-        from lensequiv.models.steerable import SteerableCNN
+    def preset(
+        *,
+        stem_fields: int = fine,
+        stages: Sequence[Sequence[int]] = ((fine,) * 3, (middle,) * 4, (coarse,) * 2),
+        **options: Any,
+    ) -> LensModel:
+        return steerable(group, stem_fields=stem_fields, stages=stages, **options)
 
-        fields: dict[str, Any] = {
-            "stem_fields": fine,
-            "stages": ((fine,) * 3, (middle,) * 4, (coarse,) * 2),
-        }
-        return SteerableCNN(group, **(fields | kwargs))
-
-    @register_model(f"singh2021-{group}")
-    def singh2021(**kwargs: Any) -> LensModel:
-        from lensequiv.models.singh2021 import Singh2021
-
-        return Singh2021(group, **kwargs)
+    register_model(f"singh2021-{group}")(partial(singh2021, group))
 
 
+@register_model("steerable")
+def steerable(group: str, **options: Any) -> LensModel:
+    """The zoo's network for any group: `group="c16"`, `"d3"`."""
+    from lensequiv.models.steerable import SteerableCNN
+
+    return SteerableCNN(group, **options)
+
+
+def singh2021(group: str, /, **options: Any) -> LensModel:
+    """The network of 2021 for any group."""
+    from lensequiv.models.singh2021 import Singh2021
+
+    return Singh2021(group, **options)
+
+
+register_family("singh2021-", singh2021)
 for _group in _FIELDS:
     _register_group(_group)
 
@@ -42,17 +58,23 @@ def _register_continuous(group: str, fields: tuple[int, int, int]) -> None:
     fine, middle, coarse = fields
 
     @register_model(group)
-    def steerable(**kwargs: Any) -> LensModel:
-        from lensequiv.models.steerable import SteerableCNN
-
-        options: dict[str, Any] = {
-            "stem_fields": fine,
-            "stages": ((fine,) * 3, (middle,) * 4, (coarse,) * 2),
-            "stem_stride": 2,
-            "activation": "gelu",
-            "isotropic": True,
+    def preset(
+        *,
+        stem_fields: int = fine,
+        stages: Sequence[Sequence[int]] = ((fine,) * 3, (middle,) * 4, (coarse,) * 2),
+        stem_stride: int = 2,
+        activation: str = "gelu",
+        isotropic: bool = True,
+        **options: Any,
+    ) -> LensModel:
+        named = {
+            "stem_fields": stem_fields,
+            "stages": stages,
+            "stem_stride": stem_stride,
+            "activation": activation,
+            "isotropic": isotropic,
         }
-        return SteerableCNN(group, **(options | kwargs))
+        return steerable(group, **named, **options)
 
 
 # Seven coefficients a field up to frequency 3 for SO(2), fourteen for O(2).

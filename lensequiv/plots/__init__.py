@@ -5,12 +5,13 @@ from lensequiv.plots._evaluation import plot_confusion, plot_reliability, plot_r
 from lensequiv.plots._images import plot_predictions, plot_samples
 from lensequiv.plots._orbit import animate_orbit, plot_orbit
 from lensequiv.plots._saliency import plot_saliency
+from lensequiv.plots._sheet import plot_sheet
+from lensequiv.plots._style import check_picture
 from lensequiv.plots._training import plot_training
-
-__all__ = ["plot_predictions", "plot_saliency", "plot_samples"]
 
 __all__ = [
     "animate_orbit",
+    "check_picture",
     "plot_confusion",
     "plot_equivariance",
     "plot_orbit",
@@ -18,6 +19,8 @@ __all__ = [
     "plot_projection",
     "plot_reliability",
     "plot_roc",
+    "plot_saliency",
     "plot_samples",
+    "plot_sheet",
     "plot_training",
 ]

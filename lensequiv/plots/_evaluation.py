@@ -99,7 +99,8 @@ def plot_confusion(
     for i, (title, evaluation) in enumerate(named.items(), 1):
         panel = figure.add_subplot(1, len(named), i)
         counts = evaluation.confusion
-        shares = counts / counts.sum(1, keepdims=True)
+        # A class without images has no shares: 0 of 0.
+        shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
         panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         ticks = range(len(evaluation.classes))
         for row in ticks:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lensequiv.inference import Prediction
 from lensequiv.plots._style import COLOURS, draw_image, figure_class, finish
-from lensequiv.prediction import Prediction
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

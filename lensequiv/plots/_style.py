@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lensequiv._files import check_output
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,6 +21,7 @@ __all__ = [
     "NORMAL",
     "PANEL",
     "SMALL",
+    "check_picture",
     "draw_image",
     "figure_class",
     "finish",
@@ -40,18 +44,42 @@ PANEL = 3.6
 
 
 def figure_class() -> type[Figure]:
-    """Matplotlib's `Figure`; not pyplot: no display and no global state.
+    """The class of all figures; not pyplot's: no display and no global state.
 
     Raises:
         ImportError: matplotlib is not installed.
     """
     try:
-        from matplotlib.figure import Figure
+        import matplotlib.figure  # noqa: F401  # else a module of ours lacks it
+
+        from lensequiv.plots._figure import NotebookFigure
     except ImportError as error:
         raise ImportError(
             "plots need matplotlib: pip install 'lensequiv[plots]'"
         ) from error
-    return Figure
+    return NotebookFigure
+
+
+def check_picture(path: str | Path, endings: Sequence[str] = ()) -> Path:
+    """Makes sure that a picture can be written, before the work whose result it shows.
+
+    Args:
+        path: The file; one that exists will be replaced.
+        endings: What it may end in, as `.gif`; by default in whatever matplotlib
+            writes.
+
+    Returns:
+        The path.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        OSError: It cannot be written there; see `lensequiv._files.check_output`.
+        ValueError: It has another ending.
+    """
+    known = figure_class()().canvas.get_supported_filetypes()
+    return check_output(
+        path, suffixes=endings or [f".{name}" for name in sorted(known)]
+    )
 
 
 def draw_image(panel: Any, image: NDArray[np.float32], scale: float | None) -> None:

@@ -1,10 +1,21 @@
-"""The model card, written from the config alone."""
+"""The model card: what a config says of a model, and nothing else."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
+
+from lensequiv.information import Information, read_information
+from lensequiv.pretrained._card_scores import (
+    class_name,
+    fine_tuned,
+    metrics,
+    one_line,
+)
+from lensequiv.pretrained._card_training import all_runs, cores, training
+from lensequiv.spec import migrated
 
 __all__ = ["model_card", "weights_table"]
 
@@ -12,21 +23,26 @@ _LIMITS = """\
 ## Limits
 
 - The answer says which of the classes above an image resembles most. On anything that
-  is not a lens like the simulated ones (lens light, neighbouring galaxies, another
-  pixel scale, another telescope's noise) it means nothing. {warning}
+  is not like the training images (another pixel scale, another telescope's noise; lens
+  light or neighbouring galaxies, if those had none) it means nothing.
+  {warning}
 """
 _WARNS = """\
-`predict` warns where
-  statistics of an image, or its embedding, lie outside those of the training images;
-  that it does not warn proves nothing."""
+`predict` warns where statistics of an image, or its embedding, lie outside those of the
+  training images; that it does not warn proves nothing."""
 _DOES_NOT_WARN = """\
-`predict` does
-  not warn of such images: nothing is known here about the training images."""
-_LIMITS_SIMULATED = """\
+`predict` does not warn of such images: nothing is known here about the training
+  images."""
+_LIMITS_STUDY = """\
 - The training images are re-simulated after a recipe recovered from the literature and
   from published images, not the original files of the 2021 study. Their physics is
   simplified: one isothermal lens, point-mass subhalos, a straight vortex, a shear that
   never turns by more than 6.3 degrees.
+"""
+_LIMITS_SIMULATED = """\
+- The training images are simulated after the recipe {recipe}.
+"""
+_LIMITS_SCORES = """\
 - The scores hold for images drawn from the same recipe, nothing else.
 """
 _LIMITS_MODEL_F = """\
@@ -40,139 +56,180 @@ _LIMITS_MODEL_F = """\
 _CITE = """\
 ## Licence and citation
 
-{licence} licence. Please cite lensequiv (its `CITATION.cff`) and what it builds on: the
-simulated data sets (Alexander et al., arXiv:2008.12731), steerable networks (Weiler and
-Cesa, arXiv:1911.08251).
+{licence}Please cite lensequiv (its `CITATION.cff`) and what it builds on: {built_on}.
 """
+_STUDY_RECIPES = ("modelF", "modelJ")
 
 
 def model_card(config: Mapping[str, Any], name: str = "path/to/this/folder") -> str:
-    """Markdown for `README.md`: what the model is, was trained on, and scored.
+    """Markdown for `README.md`: what is known of a model, and nothing else.
 
     Args:
-        config: The content of `config.json`.
+        config: The content of `config.json`, of this or an older format.
         name: What to load it by.
 
     Returns:
         The card, with the front matter that the Hugging Face Hub reads.
     """
-    info = config["info"]
+    config = migrated(config)
+    info = read_information(config["info"])
     lines = [
         "---",
-        f"license: {info.get('licence', 'unknown').lower()}",
+        *_licence_tags(info.licence),
         "library_name: lensequiv",
         "tags: [gravitational-lensing, dark-matter, equivariant-networks]",
         "---",
         "",
-        f"# {config['model']}" + _trained_on(info),
+        f"# {one_line(config['model'])}" + _made(info),
         "",
-        f"Classifies square single-field images into {_list(config['classes'])}. "
-        f"Architecture `{config['model']}` of lensequiv, input "
-        f"{config['input_size']} x {config['input_size']} pixels.",
+        f"Classifies square {_channels(config)}images into "
+        f"{_list(config['classes'])}. "
+        f"Architecture `{one_line(config['model'])}` of lensequiv, input "
+        f"{config['input_size']} x {config['input_size']} pixels"
+        + _scale(config["pixel_scale"])
+        + ".",
         "",
         "```python",
         "import lensequiv",
         "",
-        f'model = lensequiv.from_pretrained("{name}")',
+        f"model = lensequiv.from_pretrained({json.dumps(name)})",
         "result = model.predict(images)  # arrays, tensors or paths",
         "```",
         "",
-        *_cost(config),
+        *_cost(config, info),
         *_start(info),
-        *_metrics(config),
+        *_untrained(info),
+        *metrics(config, info),
+        *fine_tuned(config, info),
         *_trust(config),
-        *_training(info),
+        *training(info),
         *_conversion(info),
+        *_noted(info),
+        _limits(config, info),
+        *_cite(config, info),
     ]
-    if "converted" in info:
-        lines.append(_LIMITS.format(warning=_DOES_NOT_WARN))
-    else:
-        limits = _LIMITS.format(warning=_WARNS) + _LIMITS_SIMULATED
-        if info.get("trained_on", {}).get("recipe") == "modelF":
-            limits += _LIMITS_MODEL_F
-        lines.append(limits)
-    if "licence" in info:
-        lines.append(_CITE.format(licence=info["licence"]))
     return "\n".join(lines)
 
 
+def _licence_tags(licence: str | None) -> list[str]:
+    """The Hub's name of a licence, or the text itself as the name of another one."""
+    if not licence:
+        return ["license: unknown"]
+    if re.fullmatch(r"[A-Za-z0-9.-]+", licence):
+        return [f"license: {licence.lower()}"]
+    return ["license: other", f"license_name: {json.dumps(one_line(licence))}"]
+
+
+def _channels(config: Mapping[str, Any]) -> str:
+    count = config["options"].get("in_channels")
+    if type(count) is not int:
+        return ""
+    return "single-channel " if count == 1 else f"{count}-channel "
+
+
+def _scale(pixel_scale: float | None) -> str:
+    return "" if pixel_scale is None else f" of {pixel_scale:g} arcsec"
+
+
+def _made(info: Information) -> str:
+    """How the weights came about, for the heading."""
+    if info.trained_on and (recipe := info.trained_on.get("recipe")):
+        return f", trained on {one_line(recipe)}"
+    if info.fine_tuned and (start := info.fine_tuned.get("from")):
+        return f", fine-tuned from {one_line(start)}"
+    return ""
+
+
+def _untrained(info: Information) -> list[str]:
+    known = (info.trained_on, info.training, info.fine_tuned, info.started_from)
+    if any(known) or info.converted or info.metrics:
+        return []
+    return [
+        "Untrained, as far as is recorded: nothing is noted of training images or of a "
+        "training run."
+        if not info.user
+        else "Nothing is recorded of training but what stands under "
+        '"Recorded by the user".',
+        "",
+    ]
+
+
+def _limits(config: Mapping[str, Any], info: Information) -> str:
+    watched = "domain" in config or info.image_statistics
+    limits = _LIMITS.format(warning=_WARNS if watched else _DOES_NOT_WARN)
+    recipe = (info.trained_on or {}).get("recipe")
+    if recipe in _STUDY_RECIPES:
+        limits += _LIMITS_STUDY
+    elif recipe:
+        limits += _LIMITS_SIMULATED.format(recipe=f"`{one_line(recipe)}`")
+    if recipe and info.metrics:
+        limits += _LIMITS_SCORES
+    return limits + (_LIMITS_MODEL_F if recipe == "modelF" else "")
+
+
+def _cite(config: Mapping[str, Any], info: Information) -> list[str]:
+    built_on = []
+    if (info.trained_on or {}).get("recipe"):
+        built_on.append("the\nsimulated data sets (Alexander et al., arXiv:2008.12731)")
+    if config["model"] == "resnet18":
+        built_on.append("ResNet (He et al., arXiv:1512.03385)")
+    else:
+        built_on.append("steerable networks (Weiler and\nCesa, arXiv:1911.08251)")
+    licence = f"{one_line(info.licence)} licence. " if info.licence else ""
+    return [_CITE.format(licence=licence, built_on=", ".join(built_on))]
+
+
+def _noted(info: Information) -> list[str]:
+    """What has no known meaning, as it was given."""
+    if not info.user:
+        return []
+    text = json.dumps(info.user, indent=2, ensure_ascii=False)
+    runs = re.findall("`+", text)
+    fence = "`" * max(3, 1 + max(map(len, runs), default=0))
+    return ["## Recorded by the user", "", f"{fence}json", text, fence, ""]
+
+
 def _list(names: list[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
+    return ", ".join(map(class_name, names))
 
 
-def _trained_on(info: Mapping[str, Any]) -> str:
-    trained = info.get("trained_on")
-    return f", trained on {trained['recipe']}" if trained else ""
+def _cost(config: Mapping[str, Any], info: Information) -> list[str]:
+    cost, side = info.cost or {}, config["input_size"]
+    parts = []
+    if "parameters" in cost:
+        parts.append(f"{cost['parameters']:,} parameters")
+    if "multiply_adds" in cost:
+        parts.append(
+            f"{cost['multiply_adds'] / 1e9:.3f} billion multiply-adds for an image of "
+            f"{side} x {side} pixels"
+        )
+    return ["; ".join(parts) + ".", ""] if parts else []
 
 
-def _cost(config: Mapping[str, Any]) -> list[str]:
-    if not (cost := config["info"].get("cost")):
-        return []
-    side = config["input_size"]
-    return [
-        f"{cost['parameters']:,} parameters; {cost['multiply_adds'] / 1e9:.3f} billion "
-        f"multiply-adds for an image of {side} x {side} pixels.",
-        "",
-    ]
-
-
-def _start(info: Mapping[str, Any]) -> list[str]:
-    if not (start := info.get("started_from")):
+def _start(info: Information) -> list[str]:
+    if not (start := info.started_from):
         return []
     return [
-        f"The weights were changed after they were loaded from `{start['weights']}` "
-        f"(sha256 `{start['sha256']}`).",
+        "The weights were changed after they were loaded from "
+        f"`{one_line(start['weights'])}` (sha256 `{one_line(start['sha256'])}`).",
         "",
     ]
-
-
-def _metrics(config: Mapping[str, Any]) -> list[str]:
-    metrics = config["info"].get("metrics")
-    if not metrics:
-        return ["No scores are recorded for these weights.", ""]
-    upright, rotated = metrics["test"], metrics["test_rotated"]
-    rows = [("micro-average ROC AUC", "auc_micro"), ("accuracy", "accuracy")]
-    rows.append(("expected calibration error (15 bins)", "calibration_error"))
-    lines = [
-        "## Scores",
-        "",
-        f"On {upright['images']} test images that were scored once, after all choices "
-        "were made:",
-        "",
-        "| | as they are | each rotated by a random angle |",
-        "|---|---|---|",
-        *(
-            f"| {text} | {upright[key]:.4f} | {rotated[key]:.4f} |"
-            for text, key in rows
-        ),
-        *(
-            f"| ROC AUC, `{name}` against the rest | {upright['auc'][name]:.4f} "
-            f"| {rotated['auc'][name]:.4f} |"
-            for name in config["classes"]
-        ),
-        "",
-        "Largest change of a logit under 90-degree turns (and flips for D groups), "
-        f"over the largest logit: {metrics['grid_invariance']:.1e}.",
-        "",
-        "Confusion matrix (rows: truth, columns: answer):",
-        "",
-        "| | " + " | ".join(f"`{c}`" for c in config["classes"]) + " |",
-        "|---" * (len(config["classes"]) + 1) + "|",
-    ]
-    for name, row in zip(config["classes"], upright["confusion"], strict=True):
-        lines.append(f"| `{name}` | " + " | ".join(map(str, row)) + " |")
-    return [*lines, ""]
 
 
 def _trust(config: Mapping[str, Any]) -> list[str]:
+    temperature = (
+        "Probabilities are the softmax of the logits over a temperature of "
+        f"{config['temperature']:.3f}."
+    )
     if "domain" not in config:
-        return []
+        if config["temperature"] == 1:
+            return []
+        return ["## Trust", "", temperature, ""]
     share = 100 * config["domain"]["false_alarms"]
     return [
         "## Trust",
         "",
-        "Probabilities are the softmax of the logits over a temperature of "
-        f"{config.get('temperature', 1.0):.3f}. `ood_score` is the distance from the "
+        f"{temperature} `ood_score` is the distance from the "
         f"training images; above {config['domain']['threshold']:.3g} an image is "
         f"flagged. Both were fitted to validation images, {share:.3g} % of which are "
         "flagged. `docs/trust.md` of lensequiv tells what that notices and misses.",
@@ -180,68 +237,15 @@ def _trust(config: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _training(info: Mapping[str, Any]) -> list[str]:
-    if "training" not in info:
+def _conversion(info: Information) -> list[str]:
+    if not (converted := info.converted):
         return []
-    data, runs = info["trained_on"], all_runs(info)
-    sets = [*(run.get("trained_on", {}) for run in runs[:-1]), data]
-    commands = [
-        line
-        for run, made in zip(runs, sets, strict=True)
-        for line in (*_simulations(made), run["command"])
-    ]
-    lines = [
-        "## Training",
-        "",
-        "| set | images | seed |",
-        "|---|---|---|",
-        *(_set(f"train, {s['recipe']}, at first", s["train"]) for s in sets[:-1] if s),
-        *(_set(split, data[split]) for split in ("train", "val", "test")),
-        "",
-        *(
-            f"{run['images_seen']} images seen in {run['minutes']} minutes "
-            f"({run['machine']}), {run['date']}"
-            + (
-                f", starting from `{run['started_from']}`."
-                if run.get("before")
-                else "."
-            )
-            for run in runs
-        ),
-        "",
-        "```",
-        *commands,
-        "```",
-        "",
-    ]
-    return lines
-
-
-def _set(name: str, described: Mapping[str, Any]) -> str:
-    fresh = ", simulated while training" if described.get("fresh") else ""
-    return f"| {name} | {described['images']}{fresh} | {described['seed']} |"
-
-
-def _simulations(sets: Mapping[str, Any]) -> list[str]:
-    """The commands that make the sets of a run."""
-    return [
-        f"lensequiv simulate {sets['recipe']} --images {sets[split]['images']} "
-        f"--seed {sets[split]['seed']} "
-        f"data/{sets['recipe']}/{sets[split].get('file', split)}"
-        for split in ("train", "val", "test")
-        if split in sets and not sets[split].get("fresh")
-    ]
-
-
-def _conversion(info: Mapping[str, Any]) -> list[str]:
-    if "converted" not in info:
-        return []
-    converted = info["converted"]
     return [
         "## Origin",
         "",
-        f"Converted from a checkpoint of the 2021 study, `{converted['file']}` (sha256 "
-        f"`{converted['sha256']}`). Checked:",
+        "Converted from a checkpoint of the 2021 study, "
+        f"`{one_line(converted['file'])}` (sha256 `{one_line(converted['sha256'])}`). "
+        "Checked:",
         "",
         *(f"- {what}" for what in converted["checked"]),
         "",
@@ -277,7 +281,7 @@ def weights_table(configs: Mapping[str, Mapping[str, Any]]) -> str:
         study = AUC_OF_2021.get(info["trained_on"]["recipe"], {}).get(config["model"])
         runs = all_runs(info)
         seen = sum(run["images_seen"] for run in runs)
-        minutes = sum(run["minutes"] * _cores(run) for run in runs)
+        minutes = sum(run["minutes"] * cores(run) for run in runs)
         rows.append(
             f"| `{name}` | {upright['auc_micro']:.4f} | "
             + (f"{study:.4f}" if study else "-")
@@ -286,17 +290,3 @@ def weights_table(configs: Mapping[str, Mapping[str, Any]]) -> str:
             f"| {seen / 1000:.0f} thousand | {minutes:.0f} |"
         )
     return "\n".join(rows)
-
-
-def _cores(run: Mapping[str, Any]) -> int:
-    """How many a run kept busy, from what `examples/finish.py` wrote of it."""
-    found = re.search(r"(?:(\d+) processes of )?(\d+) threads", run["machine"])
-    return int(found[1] or 1) * int(found[2]) if found else 1
-
-
-def all_runs(info: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The training runs that led to these weights, first one first."""
-    runs = [info["training"]]
-    while before := runs[0].get("before"):
-        runs.insert(0, before)
-    return runs

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lensequiv.pretrained._format import read_config
+from lensequiv._suggestions import did_you_mean
 
 __all__ = ["list_pretrained", "pretrained_info"]
 
@@ -37,6 +37,13 @@ def bundled_directory(name: str) -> Path:
     return _FOLDER / name
 
 
+def test_scores(name: str) -> dict[str, Any]:
+    """What a bundled weight scored on its test images, by its config."""
+    config = json.loads((bundled_directory(name) / "config.json").read_text())
+    scores: dict[str, Any] = config["info"]["metrics"]["test"]
+    return scores
+
+
 def pretrained_info(name: str) -> dict[str, Any]:
     """The config of a bundled weight: how it is built, trained and how it scored.
 
@@ -49,8 +56,11 @@ def pretrained_info(name: str) -> dict[str, Any]:
     Raises:
         ValueError: Unknown name.
     """
+    from lensequiv.pretrained._format import read_config
+
     if name not in _catalogue():
         raise ValueError(
-            f"unknown weight {name!r}; known are {', '.join(list_pretrained())}"
+            f"unknown weight {name!r}; {did_you_mean(name, list_pretrained())}known "
+            f"are {', '.join(list_pretrained())}"
         )
     return read_config(bundled_directory(name))

@@ -124,9 +124,7 @@ def _read(
     check_tensors(rest, {**learned, **fixed}, path)
     check_all_values({name: rest[name] for name in learned}, path)
     fixed_difference = study.check_fixed(rest, fixed, path)
-    model.load_state_dict(
-        {name: rest[study.study_name(name)] for name in model.state_dict()}
-    )
+    model.load_tensors({name: rest[study.study_name(name)] for name in model.tensors()})
     model.eval()
     mode = "evaluation" if filters else "training"
     checked = [

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from lensequiv._checks import check_class_names, check_count
-from lensequiv.domain import check_ranges
-from lensequiv.models import LensModel
+from lensequiv.spec import JSON_NAMES, REQUIRED, migrated
 
 __all__ = [
     "CONFIG",
@@ -30,7 +29,6 @@ __all__ = [
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 CARD = "README.md"
-FORMAT = 1
 CHECKSUM = "config_sha256"
 DOMAIN = "domain."
 """Prefix of the tensors of `LensModel.domain` in the weights file."""
@@ -41,27 +39,7 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 # Key of config.json -> what its value must be.
-_SCHEMA: dict[str, type] = {
-    "format": int,
-    "model": str,
-    "options": dict,
-    "classes": list,
-    "input_size": int,
-    "preprocess": dict,
-    "sha256": str,
-    "info": dict,
-}
-# Absent in folders whose model was never calibrated.
-_OPTIONAL: dict[str, type] = {"temperature": float, "domain": dict}
-_JSON_NAMES = {
-    dict: "an object",
-    list: "a list",
-    str: "a text",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    type(None): "null",
-}
+_SCHEMA: dict[str, type] = {**REQUIRED, "sha256": str}
 
 
 class WeightsError(ValueError):
@@ -102,40 +80,61 @@ def read_config(directory: Path) -> dict[str, Any]:
             f"{path} does not exist; expected a folder written by save_pretrained, "
             f"with {CONFIG} and {WEIGHTS}"
         )
-    config = _parse(path)
-    schema = _SCHEMA | {k: v for k, v in _OPTIONAL.items() if k in config}
-    for key, kind in schema.items():
-        if key not in config:
-            raise WeightsError(f"{path}: key {key!r} is missing")
-        if type(config[key]) is not kind:
-            raise WeightsError(
-                f"{path}: {key!r} is {_JSON_NAMES[type(config[key])]}; "
-                f"expected {_JSON_NAMES[kind]}"
-            )
-    if unknown := sorted(set(config) - {*schema, CHECKSUM}):
-        raise WeightsError(f"{path}: unknown key {short(unknown[0])}")
-    if config["format"] != FORMAT:
-        raise WeightsError(
-            f"{path}: format {short(config['format'])}; this lensequiv reads format "
-            f"{FORMAT}: a newer one may read it"
-        )
+    return checked_config(read_json(path), path)
+
+
+def checked_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A config in today's format, of which everything that can be is checked.
+
+    Args:
+        config: Content of the file, of any format that was ever written.
+        path: Named in messages.
+
+    Raises:
+        WeightsError: As `read_config`.
+    """
+    if "sha256" not in config:
+        raise WeightsError(f"{path}: key 'sha256' is missing")
+    if type(config["sha256"]) is not str:
+        found = JSON_NAMES[type(config["sha256"])]
+        raise WeightsError(f"{path}: 'sha256' is {found}; expected a text")
     if not _SHA256.fullmatch(config["sha256"]):
         raise WeightsError(
             f"{path}: 'sha256' is {short(config['sha256'])}; expected 64 lower-case "
             "hexadecimal digits"
         )
     try:
+        today = migrated(config)
         check_class_names(config["classes"], len(config["classes"]))
         check_count("input_size", config["input_size"])
-        check_ranges(config["info"].get("image_statistics", {}))
     except ValueError as error:
         raise WeightsError(f"{path}: {short(error)}") from None
     _check_checksum(path, config)
-    return config
+    today.pop(CHECKSUM, None)
+    return today
 
 
-def _parse(path: Path) -> dict[str, Any]:
-    """JSON as the standard has it: no key twice, no NaN, of reasonable size."""
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file; see `parsed`.
+
+    Raises:
+        WeightsError: The file is too large, or is not such JSON.
+    """
+    size = path.stat().st_size
+    if size > _MAX_CONFIG:
+        raise WeightsError(f"{path} has {size} bytes; expected at most {_MAX_CONFIG}")
+    try:
+        return parsed(path.read_bytes())
+    except ValueError as error:
+        raise WeightsError(f"{path} {short(error)}") from None
+
+
+def parsed(content: bytes) -> dict[str, Any]:
+    """JSON as the standard has it: no key twice, no NaN, of reasonable size.
+
+    Raises:
+        ValueError: It is something else; the message says what, without a subject.
+    """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
@@ -152,24 +151,22 @@ def _parse(path: Path) -> dict[str, Any]:
             return value
         raise ValueError(f"{short(text)} is beyond the range of a number")
 
-    size = path.stat().st_size
-    if size > _MAX_CONFIG:
-        raise WeightsError(f"{path} has {size} bytes; expected at most {_MAX_CONFIG}")
+    if len(content) > _MAX_CONFIG:
+        raise ValueError(f"has {len(content)} bytes; expected at most {_MAX_CONFIG}")
     try:
         config = json.loads(
-            path.read_bytes().decode("utf-8"),
+            content.decode("utf-8"),
             object_pairs_hook=unique,
             parse_constant=refuse,
             parse_float=finite,
         )
         json.dumps(config, ensure_ascii=False).encode()  # no halves of characters
     except ValueError as error:
-        raise WeightsError(f"{path} is not JSON: {short(error)}") from None
+        raise ValueError(f"is not JSON: {short(error)}") from None
     except RecursionError:
-        raise WeightsError(f"{path} is not JSON: nested too deeply") from None
+        raise ValueError("is not JSON: nested too deeply") from None
     if not isinstance(config, dict):
-        found = _JSON_NAMES[type(config)]
-        raise WeightsError(f"{path} holds {found}; expected an object")
+        raise ValueError(f"holds {JSON_NAMES[type(config)]}; expected an object")
     return config
 
 
@@ -292,18 +289,3 @@ def check_tensors(
         want = f"{tuple(expected[name].shape)} {expected[name].dtype}"
         if have != want:
             raise WeightsError(f"{path}: tensor {name!r} is {have}; expected {want}")
-
-
-def check_sides(model: LensModel) -> None:
-    """Requires that the network takes what its preprocessing makes.
-
-    Raises:
-        ValueError: A side that comes out is none of the network's.
-    """
-    config = model.preprocess.to_config()
-    for side in (config.get("padded", config["size"]), *config.get("keep", ())):
-        if side not in model.input_sizes:
-            raise ValueError(
-                f"makes images of {side} x {side} pixels; {model.name} takes sides of "
-                f"{model.input_sizes}"
-            )

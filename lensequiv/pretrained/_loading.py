@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lensequiv._checks import check_class_names
+from lensequiv._checks import check_class_names, ordered_names
 from lensequiv._neutral import neutral
 from lensequiv._origin import Origin
-from lensequiv.models import LensModel, create_model
-from lensequiv.models.base import default_classes
+from lensequiv._suggestions import did_you_mean, explains_keywords
+from lensequiv.models import LensModel, create_model, list_models
+from lensequiv.models._recorded import neutral_classes
 from lensequiv.pretrained._catalogue import (
     bundled_directory,
     list_pretrained,
@@ -25,7 +24,6 @@ from lensequiv.pretrained._format import (
     DOMAIN,
     WEIGHTS,
     WeightsError,
-    check_sides,
     check_tensors,
     read_config,
     read_weights,
@@ -33,12 +31,42 @@ from lensequiv.pretrained._format import (
 )
 from lensequiv.pretrained._hub import HubOptions, fetch, is_repo_id
 from lensequiv.pretrained._provenance import read_provenance
-from lensequiv.transforms import preprocessing_from_config
-from lensequiv.trust import Domain
+from lensequiv.spec import Spec
 
 __all__ = ["from_pretrained", "locate"]
 
 
+# Of timm, torchvision, transformers and torch.load.
+_OTHER_WORDS = {
+    **dict.fromkeys(
+        ("in_chans", "in_chan", "num_channels", "n_channels", "channels"),
+        "in_channels=",
+    ),
+    **dict.fromkeys(
+        ("n_classes", "nb_classes", "num_labels", "num_class"), "num_classes="
+    ),
+    **dict.fromkeys(("class_names", "labels", "id2label"), "classes=[...]"),
+    **dict.fromkeys(("device", "map_location", "device_map"), ".to(device) afterwards"),
+    **dict.fromkeys(("dtype", "torch_dtype"), ".to(dtype) afterwards"),
+    **dict.fromkeys(
+        ("input_size", "img_size", "image_size"),
+        "model.set_input_size(size) afterwards",
+    ),
+    **dict.fromkeys(("use_auth_token", "auth_token", "api_key"), "token="),
+    **dict.fromkeys(("cache", "cache_folder"), "cache_dir="),
+    **dict.fromkeys(("offline", "local_only"), "local_files_only=True"),
+    **dict.fromkeys(
+        ("pretrained", "weights", "checkpoint", "checkpoint_path", "path", "model"),
+        "the first argument: a weight's name, a folder or owner/name",
+    ),
+    "strict": "nothing: weights are always loaded strictly",
+    "trust_remote_code": "nothing: no code of others is ever run",
+    "pixel_scale": "model.pixel_scale = ... afterwards",
+    "temperature": "model.temperature = ... afterwards",
+}
+
+
+@explains_keywords(_OTHER_WORDS)
 @neutral()
 def from_pretrained(
     name: str | Path,
@@ -61,12 +89,15 @@ def from_pretrained(
         num_classes: For fine-tuning: keeps the trained body and puts a new, randomly
             initialised head on it, even where the number is the trained one. What was
             fitted to the old classes and images goes with the old head: temperature,
-            domain and `weights_info` (see `lensequiv.trust.calibrate`).
-        classes: Names for the new head's classes; implies `num_classes`.
+            domain and `weights_info` (see `lensequiv.trust.calibrate`). The classes are
+            called `class0`, `class1` and so on unless `classes` names them.
+        classes: Names for the new head's classes; implies `num_classes`. The very names
+            that the weight was trained with, in its order, keep its head and change
+            nothing; give `num_classes` as well to start that head anew.
         in_channels: For fine-tuning on images with another number of channels: the
             first layer's weights, summed over its channels, are shared out equally, so
             that equal channels give what one did. What was fitted to the old images
-            goes, as with a new head.
+            goes, as with a new head. The trained number changes nothing.
         revision: Branch, tag or commit of the repository. Only a full commit names
             the same weights for ever; `model.origin.commit` is the one loaded.
         cache_dir: Where the Hub's client keeps its files, instead of `HF_HOME`.
@@ -88,6 +119,7 @@ def from_pretrained(
         WeightsError: Checksum, config or a tensor's name, shape, dtype or value is
             not what it should be; the message names it.
     """
+    classes = None if classes is None else ordered_names(classes)
     hub = HubOptions(revision, cache_dir, token, local_files_only, force_download)
     directory, origin = locate(name, hub)
     try:
@@ -123,6 +155,11 @@ def locate(
         HubError: As `from_pretrained`.
         WeightsError: As `from_pretrained`.
     """
+    if not isinstance(name, str | Path):
+        raise TypeError(
+            f"name is {name!r:.60}; expected the name of a weight, a folder or "
+            "owner/name"
+        )
     if isinstance(name, str) and name in list_pretrained():
         _refuse(hub, f"{name!r} is bundled with lensequiv")
         return bundled_directory(name), Origin("bundled", name, sha256_of(name))
@@ -133,8 +170,9 @@ def locate(
         directory = fetch(name, hub, card=card)
         commit = directory.name
         return directory, Origin("hub", name, "", hub.revision, commit)
-    near = difflib.get_close_matches(str(name), list_pretrained(), n=2, cutoff=0.5)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    hint = did_you_mean(str(name), list_pretrained())
+    if (wanted := str(name).lower()) in list_models():
+        hint += f"create_model({wanted!r}) builds the network without weights; "
     raise ValueError(
         f"{str(name)!r} is neither a weight of the package "
         f"({', '.join(list_pretrained())}), nor an existing folder, nor of the form "
@@ -156,13 +194,14 @@ def _load(directory: Path, origin: Origin) -> LensModel:
             f"catalogue's {origin.sha256}; reinstall lensequiv"
         )
     tensors = read_weights(directory / WEIGHTS, config["sha256"])
-    model = _build(directory / CONFIG, config)
-    if "domain" in config:
-        model.domain = _domain(directory, config, tensors)
-        tensors = {k: v for k, v in tensors.items() if not k.startswith(DOMAIN)}
-    check_tensors(tensors, model.state_dict(), directory / WEIGHTS)
-    model.load_state_dict(tensors, strict=True)
-    model.weights_info = config["info"]
+    of_domain = {
+        name.removeprefix(DOMAIN): tensors.pop(name)
+        for name in list(tensors)
+        if "domain" in config and name.startswith(DOMAIN)
+    }
+    model = _build(directory, config, of_domain)
+    check_tensors(tensors, model.tensors(), directory / WEIGHTS)
+    model.load_tensors(tensors)
     origin = replace(origin, sha256=config["sha256"])
     if origin.source == "folder":
         origin = read_provenance(directory, origin)
@@ -170,52 +209,25 @@ def _load(directory: Path, origin: Origin) -> LensModel:
     return model
 
 
-def _build(path: Path, config: dict[str, Any]) -> LensModel:
+def _build(
+    directory: Path, config: dict[str, Any], of_domain: dict[str, torch.Tensor]
+) -> LensModel:
     """Builds the model a config describes, without initialising it."""
+    path = directory / CONFIG
     try:
-        model = create_model(config["model"], **config["options"], initialize=False)
+        spec = Spec.from_config(config, of_domain)
+    except ValueError as error:
+        where = f"{directory}: {CONFIG} and {WEIGHTS}" if of_domain else str(path)
+        raise WeightsError(f"{where}: {short(error)}") from error
+    try:
+        model = create_model(spec.model, **spec.options, initialize=False)
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{path}: cannot build the model: {short(error)}") from error
     try:
-        model.classes = check_class_names(config["classes"], model.num_classes)
+        model.spec = replace(spec, options=model.spec.options)
     except ValueError as error:
-        raise WeightsError(f"{path}: 'classes': {short(error)}") from None
-    if config["input_size"] not in model.input_sizes:
-        raise WeightsError(
-            f"{path}: 'input_size' is {config['input_size']}; {model.name} takes "
-            f"{model.input_sizes}"
-        )
-    model.input_size = config["input_size"]
-    try:
-        model.preprocess = preprocessing_from_config(config["preprocess"])
-        check_sides(model)
-    except (TypeError, ValueError) as error:
-        raise WeightsError(f"{path}: 'preprocess': {short(error)}") from error
-    model.temperature = config.get("temperature", 1.0)
-    if not 0 < model.temperature < math.inf:
-        raise WeightsError(
-            f"{path}: 'temperature' is {model.temperature}; expected a positive number"
-        )
+        raise WeightsError(f"{path}: {short(error)}") from None
     return model
-
-
-def _domain(
-    directory: Path, config: dict[str, Any], tensors: dict[str, torch.Tensor]
-) -> Domain:
-    parts = {
-        name.removeprefix(DOMAIN): value
-        for name, value in tensors.items()
-        if name.startswith(DOMAIN)
-    }
-    try:
-        domain = Domain.from_config(config["domain"], parts)
-        if (found := len(domain.embedding.means)) != len(config["classes"]):
-            raise ValueError(f"{found} classes; expected {len(config['classes'])}")
-    except ValueError as error:
-        raise WeightsError(
-            f"{directory}: 'domain' of {CONFIG} and {WEIGHTS}: {error}"
-        ) from error
-    return domain
 
 
 def _adapted(
@@ -227,7 +239,11 @@ def _adapted(
     """The trained body with a new head, other input channels, or both."""
     if classes is not None and num_classes not in (None, len(classes)):
         raise ValueError(f"num_classes={num_classes}, but {len(classes)} class names")
-    new_head = num_classes is not None or classes is not None
+    new_head = num_classes is not None or not (
+        classes is None or tuple(classes) == model.classes
+    )
+    if not new_head and in_channels in (None, model.in_channels):
+        return model
     count = num_classes if classes is None else len(classes)
     options = dict(model.config)
     if new_head:
@@ -235,24 +251,31 @@ def _adapted(
     if in_channels is not None:
         options["in_channels"] = in_channels
     fresh = create_model(model.name, **options)
-    state = model.state_dict()
+    state = model.tensors()
     if fresh.in_channels != model.in_channels:
         name = model.input_weight
         state[name] = _shared_out(state[name], model.in_channels, fresh)
     if new_head:
-        head = fresh.state_dict()
+        head = fresh.tensors()
         state.update({k: v for k, v in head.items() if k.startswith("head.")})
         state = {k: state[k] for k in head}
     with torch.no_grad():
-        fresh.load_state_dict(state, strict=True)
-    fresh.preprocess, fresh.input_size = model.preprocess, model.input_size
-    fresh.origin = model.origin
+        fresh.load_tensors(state)
     if not new_head:
-        fresh.classes = model.classes
+        names = model.classes
     elif classes is not None:
-        fresh.classes = check_class_names(classes, fresh.num_classes)
+        names = check_class_names(classes, fresh.num_classes)
     else:
-        fresh.classes = default_classes(fresh.num_classes)
+        names = neutral_classes(fresh.num_classes)
+    # What was fitted to the old classes or images stays behind.
+    fresh.spec = replace(
+        fresh.spec,
+        classes=names,
+        input_size=model.input_size,
+        preprocess=model.preprocess,
+        pixel_scale=model.pixel_scale,
+    )
+    fresh.origin = model.origin
     return fresh
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,22 @@ from safetensors.torch import save
 
 from lensequiv._checks import check_class_names
 from lensequiv._files import write_atomically
-from lensequiv.models import LensModel
+from lensequiv.models import LensModel, create_model
+from lensequiv.models._recorded import check_sides
 from lensequiv.pretrained._card import model_card
 from lensequiv.pretrained._format import (
     CARD,
     CHECKSUM,
     CONFIG,
     DOMAIN,
-    FORMAT,
     WEIGHTS,
-    check_sides,
     check_values,
     checksum,
+    parsed,
     pending,
 )
+from lensequiv.spec import Spec, checked_info
+from lensequiv.transforms import preprocessing_from_config
 
 __all__ = ["packed", "save_pretrained"]
 
@@ -49,8 +52,10 @@ def save_pretrained(
     Args:
         model: Any lensequiv model.
         directory: Made if needed; the three files in it are replaced.
-        info: What is known about these weights (training data, metrics, licence,
-            versions), JSON-able; by default what the model was loaded with. If the
+        info: What is known about these weights, JSON-able; by default what the model
+            was loaded with. Keys with a known meaning (`lensequiv.information`:
+            training data, metrics, licence and so on) make the card; any others are
+            stored and shown as they are. If the
             weights have changed since they were loaded from a name or from the Hub,
             `started_from` is added, that name and the checksum, and scores are left
             out: give them here.
@@ -64,45 +69,83 @@ def save_pretrained(
             held before stays.
         ValueError: The model could not be loaded again: a tensor is not float32 or
             holds NaN, class names are not as many as the logits or not different,
-            `preprocess` makes images of a side that the network does not take, or
-            `info` is not JSON-able.
+            `preprocess` makes images of a side that the network does not take, layers
+            were replaced by hand, the class is not registered, or `info` is not
+            JSON-able; the message names what.
     """
     directory = Path(directory)
     if directory.exists() and not directory.is_dir():
         raise NotADirectoryError(f"{directory} is a file; expected a folder")
-    check_class_names(model.classes, model.num_classes)
-    check_sides(model)
+    spec = _spec_to_write(model, info)
     content = packed(model)
     sha256 = hashlib.sha256(content).hexdigest()
-    origin, as_loaded = model.origin, info is None
-    info = dict(model.weights_info if info is None else info)
+    origin = model.origin
     if origin and origin.source != "folder" and origin.sha256 != sha256:
-        info["started_from"] = {"weights": str(origin), "sha256": origin.sha256}
-        if as_loaded:
-            info.pop("metrics", None)  # nobody scored these weights
-    trust: dict[str, Any] = {}
-    if model.temperature != 1:
-        trust["temperature"] = model.temperature
-    if model.domain is not None:
-        trust["domain"] = model.domain.to_config()
-    config = {
-        "format": FORMAT,
-        "model": model.name,
-        "options": model.config,
-        "classes": list(model.classes),
-        "input_size": model.input_size,
-        "preprocess": model.preprocess.to_config(),
-        "sha256": sha256,
-        **trust,
-        "info": info,
-    }
-    config = json.loads(json.dumps(config, allow_nan=False))  # tuples to lists
+        start = {"weights": str(origin), "sha256": origin.sha256}
+        known = {**spec.info, "started_from": start}
+        if info is None:
+            known.pop("metrics", None)  # nobody scored these weights
+        spec = replace(spec, info=known)
+    config: dict[str, Any] = {**spec.to_config(), "sha256": sha256}
+    config["info"] = config.pop("info")  # the longest part comes last
     text = json.dumps({**config, CHECKSUM: checksum(config)}, indent=2) + "\n"
+    try:
+        parsed(text.encode())
+    except ValueError as error:
+        raise ValueError(
+            f"the model's {CONFIG} could not be read: it {error}"
+        ) from None
     card = model_card(config)
     directory.mkdir(parents=True, exist_ok=True)
     _replace(directory, content, config["sha256"], text)
     write_atomically(directory / CARD, card.encode())
     return directory
+
+
+def _spec_to_write(model: LensModel, info: Mapping[str, Any] | None) -> Spec:
+    """The model's record, after it was checked that the model can be built from it.
+
+    Raises:
+        ValueError: It cannot, or `info` is not JSON-able.
+    """
+    kind = type(model).__name__
+    if model.recipe is None:
+        raise ValueError(
+            f"{kind} is not registered, so from_pretrained could not build it again: "
+            f'decorate it with @lensequiv.register_model("a-name"), where it can be '
+            "imported before loading"
+        )
+    spec = model.spec
+    if info is not None:
+        spec = replace(spec, info=checked_info(info))
+    check_class_names(model.classes, model.num_classes)
+    check_sides(model, model.preprocess)
+    preprocessing_from_config(spec.to_config()["preprocess"])
+    options = json.loads(json.dumps(spec.to_config()["options"]))
+    try:
+        twin = create_model(model.recipe, **options, initialize=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"create_model({model.recipe!r}, ...) does not take the options that "
+            f"{kind} was built with, {options}: {error}"
+        ) from error
+    if type(twin) is not type(model):
+        raise ValueError(
+            f"create_model({model.recipe!r}) builds a {type(twin).__name__}, not this "
+            f"{kind}: register {kind} under a name of its own"
+        )
+    ours, theirs = (
+        {name: tuple(tensor.shape) for name, tensor in one.tensors().items()}
+        for one in (model, twin)
+    )
+    for name in sorted(ours.keys() | theirs.keys()):
+        if ours.get(name) != theirs.get(name):
+            raise ValueError(
+                f"tensor {name!r} has the shape {ours.get(name)}, but {model.name} is "
+                f"built with {theirs.get(name)}: a layer was replaced by hand; for "
+                "another head use create_model or from_pretrained with num_classes"
+            )
+    return spec
 
 
 def packed(model: LensModel) -> bytes:
@@ -111,7 +154,7 @@ def packed(model: LensModel) -> bytes:
     Raises:
         ValueError: A tensor is not float32 (or, counts, int64) or not finite.
     """
-    stored = model.state_dict()
+    stored = model.tensors()
     if model.domain is not None:
         stored |= {DOMAIN + k: v for k, v in model.domain.tensors().items()}
     tensors = {}

@@ -55,7 +55,7 @@ def study_tensors(model: LensModel) -> tuple[dict[str, Tensor], dict[str, Tensor
         Those that are learned (with batch-norm statistics), and those that follow from
         the architecture: bases, mask, pooling filters, channel indices.
     """
-    learned = {study_name(name): value for name, value in model.state_dict().items()}
+    learned = {study_name(name): value for name, value in model.tensors().items()}
     everything = itertools.chain(model.named_parameters(), model.named_buffers())
     fixed = {
         study_name(name): value.detach()
@@ -173,10 +173,12 @@ def check_filters(stored: Mapping[str, Tensor], model: LensModel, path: Path) ->
     Raises:
         WeightsError: Some filters are there and others not, or one differs.
     """
+    from lensequiv._e2cnn import R2Conv
+
     expected = {
-        study_name(name): value
-        for name, value in model.named_buffers()
-        if _FILTER.fullmatch(name)
+        f"{name}.filter": module.filter.detach()
+        for name, module in model.named_modules()
+        if _FILTER.fullmatch(f"{name}.filter") and isinstance(module, R2Conv)
     }
     check_tensors(stored, expected, path)
     worst = 0.0

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lensequiv.data import as_images
+from lensequiv.inference._batches import network_of
 from lensequiv.models import LensModel
-from lensequiv.prediction import network_of
 from lensequiv.saliency._measures import smooth_maps
 
 __all__ = ["Attribution", "integrated_gradients"]

@@ -1,18 +1,31 @@
 """Simulated lenses after the recipes of the 2021 study and others (extra `sim`)."""
 
 from lensequiv.simulation._dataset import SimulatedLenses
+from lensequiv.simulation._files import load_recipe
 from lensequiv.simulation._lenstronomy import LenstronomyModel, to_lenstronomy
 from lensequiv.simulation._rerender import render_lenses, without_substructure
 from lensequiv.simulation._simulate import Simulation, iter_blocks, simulate
 from lensequiv.simulation._write import write_class_folders, write_hdf5
-from lensequiv.simulation.noise import CoaddNoise, Noise, PoissonSky, ThreefoldNoise
+from lensequiv.simulation.deflectors import PowerLaw
+from lensequiv.simulation.detector import Blur, Detector
+from lensequiv.simulation.halos import Combined, Halos
+from lensequiv.simulation.lights import Clumps, LensLight, Neighbours
+from lensequiv.simulation.noise import (
+    CoaddNoise,
+    Noise,
+    Noiseless,
+    PoissonSky,
+    ThreefoldNoise,
+)
 from lensequiv.simulation.recipes import (
     RECIPES,
     Recipe,
     get_recipe,
     model_1,
     model_2,
+    model_2_noisy,
     model_3,
+    model_3_noisy,
     model_f,
     model_j,
 )
@@ -25,11 +38,20 @@ from lensequiv.simulation.substructure import (
 
 __all__ = [
     "RECIPES",
+    "Blur",
+    "Clumps",
     "CoaddNoise",
+    "Combined",
+    "Detector",
+    "Halos",
+    "LensLight",
     "LenstronomyModel",
+    "Neighbours",
     "NoSubstructure",
     "Noise",
+    "Noiseless",
     "PoissonSky",
+    "PowerLaw",
     "Recipe",
     "SimulatedLenses",
     "Simulation",
@@ -39,9 +61,12 @@ __all__ = [
     "Vortex",
     "get_recipe",
     "iter_blocks",
+    "load_recipe",
     "model_1",
     "model_2",
+    "model_2_noisy",
     "model_3",
+    "model_3_noisy",
     "model_f",
     "model_j",
     "render_lenses",

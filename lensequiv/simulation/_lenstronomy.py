@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from lensequiv.simulation._physics import gaussian_kernel
+from lensequiv.simulation._recipe import Recipe
+from lensequiv.simulation._rerender import Arrays
 from lensequiv.simulation._simulate import Simulation
+from lensequiv.simulation.detector import Detector, psf_kernels
 
 __all__ = ["LenstronomyModel", "to_lenstronomy"]
 
@@ -19,10 +24,14 @@ class LenstronomyModel:
     """The arguments of lenstronomy's `ImageModel` for one lens.
 
     Attributes:
-        lens_models: Names of the lens models: halo, shear, then one for each mass.
+        lens_models: Names of the lens models: halo, shear, multipoles, then one for
+            each mass.
         kwargs_lens: Their arguments.
-        kwargs_source: Arguments of the source, a `SERSIC_ELLIPSE`. *Unit* of `amp`:
-            counts per square arcsec.
+        kwargs_source: Arguments of the source's profiles, each a `SERSIC_ELLIPSE`.
+            *Unit* of `amp`: counts per square arcsec.
+        kwargs_lens_light: The same of light that is not lensed.
+        kwargs_point_source: Stars: `ra_image`, `dec_image` (arcsec) and `point_amp`
+            (counts), as `UNLENSED` point sources; empty without stars.
         kwargs_psf: Arguments of `PSF`.
         pixels: Side of the image.
         pixel_scale: *Unit*: arcsec/pixel.
@@ -38,6 +47,8 @@ class LenstronomyModel:
     pixel_scale: float
     supersampling: int
     sky: float
+    kwargs_lens_light: list[dict[str, float]] = field(default_factory=list)
+    kwargs_point_source: list[dict[str, Any]] = field(default_factory=list)
 
     def image(self) -> NDArray[np.float64]:
         """Renders the expected counts with lenstronomy (which has to be installed).
@@ -50,6 +61,7 @@ class LenstronomyModel:
         from lenstronomy.ImSim.image_model import ImageModel
         from lenstronomy.LensModel.lens_model import LensModel
         from lenstronomy.LightModel.light_model import LightModel
+        from lenstronomy.PointSource.point_source import PointSource
         from lenstronomy.Util.simulation_util import data_configure_simple
 
         grid = data_configure_simple(self.pixels, self.pixel_scale, 1, 1)
@@ -57,13 +69,20 @@ class LenstronomyModel:
             ImageData(**grid),
             PSF(**self.kwargs_psf),
             LensModel(self.lens_models),
-            LightModel(["SERSIC_ELLIPSE"]),
+            LightModel(["SERSIC_ELLIPSE"] * len(self.kwargs_source)),
+            LightModel(["SERSIC_ELLIPSE"] * len(self.kwargs_lens_light)),
+            PointSource(["UNLENSED"] * len(self.kwargs_point_source)),
             kwargs_numerics={
                 "supersampling_factor": self.supersampling,
                 "supersampling_convolution": False,
             },
         )
-        image = model.image(self.kwargs_lens, self.kwargs_source)
+        image = model.image(
+            self.kwargs_lens,
+            self.kwargs_source,
+            self.kwargs_lens_light,
+            self.kwargs_point_source,
+        )
         return np.asarray(image + self.sky)
 
 
@@ -75,54 +94,122 @@ def to_lenstronomy(simulation: Simulation, index: int) -> LenstronomyModel:
         index: Which of them.
 
     Returns:
-        The model, which renders the same image.
+        The model, which renders the same image without noise, but for the background
+        gradient and the defects of a `Detector`.
     """
-    p = {name: value[index] for name, value in simulation.parameters.items()}
     recipe = simulation.recipe
-    halo = {"theta_E": float(p["theta_e"])}
-    if recipe.halo_axis_ratio != 1:
-        halo["e1"], halo["e2"] = _ellipticity(p["halo_angle"], recipe.halo_axis_ratio)
-    e1, e2 = _ellipticity(p["source_angle"], p["axis_ratio"])
-    real = p["mass_theta2"] > 0
-    masses = [
-        {"theta_E": math.sqrt(theta2), "center_x": float(x), "center_y": float(y)}
-        for theta2, x, y in zip(
-            p["mass_theta2"][real], p["mass_x"][real], p["mass_y"][real], strict=True
-        )
-    ]
+    p = {name: value[index] for name, value in simulation.parameters.items()}
+    scale = float(p.get("pixel_scale", recipe.pixel_scale))
+    unit = float(p.get("amplitude", recipe.amplitude) * p["exposure"]) / scale**2
+    source = {
+        "x": p["source_x"],
+        "y": p["source_y"],
+        "amplitude": 1.0,
+        "radius": p.get("effective_radius", recipe.effective_radius),
+        "index": p.get("sersic_index", recipe.sersic_index),
+        "axis_ratio": p["axis_ratio"],
+        "angle": p["source_angle"],
+    }
+    sources = [source, *_places(p, "clump", "amplitude")]
+    lens = _mass_models(recipe, p)
+    stars = _places(p, "star", "flux")
+    sky = 0.0 if isinstance(recipe.noise, Detector) else p.get("sky", recipe.noise.sky)
     return LenstronomyModel(
-        lens_models=["SIS" if recipe.halo_axis_ratio == 1 else "SIE", "SHEAR"]
-        + ["POINT_MASS"] * len(masses),
-        kwargs_lens=[
-            halo,
-            {
-                "gamma1": float(p["shear"] * np.cos(2 * p["shear_angle"])),
-                "gamma2": float(p["shear"] * np.sin(2 * p["shear_angle"])),
-            },
-            *masses,
+        lens_models=[name for name, _ in lens],
+        kwargs_lens=[kwargs for _, kwargs in lens],
+        kwargs_source=[_sersic(profile, unit) for profile in sources],
+        kwargs_lens_light=[
+            _sersic(profile, unit) for profile in _places(p, "light", "amplitude")
         ],
-        kwargs_source=[
+        kwargs_point_source=[
             {
-                "amp": float(recipe.amplitude * p["exposure"] / recipe.pixel_scale**2),
-                "R_sersic": recipe.effective_radius,
-                "n_sersic": recipe.sersic_index,
-                "e1": e1,
-                "e2": e2,
-                "center_x": float(p["source_x"]),
-                "center_y": float(p["source_y"]),
+                "ra_image": np.array([star["x"]]),
+                "dec_image": np.array([star["y"]]),
+                "point_amp": np.array([star["flux"] * unit]),
             }
+            for star in stars
         ],
-        kwargs_psf={
-            "psf_type": "PIXEL",
-            "kernel_point_source": _gaussian_psf(
-                recipe.psf_sigma / recipe.pixel_scale, recipe.psf_size
-            ),
-        },
+        kwargs_psf={"psf_type": "PIXEL", "kernel_point_source": _psf(recipe, p)},
         pixels=recipe.pixels,
-        pixel_scale=recipe.pixel_scale,
+        pixel_scale=scale,
         supersampling=recipe.supersampling,
-        sky=recipe.noise.sky,
+        sky=float(sky),
     )
+
+
+def _places(p: Arrays, name: str, marker: str) -> list[dict[str, Any]]:
+    """The used places of a list, as one dictionary each."""
+    if f"{name}_{marker}" not in p:
+        return []
+    lists = {
+        key.removeprefix(f"{name}_"): value
+        for key, value in p.items()
+        if key.startswith(f"{name}_")
+    }
+    return [
+        {key: value[k] for key, value in lists.items()}
+        for k in np.flatnonzero(lists[marker])
+    ]
+
+
+def _sersic(profile: dict[str, Any], unit: float) -> dict[str, float]:
+    """Arguments of a `SERSIC_ELLIPSE`."""
+    e1, e2 = _ellipticity(profile["angle"], profile["axis_ratio"])
+    return {
+        "amp": float(profile["amplitude"]) * unit,
+        "R_sersic": float(profile["radius"]),
+        "n_sersic": float(profile["index"]),
+        "e1": e1,
+        "e2": e2,
+        "center_x": float(profile["x"]),
+        "center_y": float(profile["y"]),
+    }
+
+
+def _mass_models(recipe: Recipe, p: Arrays) -> list[tuple[str, dict[str, float]]]:
+    """Names and arguments of everything that deflects."""
+    at = {
+        "center_x": float(p.get("halo_x", 0.0)),
+        "center_y": float(p.get("halo_y", 0)),
+    }
+    halo = {"theta_E": float(p["theta_e"])}
+    ratio = p.get("halo_axis_ratio", recipe.halo_axis_ratio)
+    name = "SIS" if ratio == 1 else "SIE"
+    if recipe.deflector is not None:
+        name, halo = "EPL", halo | {"gamma": float(p["halo_slope"]), **at}
+    if name != "SIS":
+        halo["e1"], halo["e2"] = _ellipticity(p["halo_angle"], ratio)
+    shear = {
+        "gamma1": float(p["shear"] * np.cos(2 * p["shear_angle"])),
+        "gamma2": float(p["shear"] * np.sin(2 * p["shear_angle"])),
+    }
+    models = [(name, halo), ("SHEAR", shear)]
+    for order, key in ((3, "third"), (4, "fourth")):
+        if p.get(key, 0.0) != 0:
+            strength = float(p[key] * p["theta_e"])
+            angle = float(p[f"{key}_angle"])
+            models.append(
+                ("MULTIPOLE", {"m": order, "a_m": strength, "phi_m": angle, **at})
+            )
+    return models + [_subhalo(mass) for mass in _places(p, "mass", "theta2")]
+
+
+def _subhalo(mass: dict[str, Any]) -> tuple[str, dict[str, float]]:
+    """One mass of the substructure."""
+    theta2 = float(mass["theta2"])
+    at = {"center_x": float(mass["x"]), "center_y": float(mass["y"])}
+    c = float(mass.get("concentration", 0.0))
+    if c == 0:
+        return "POINT_MASS", {"theta_E": math.sqrt(theta2), **at}
+    scale = float(mass["scale"])
+    if c < 0:
+        return "SIS", {"theta_E": math.pi / 2 * theta2 / scale, **at}
+    # The deflection of the untruncated halo at its scale radius.
+    whole = math.log1p(c) - c / (1 + c)
+    halo = {"alpha_Rs": theta2 / scale * (1 - math.log(2)) / whole, "Rs": scale, **at}
+    if not math.isfinite(mass["truncation"]):
+        return "NFW", halo
+    return "TNFW", halo | {"r_trunc": float(mass["truncation"]) * scale}
 
 
 def _ellipticity(angle: float, axis_ratio: float) -> tuple[float, float]:
@@ -134,8 +221,16 @@ def _ellipticity(angle: float, axis_ratio: float) -> tuple[float, float]:
     )
 
 
-def _gaussian_psf(sigma: float, size: int) -> NDArray[np.float64]:
-    from lensequiv.simulation._physics import gaussian_kernel
-
-    kernel = gaussian_kernel(sigma, size).numpy()
+def _psf(recipe: Recipe, p: Arrays) -> NDArray[np.float64]:
+    """The kernel of the point-spread function."""
+    if recipe.blur is not None:
+        lens = {
+            name: torch.as_tensor(value, dtype=torch.float64)[None]
+            for name, value in p.items()
+            if name.startswith("psf_")
+        }
+        return np.asarray(psf_kernels(lens, recipe.psf_size)[0].numpy())
+    # The width is in arcsec at the recipe's pixel scale: it goes with the pixels.
+    sigma = float(p.get("psf_sigma", recipe.psf_sigma)) / recipe.pixel_scale
+    kernel = gaussian_kernel(sigma, recipe.psf_size).numpy()
     return np.outer(kernel, kernel)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lensequiv.simulation._physics import check_extra, render
+from lensequiv.simulation._scene import LISTS, render_scene
 from lensequiv.simulation.recipes import Recipe, get_recipe
 
 __all__ = ["Arrays", "render_lenses", "without_substructure"]
@@ -47,16 +48,29 @@ def render_lenses(
     recipe = get_recipe(recipe)
     lens = {name: torch.from_numpy(v).to(device) for name, v in parameters.items()}
     together = max(1, _RAYS // (recipe.pixels * recipe.supersampling) ** 2)
+    draw_image = render if recipe.is_plain else render_scene
     # Lenses with as many masses go together, so that few places are empty.
-    real = parameters["mass_theta2"] > 0
-    used = torch.from_numpy((real * np.arange(1, real.shape[1] + 1)).max(1, initial=0))
-    images = torch.empty(len(used), recipe.pixels, recipe.pixels)
-    for places in used.argsort(stable=True).split(together):
-        chunk = {name: value[places.to(device)] for name, value in lens.items()}
-        for name in ("mass_x", "mass_y", "mass_theta2"):
-            chunk[name] = chunk[name][:, : int(used[places].amax())]
-        images[places] = render(chunk, recipe, straight=straight).cpu()
+    used = {
+        name: torch.from_numpy(_last_used(parameters[marker]))
+        for name, marker in LISTS.items()
+        if marker in parameters
+    }
+    images = torch.empty(len(used["mass"]), recipe.pixels, recipe.pixels)
+    for places in used["mass"].argsort(stable=True).split(together):
+        widths = {name: int(number[places].amax()) for name, number in used.items()}
+        chunk = {
+            name: value[places.to(device)][:, : widths[name.split("_")[0]]]
+            if value.ndim == 2
+            else value[places.to(device)]
+            for name, value in lens.items()
+        }
+        images[places] = draw_image(chunk, recipe, straight=straight).cpu()
     return images
+
+
+def _last_used(marker: NDArray[np.float64]) -> NDArray[np.int64]:
+    """One past the last place of a list that is used, for each lens."""
+    return ((marker != 0) * np.arange(1, marker.shape[1] + 1)).max(1, initial=0)
 
 
 def without_substructure(recipe: str | Recipe, parameters: Arrays) -> Arrays:
@@ -77,7 +91,8 @@ def without_substructure(recipe: str | Recipe, parameters: Arrays) -> Arrays:
         # theta_E^2 is proportional to the mass.
         lost = parameters["mass_theta2"].sum(1)
         smooth["theta_e"] = np.sqrt(parameters["theta_e"] ** 2 + lost)
-    for name in ("mass_x", "mass_y", "mass_theta2", "mass"):
-        smooth[name] = parameters[name][:, :0]
+    for name, value in parameters.items():
+        if value.ndim == 2 and name.split("_")[0] == "mass":
+            smooth[name] = value[:, :0]
     smooth["substructure_mass"] = np.zeros_like(parameters["substructure_mass"])
     return smooth

@@ -15,10 +15,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lensequiv._threads import ahead
-from lensequiv.simulation._physics import check_extra, mass_to_arcsec2
+from lensequiv.data import splits
+from lensequiv.simulation._physics import (
+    check_extra,
+    convention_factor,
+    mass_to_arcsec2,
+    virial_radius,
+)
 from lensequiv.simulation._rerender import Arrays, render_lenses
+from lensequiv.simulation._scene import add_light, draw_shared
+from lensequiv.simulation.detector import Detector
+from lensequiv.simulation.halos import Combined, Halos, draw_shapes
 from lensequiv.simulation.recipes import Recipe, get_recipe
-from lensequiv.simulation.substructure import Range
+from lensequiv.simulation.substructure import Range, Substructure
 
 __all__ = ["Simulation", "iter_blocks", "simulate"]
 
@@ -44,7 +53,8 @@ class Simulation:
             total), `exposure` (see `Recipe`). (N, K):
             `mass_x`, `mass_y` (arcsec), `mass_theta2` (squared Einstein radius,
             arcsec^2) and `mass` (solar masses) of the point masses; unused places
-            have mass 0.
+            have mass 0. Recipes that draw more lens by lens add what they draw:
+            `docs/simulation.md` lists it.
         recipe: What was simulated.
         seed: With which seed.
     """
@@ -59,6 +69,14 @@ class Simulation:
     def __len__(self) -> int:
         """The number of images."""
         return len(self.labels)
+
+    def __repr__(self) -> str:
+        """Recipe, seed, and the number of images of each class."""
+        side = self.images.shape[-1]
+        return (
+            f"Simulation({self.recipe.name!r}, seed {self.seed}: "
+            f"{splits.class_counts(self.labels, self.classes)}, {side} x {side} pixels)"
+        )
 
 
 def _uniform(rng: np.random.Generator, bounds: Range) -> NDArray[np.float64]:
@@ -84,19 +102,56 @@ def draw(recipe: Recipe, label: int, rng: np.random.Generator) -> Arrays:
     p["axis_ratio"] = _uniform(rng, recipe.axis_ratio)
     p["source_angle"] = _uniform(rng, recipe.source_angle) * degree
     p["halo_angle"] = np.full(BLOCK, recipe.halo_angle * degree)
+    # What only richer recipes draw comes from a stream of its own.
+    more = None if recipe.is_plain else rng.spawn(1)[0]
+    shared = {} if more is None else draw_shared(recipe, more, BLOCK)
+    total_mass = shared.get("total_mass", np.full(BLOCK, recipe.total_mass))
+    p |= shared
     component = recipe.substructure[recipe.classes[label]]
-    p["mass_x"], p["mass_y"], p["mass"] = component.draw(rng, BLOCK, recipe.total_mass)
+    if any(isinstance(c, Halos | Combined) for c in recipe.substructure.values()):
+        p |= _draw_halos(recipe, component, rng, total_mass, p["z_lens"])
+    else:
+        whole = total_mass if recipe.spread else recipe.total_mass
+        p["mass_x"], p["mass_y"], p["mass"] = component.draw(rng, BLOCK, whole)
     p["substructure_mass"] = p["mass"].sum(1)
     factor = mass_to_arcsec2(p["z_lens"], p["z_source"], recipe)
     p["mass_theta2"] = p["mass"] * factor[:, None]
-    halo = np.full(BLOCK, recipe.total_mass)
+    halo = total_mass
     if recipe.shared_mass:
         # A drawn substructure heavier than the whole lens (1 in 1e6 for `sphere`)
         # leaves no halo.
         halo = np.maximum(halo - p["substructure_mass"], 0.0)
     p["theta_e"] = np.sqrt(halo * factor)
+    if recipe.z_source_convention is not None:
+        ratio = convention_factor(p["z_lens"], p["z_source"], recipe)
+        for name in ("theta_e", "shear"):
+            p[name] = p[name] * ratio
+        p["mass_theta2"] = p["mass_theta2"] * ratio[:, None]
     p["exposure"] = np.exp(_uniform(rng, tuple(np.log(recipe.exposure))))
+    if more is not None:
+        if recipe.ring is not None:
+            whole_ring = np.sqrt(total_mass * factor)
+            ring = np.exp(more.uniform(*np.log(recipe.ring), BLOCK))
+            p["pixel_scale"] = whole_ring / ring
+        add_light(recipe, more, p)
     return p
+
+
+def _draw_halos(
+    recipe: Recipe,
+    component: Substructure,
+    rng: np.random.Generator,
+    total_mass: NDArray[np.float64],
+    z_lens: NDArray[np.float64],
+) -> Arrays:
+    """Masses with their shapes."""
+    masses, shapes = draw_shapes(component, rng, BLOCK, total_mass, z_lens)
+    names = ("mass_x", "mass_y", "mass", "mass_concentration", "mass_truncation")
+    drawn = dict(zip(names, (*masses, *shapes), strict=True))
+    reach = virial_radius(drawn["mass"], z_lens, recipe)
+    # The isothermal sphere (concentration -1) keeps r_200 itself.
+    drawn["mass_scale"] = reach / np.abs(np.where(shapes[0] == 0, 1, shapes[0]))
+    return drawn
 
 
 def _rotate(p: Arrays, degrees: float) -> Arrays:
@@ -104,12 +159,11 @@ def _rotate(p: Arrays, degrees: float) -> Arrays:
     angle = np.deg2rad(degrees)
     cos, sin = np.cos(angle), np.sin(angle)
     turned = dict(p)
-    for name in ("source", "mass"):
+    for name in [key.removesuffix("_x") for key in p if key.endswith("_x")]:
         x, y = p[f"{name}_x"], p[f"{name}_y"]
         turned[f"{name}_x"], turned[f"{name}_y"] = x * cos - y * sin, x * sin + y * cos
-    turned["shear_angle"] = p["shear_angle"] + angle
-    turned["source_angle"] = p["source_angle"] + angle
-    turned["halo_angle"] = p["halo_angle"] + angle
+    for name in [key for key in p if key.endswith("_angle")]:
+        turned[name] = p[name] + angle
     return turned
 
 
@@ -155,7 +209,9 @@ def simulate_range(
     )
     straight = recipe.substructure[recipe.classes[label]].straight
     images = render_lenses(recipe, parameters, straight=straight, device=device)
-    if noise:
+    if noise and isinstance(recipe.noise, Detector):
+        images = _observe(recipe.noise, images, parameters, [seed, label, start])
+    elif noise:
         for image, index, exposure in zip(
             images.numpy(), range(start, stop), parameters["exposure"], strict=True
         ):
@@ -163,6 +219,25 @@ def simulate_range(
             rng = np.random.default_rng([seed, label, index, 1])
             image[:] = recipe.noise.add(rng, image, exposure)
     return images, parameters
+
+
+def _observe(
+    detector: Detector, images: Tensor, parameters: Arrays, key: list[int]
+) -> Tensor:
+    """Adds a detector's noise, from one random stream an image."""
+    seed, label, start = key
+    size, defects = images.shape[-1], int(parameters["defects"].max(initial=0))
+    drawn = [
+        detector.deviates(np.random.default_rng([seed, label, i, 1]), size, defects)
+        for i in range(start, start + len(images))
+    ]
+    normals, hot = (torch.from_numpy(np.stack(d)) for d in zip(*drawn, strict=True))
+    lens = {
+        name: torch.from_numpy(value)
+        for name, value in parameters.items()
+        if value.ndim == 1
+    }
+    return detector.observe(images, lens, normals, hot)
 
 
 def iter_blocks(

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CoaddNoise", "Noise", "PoissonSky", "ThreefoldNoise"]
+__all__ = ["CoaddNoise", "Noise", "Noiseless", "PoissonSky", "ThreefoldNoise"]
 
 Image = NDArray[np.float32]
 
@@ -32,6 +32,21 @@ class Noise(Protocol):
         Returns:
             The image with noise, float32, in the same unit.
         """
+
+
+@dataclass(frozen=True)
+class Noiseless:
+    """No noise and no sky, as in the public files of DeepLenseSim's Models II and III.
+
+    Attributes:
+        sky: Always 0.
+    """
+
+    sky: float = 0.0
+
+    def add(self, rng: np.random.Generator, image: Image, exposure: float) -> Image:
+        """See `Noise.add`."""
+        return image
 
 
 @dataclass(frozen=True)

@@ -33,13 +33,19 @@ class Substructure(Protocol):
 
     straight: ClassVar[bool]
 
-    def draw(self, rng: np.random.Generator, lenses: int, total_mass: float) -> Masses:
+    def draw(
+        self,
+        rng: np.random.Generator,
+        lenses: int,
+        total_mass: float | NDArray[np.float64],
+    ) -> Masses:
         """Draws the substructure of some lenses.
 
         Args:
             rng: Source of randomness.
             lenses: For how many.
-            total_mass: Halo and substructure. *Unit*: solar masses.
+            total_mass: Halo and substructure, or (lenses,) of them. *Unit*: solar
+                masses.
 
         Returns:
             x and y in arcsec and the mass in solar masses, (lenses, K) each; unused
@@ -53,7 +59,12 @@ class NoSubstructure:
 
     straight: ClassVar[bool] = False
 
-    def draw(self, rng: np.random.Generator, lenses: int, total_mass: float) -> Masses:
+    def draw(
+        self,
+        rng: np.random.Generator,
+        lenses: int,
+        total_mass: float | NDArray[np.float64],
+    ) -> Masses:
         """See `Substructure.draw`."""
         nothing = np.zeros((lenses, 0))
         return nothing, nothing, nothing
@@ -64,21 +75,23 @@ class Subhalos:
     """Spherical subhalos, as point masses.
 
     Attributes:
-        number: Poisson mean of their number, or the number itself. (code, fit)
+        number: Poisson mean of their number, or the number itself. A range is drawn
+            from anew for each lens. (code, fit)
         poisson: Whether `number` is a mean. (code, fit)
         mass: Bounds of a power law. *Unit*: solar masses. (code)
         slope: dN/dm goes as m to this power: -0.9 in the original code and images,
-            although the texts say -1.9. (code, fit)
+            although the texts say -1.9. A range is drawn from anew for each lens.
+            (code, fit)
         radius: Distance from the centre, uniform in the radius, not in area. *Unit*:
             arcsec. (code, fit)
     """
 
     straight: ClassVar[bool] = False
 
-    number: float = 25.0
+    number: float | Range = 25.0
     poisson: bool = True
     mass: Range = (1e6, 1e10)
-    slope: float = -0.9
+    slope: float | Range = -0.9
     radius: Range = (0.0, 2.0)
 
     def __post_init__(self) -> None:
@@ -87,29 +100,37 @@ class Subhalos:
         Raises:
             ValueError: One is out of range.
         """
-        if self.number < 0:
+        number = self.number if isinstance(self.number, tuple) else (self.number,) * 2
+        if not 0 <= number[0] <= number[1]:
             raise ValueError(f"number={self.number}: expected no negative number")
-        if not self.poisson and self.number != int(self.number):
+        if not self.poisson and (number[0] != number[1] or number[0] % 1):
             raise ValueError(
                 f"number={self.number}: expected a whole number without Poisson noise"
             )
         if not 0 < self.mass[0] <= self.mass[1]:
             raise ValueError(f"mass={self.mass}: expected 0 < low <= high")
 
-    def draw(self, rng: np.random.Generator, lenses: int, total_mass: float) -> Masses:
+    def draw(
+        self,
+        rng: np.random.Generator,
+        lenses: int,
+        total_mass: float | NDArray[np.float64],
+    ) -> Masses:
         """See `Substructure.draw`."""
+        mean, slope = (
+            rng.uniform(*value, lenses) if isinstance(value, tuple) else value
+            for value in (self.number, self.slope)
+        )
         if self.poisson:
-            number = rng.poisson(self.number, lenses)
+            number = rng.poisson(mean, lenses)
         else:
-            number = np.full(lenses, int(self.number))
+            number = np.full(lenses, np.int64(mean))
         used = np.arange(max(number.max(), 1)) < number[:, None]
-        power = self.slope + 1
         low, high = self.mass
         u = rng.uniform(size=used.shape)
-        if power == 0:
-            mass = low * (high / low) ** u
-        else:
-            mass = (low**power + u * (high**power - low**power)) ** (1 / power)
+        power = np.reshape(slope, (-1, 1)) + 1
+        power = np.where(power == 0, 1e-9, power)  # the limit of slope -1
+        mass = (low**power + u * (high**power - low**power)) ** (1 / power)
         radius = rng.uniform(*self.radius, size=used.shape)
         angle = rng.uniform(0, 2 * np.pi, size=used.shape)
         x = np.where(used, radius * np.cos(angle), _FAR)
@@ -152,7 +173,12 @@ class Vortex:
                 f"fraction={self.fraction}: expected 0 <= low <= high <= 1"
             )
 
-    def draw(self, rng: np.random.Generator, lenses: int, total_mass: float) -> Masses:
+    def draw(
+        self,
+        rng: np.random.Generator,
+        lenses: int,
+        total_mass: float | NDArray[np.float64],
+    ) -> Masses:
         """See `Substructure.draw`."""
         centre = rng.normal(0.0, self.sigma, size=(2, lenses, 1))
         if self.log_length:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor
 
+from lensequiv.data.arrays import SupportsArray
 from lensequiv.transforms._augment import RandomPose, rotate
 from lensequiv.transforms._normalise import CropAndScale
+from lensequiv.transforms._resample import resample
 from lensequiv.transforms._singh2021 import Singh2021Eval, Singh2021Train
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "Singh2021Eval",
     "Singh2021Train",
     "preprocessing_from_config",
+    "resample",
     "rotate",
 ]
 
@@ -25,7 +28,7 @@ __all__ = [
 class Preprocessing(Protocol):
     """What a model's `preprocess` can do."""
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor | SupportsArray | Sequence[Any]) -> Tensor:
         """Maps (..., H, W) in any unit to (..., size, size) float32."""
 
     def offset(self, height: int, width: int) -> tuple[int, int]:

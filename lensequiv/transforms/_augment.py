@@ -19,8 +19,9 @@ class RandomPose(nn.Module):
     Every image gets a turn by a multiple of 90 degrees and, half the time, a mirror
     image; both move pixels without changing them. A share of the images is turned by
     any angle besides, with bilinear interpolation. That smooths noise by up to a factor
-    of two, which is why not all are. Pixels from beyond the frame are reflected into
-    it, so they carry the sky and its noise.
+    of two, which is why not all are. The frames have at least `size` pixels; what a
+    shift or a turn takes from beyond them is reflected into them, so it carries the
+    sky and its noise.
 
     Randomness comes from torch's global generator.
 
@@ -45,7 +46,13 @@ class RandomPose(nn.Module):
 
     @neutral()
     def forward(self, images: Tensor) -> Tensor:
-        """Maps (N, C, H, W) of any real dtype to (N, C, size, size) float32."""
+        """Maps (N, C, H, W) of any real dtype to (N, C, size, size) float32.
+
+        Raises:
+            TypeError: The images are no tensor.
+            ValueError: They have another number of axes, or H or W is below `size`.
+        """
+        check_frames(images, self.size)
         return self.apply_drawn(images, *self.draw(len(images)))
 
     @neutral()
@@ -62,7 +69,12 @@ class RandomPose(nn.Module):
 
         Returns:
             (N, C, size, size) float32.
+
+        Raises:
+            TypeError: As `forward`.
+            ValueError: As `forward`.
         """
+        check_frames(images, self.size)
         return resample(images, angle, flips, shifts, self.size)
 
     def draw(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -96,13 +108,68 @@ def rotate(images: Tensor, degrees: Tensor | float, size: int = 129) -> Tensor:
         (N, C, size, size) float32. Pixels from beyond the frame are reflected into it.
 
     Raises:
-        ValueError: `size` is even.
+        TypeError: The images are no tensor.
+        ValueError: `size` is even, or the images have another number of axes or fewer
+            pixels along one of them.
     """
     if size < 1 or size % 2 == 0:
         raise ValueError(f"size={size}: expected an odd number of pixels")
+    check_frames(images, size)
     n = len(images)
     angle = -torch.deg2rad(torch.as_tensor(degrees, dtype=torch.float32))
     return resample(images, angle.expand(n), torch.ones(n), torch.zeros(2, n, 1), size)
+
+
+def check_frames(images: Tensor, size: int) -> None:
+    """Requires frames that a crop fits into: the rest of it would be mirror images.
+
+    Args:
+        images: (N, C, H, W).
+        size: Side of the crop in pixels.
+
+    Raises:
+        TypeError: The images are no tensor.
+        ValueError: They have another number of axes, or H or W is below `size`.
+    """
+    if not isinstance(images, Tensor):
+        raise TypeError(
+            f"images of type {type(images).__name__}; expected a tensor (N, C, H, W): "
+            "torch.as_tensor(images)"
+        )
+    if images.ndim != 4:
+        raise ValueError(
+            f"images of shape {tuple(images.shape)}; expected (N, C, H, W)"
+        )
+    height, width = images.shape[-2:]
+    if min(height, width) >= size:
+        return
+    fits = largest_zoo_size(min(height, width))
+    advice = (
+        f"a network for smaller images: model.set_input_size({fits}), and size={fits} "
+        "here"
+        if fits
+        else "larger images: no network of the zoo takes fewer than 33 x 33"
+    )
+    raise ValueError(
+        f"images of {height} x {width} pixels, of which size={size} would make "
+        f"{size} x {size} by mirroring; expected at least {size} x {size} pixels, or "
+        f"{advice}"
+    )
+
+
+def largest_zoo_size(side: int) -> int | None:
+    """The largest input of the zoo's networks that fits into a frame.
+
+    They take sides of 16 k + 1 pixels from 33 on; see
+    `lensequiv.models.LensModel.input_sizes`.
+
+    Args:
+        side: Shorter side of the frame, in pixels.
+
+    Returns:
+        The side, or None if even the smallest one is larger than the frame.
+    """
+    return (side - 1) // 16 * 16 + 1 if side >= 33 else None
 
 
 def resample(

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from lensequiv._checks import check_count, check_number
+from lensequiv.data.arrays import SupportsArray
 
-__all__ = ["CropAndScale", "order_statistics"]
+__all__ = ["CropAndScale", "as_tensor", "order_statistics"]
 
 
 class CropAndScale(nn.Module):
@@ -28,11 +29,16 @@ class CropAndScale(nn.Module):
         sky: Quantile of the pixels taken as sky level.
         peak: Quantile taken as peak; 0.999 is the 17th brightest of 129 x 129.
 
+    Attributes:
+        sides: The sides that the network takes which this belongs to, ascending: for
+            messages alone. A `LensModel` sets them.
+
     Raises:
         ValueError: A parameter is out of range.
     """
 
     name = "crop-and-scale"
+    sides: Sequence[int] = ()
 
     def __init__(
         self,
@@ -61,6 +67,10 @@ class CropAndScale(nn.Module):
             ValueError: The image is smaller than the network needs, or not square and
                 too small along one axis.
         """
+        if images.ndim < 2:
+            raise ValueError(
+                f"{name} is of shape {tuple(images.shape)}; expected (..., H, W)"
+            )
         height, width = images.shape[-2:]
         if self._whole(height, width):
             return images
@@ -69,9 +79,26 @@ class CropAndScale(nn.Module):
             raise ValueError(
                 f"{name} has {height} x {width} pixels; expected at least "
                 f"{self.size} x {self.size}, or square with a side of {accepted}"
+                + self._advice(images.shape)
             )
         top, left = self.offset(height, width)
         return images[..., top : top + self.size, left : left + self.size]
+
+    def _advice(self, shape: Sequence[int]) -> str:
+        """What to do about images of a shape that are too small for the crop."""
+        height, width = shape[-2:]
+        if len(shape) > 2 and width <= 4 and min(shape[-3:-1]) >= self.size:
+            return "; channels stand before rows and columns: x.movedim(-1, -3)"
+        if not self.sides:
+            return ""
+        fitting = [side for side in self.sides if side <= min(height, width)]
+        if fitting:
+            return (
+                "; for images of this size call model.set_input_size"
+                f"({fitting[-1]}) first (lensequiv predict and evaluate: --input-size "
+                f"{fitting[-1]}), best before training"
+            )
+        return f"; the smallest this network can take has a side of {self.sides[0]}"
 
     def _whole(self, height: int, width: int) -> bool:
         return height == width and height in (self.size, *self.keep)
@@ -86,9 +113,11 @@ class CropAndScale(nn.Module):
         """Maps (..., H, W) of any unit to float32 with sky 0 and peak 1.
 
         Raises:
-            ValueError: An image's peak is not above its sky, or a pixel is NaN or
-                infinite.
+            ValueError: An image's peak is not above its sky, a pixel is NaN or
+                infinite, or the pixels are no real numbers.
         """
+        if images.is_complex() or images.dtype == torch.bool:
+            raise ValueError(f"images of type {images.dtype}; expected real numbers")
         if not images.is_floating_point():
             images = images.double()
         if not bool(torch.stack(torch.aminmax(images)).isfinite().all()):
@@ -124,9 +153,18 @@ class CropAndScale(nn.Module):
             )
         return scaled.reshape(images.shape)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Maps (..., H, W) to (..., size, size) float32; see `crop` and `scale`."""
-        return self.scale(self.crop(images))
+    def forward(self, images: Tensor | SupportsArray | Sequence[Any]) -> Tensor:
+        """Maps (..., H, W) to (..., size, size) float32; see `crop` and `scale`.
+
+        Args:
+            images: Tensor, array or (nested) list of real numbers.
+
+        Raises:
+            TypeError: It is something else.
+            ValueError: As `crop` and `scale`; or an array holds other values than real
+                numbers, or has masked pixels.
+        """
+        return self.scale(self.crop(as_tensor(images)))
 
     def to_config(self) -> dict[str, Any]:
         """The parameters as a JSON-able dictionary."""
@@ -177,3 +215,60 @@ def order_statistics(pixels: Tensor, places: Sequence[int]) -> list[Tensor]:
         ordered = torch.from_numpy(np.partition(pixels.numpy(), places, axis=-1))
         return [ordered[..., place : place + 1] for place in places]
     return [pixels.kthvalue(place + 1, -1, keepdim=True).values for place in places]
+
+
+def as_tensor(images: Tensor | SupportsArray | Sequence[Any]) -> Tensor:
+    """Images in a form that torch computes with, in their own unit and shape.
+
+    Args:
+        images: Tensor, array (NumPy, or anything with `__array__`) or list of real
+            numbers, or of arrays or tensors of one shape.
+
+    Returns:
+        A tensor as it is; else a new one, float64 for integers and float64, float32 for
+        other real numbers.
+
+    Raises:
+        TypeError: It is something else, such as a path.
+        ValueError: The values are no real numbers, an array has masked pixels, or the
+            items of a list differ in shape.
+    """
+    if isinstance(images, Tensor):
+        if torch.masked.is_masked_tensor(images):
+            masked = int((~images.get_mask()).sum())
+            if masked:
+                raise ValueError(
+                    f"images with {masked} masked pixels; expected none: fill those "
+                    "pixels first"
+                )
+            data: Tensor = images.get_data()
+            return data
+        return images
+    if isinstance(images, list | tuple):
+        parts = [
+            as_tensor(item) for item in images if not isinstance(item, int | float)
+        ]
+        if parts and len(parts) == len(images):
+            shapes = sorted({tuple(part.shape) for part in parts})
+            if len(shapes) > 1:
+                raise ValueError(
+                    f"a list of images of the shapes {', '.join(map(str, shapes))}; "
+                    "expected one shape: preprocess them one by one"
+                )
+            return torch.stack(parts)
+    elif not isinstance(images, SupportsArray):
+        raise TypeError(
+            f"images of type {type(images).__name__}; expected a tensor or an array "
+            "(lensequiv.data.read_image reads a file)"
+        )
+    mask = getattr(images, "mask", None)  # of NumPy's and astropy's arrays
+    if mask is not None and not callable(mask) and np.any(mask):
+        raise ValueError(
+            f"images with {np.count_nonzero(mask)} masked pixels; expected none: fill "
+            "those pixels first"
+        )
+    array = np.asarray(images)
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"images of type {array.dtype}; expected real numbers")
+    wide = array.dtype.kind in "iu" or array.dtype.itemsize >= 8
+    return torch.from_numpy(array.astype(np.float64 if wide else np.float32))

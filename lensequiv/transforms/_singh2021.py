@@ -17,13 +17,15 @@ brighter. A training image takes 3 to 6 ms on one core.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from lensequiv._checks import check_count, check_number
+from lensequiv.data.arrays import SupportsArray
+from lensequiv.transforms._normalise import as_tensor
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -87,21 +89,24 @@ class _Singh2021(nn.Module):
         """All steps in their order, with their parameters."""
         return f"{type(self).__name__}({self.steps!r})"
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor | SupportsArray | Sequence[Any]) -> Tensor:
         """Apply all steps to one image or, independently, to each of several.
 
         Args:
-            image: (H, W), (C, H, W) or (N, C, H, W), floating or integer, in any flux
-                unit, H and W at least `size`. Three dimensions are one image: its
+            image: Tensor, array or list, (H, W), (C, H, W) or (N, C, H, W), floating
+                or integer, in any flux unit, H and W at least `size`. Three dimensions
+                are one image: its
                 channels share maximum, crop and angle.
 
         Returns:
             float32 in [0, 1] of as many dimensions, the last two (padded, padded).
 
         Raises:
+            TypeError: If `image` is neither a tensor nor an array nor a list of these.
             ValueError: If the shape, dtype or pixel values are not as above, an image
                 holds NaN or infinity, or its maximum is not positive.
         """
+        image = as_tensor(image)
         self._check(image)
         channels = image.shape[-3] if image.ndim > 2 else 1
         images = image.cpu().reshape(-1, channels, *image.shape[-2:])

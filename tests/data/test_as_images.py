@@ -157,7 +157,25 @@ class TestAsImages:
         self.refuse(convert(np.ones(shape)), f"{len(shape)}-D", str(shape), "(N, H, W)")
 
     def test_too_many_channels(self):
-        self.refuse(ramp((2, 6, 5, 1)), "6 channels", "(N, C, H, W)", "movedim")
+        self.refuse(ramp((2, 17, 5, 9)), "17 channels", "(N, C, H, W)", "(H, W, C)")
+
+    @pytest.mark.parametrize("convert", [np.asarray, torch.as_tensor])
+    @pytest.mark.parametrize(
+        ("shape", "expected"),
+        [
+            ((40, 33, 3), (1, 3, 40, 33)),
+            ((2, 40, 33, 5), (2, 5, 40, 33)),
+            ((2, 6, 5, 1), (2, 1, 6, 5)),
+            ((2, 16, 40, 33), (2, 16, 40, 33)),
+        ],
+    )
+    def test_channels_last(self, convert, shape, expected):
+        array = ramp(shape)
+        images = as_images(convert(array)).numpy()
+        assert images.shape == expected
+        last = shape[1:] != expected[1:]
+        right = np.moveaxis(array, -1, -3) if last else array
+        np.testing.assert_array_equal(images, right.reshape(expected))
 
     @pytest.mark.parametrize("dtype", ["?", "c8", "O", "U3", "M8[s]"])
     def test_array_type(self, dtype):
@@ -177,7 +195,69 @@ class TestAsImages:
         unmasked = np.ma.masked_array(ramp())
         np.testing.assert_array_equal(as_images(unmasked).numpy()[0, 0], ramp())
 
+    @pytest.mark.parametrize(
+        "kind", ["CCDData", "NDData", "NDDataArray", "Masked", "MaskedQuantity"]
+    )
+    @pytest.mark.parametrize("masked", [0, 1, 3])
+    def test_containers(self, kind, masked):
+        """Those of astropy, of which `numpy.asarray` drops the mask."""
+        nddata = pytest.importorskip("astropy.nddata")
+        mask = np.zeros((6, 5), bool)
+        mask[0, :masked] = True
+        if kind.startswith("Masked"):
+            from astropy.units import Jy
+            from astropy.utils.masked import Masked
+
+            x = Masked(ramp() * Jy if "Quantity" in kind else ramp(), mask=mask)
+        elif kind == "CCDData":
+            x = nddata.CCDData(ramp(), mask=mask, unit="adu")
+        else:
+            x = getattr(nddata, kind)(ramp(), mask=mask if masked else None)
+        if masked:
+            pixels = "pixel;" if masked == 1 else "pixels;"
+            self.refuse(x, f"holds {masked} masked {pixels}", "fill those pixels first")
+        else:
+            np.testing.assert_array_equal(as_images(x).numpy()[0, 0], ramp())
+
+    @pytest.mark.filterwarnings("ignore:The PyTorch API of MaskedTensors")
+    def test_masked_tensor(self):
+        mask = torch.ones(6, 5, dtype=torch.bool)
+        mask[1, :2] = False
+        tensor = torch.masked.masked_tensor(torch.as_tensor(ramp()), mask)
+        self.refuse(tensor, "holds 2 masked pixels")
+
+    def test_mask_of_another_shape(self):
+        class Container:
+            data, mask = ramp(), np.ones((3, 3), bool)
+
+        self.refuse(Container(), "has a mask of shape (3, 3)", "(6, 5)")
+
     @pytest.mark.parametrize("x", [[[1.0, 2.0]], "a.npy", None, 3.0])
     def test_neither_array_nor_tensor(self, x):
         with pytest.raises(TypeError, match=f"x is of type {type(x).__name__}; exp"):
             as_images(x)
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_lists_are_stacked(kind):
+    parts = [ramp() + i for i in range(3)]
+    np.testing.assert_array_equal(as_images(kind(parts)), as_images(np.stack(parts)))
+    tensors = kind(torch.from_numpy(part)[None] for part in parts)
+    assert torch.equal(as_images(tensors), as_images(np.stack(parts)))
+
+
+def test_masks_within_a_list():
+    masked = np.ma.masked_array(ramp(), ramp() < 3)
+    with pytest.raises(ImageError, match=r"x\[1\] holds 3 masked pixels"):
+        as_images([ramp(), masked])
+
+
+def test_shapes_within_a_list():
+    with pytest.raises(ImageError, match=r"x\[0\]: \(6, 5\), x\[2\]: \(4, 4\)"):
+        as_images([np.eye(6, 5), np.eye(6, 5), np.eye(4)])
+
+
+def test_objects_with_an_array_in_data():
+    cutout = pytest.importorskip("astropy.nddata").Cutout2D(ramp(), (2, 2), 3)
+    with pytest.raises(TypeError, match=r"Cutout2D; .*: give its array, x\.data"):
+        as_images(cutout)

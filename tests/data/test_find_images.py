@@ -26,6 +26,7 @@ class TestFindImages:
             "10.fits",
             "a2/b.FIT",
             "a2/c/1.fits.gz",
+            "a2/d.FITS.bz2",
             "a3/1.npz",
             "a3/2.H5",
             "a3/3.hdf5",
@@ -38,7 +39,30 @@ class TestFindImages:
         for name in reversed(names + ignored):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).touch()
-        assert find_images(str(tmp_path)) == [tmp_path / name for name in names]
+        with pytest.warns(UserWarning, match=r"1 \.gif, 1 \.gz, 1 without extension;"):
+            found = find_images(str(tmp_path))
+        assert found == [tmp_path / name for name in names]
+
+    @pytest.mark.filterwarnings("error")
+    def test_what_lies_beside_images(self, tmp_path):
+        names = [
+            "README",
+            "LICENSE.md",
+            "manifest.json",
+            "SHA256SUMS",
+            "a.csv",
+            "1.npy",
+        ]
+        for name in names:
+            (tmp_path / name).touch()
+        assert find_images(tmp_path) == [tmp_path / "1.npy"]
+
+    @pytest.mark.parametrize(
+        "end", [".fits.fz", ".FITS.FZ", ".fz", ".fits.bz2", ".fit.xz", ".fts.GZ"]
+    )
+    def test_compressed(self, tmp_path, end):
+        (tmp_path / f"a{end}").touch()
+        assert find_images(tmp_path) == [tmp_path / f"a{end}"]
 
     def test_hidden_folder_named_outright(self, tmp_path):
         (tmp_path / ".cache").mkdir()

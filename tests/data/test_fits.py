@@ -68,9 +68,10 @@ class TestFits:
             ramp((6, 5, 1)).transpose(2, 0, 1),
         )
 
-    def test_first_image_hdu(self, tmp_path, assert_is):
-        path = self.write(tmp_path / "a.fits", None, ramp(), ramp() * 2)
-        assert_is(read_image(path), ramp()[None])
+    def test_only_image_hdu(self, tmp_path, assert_is):
+        assert_is(
+            read_image(self.write(tmp_path / "a.fits", None, ramp())), ramp()[None]
+        )
 
     def test_skips_tables_and_other_ranks(self, tmp_path, refuse, assert_is):
         column = self.fits.Column("flux", "E", array=np.arange(3.0))
@@ -113,9 +114,40 @@ class TestFits:
         path.write_bytes(content[:end] + cards + content[end + 240 :])
         assert_is(read_image(path), ramp()[None] * 0.5 - 10)
 
-    def test_blank_pixels(self, tmp_path, refuse):
-        path = self.write(tmp_path / "a.fits", ramp(dtype=np.int16), BLANK=3)
-        refuse(path, "1 NaN or infinite pixel ")
+    @pytest.mark.parametrize(
+        ("compressed", "dtype"),
+        [(False, kind) for kind in ("u1", "i1", "i2", "u2", "i4", "u4", "u8")]
+        + [(True, kind) for kind in ("u1", "i2", "u2", "i4", "u4")],
+    )
+    @pytest.mark.parametrize("value", [0, 3, 29])
+    def test_blank_pixels(self, tmp_path, dtype, value, compressed, refuse):
+        """astropy overlooks BLANK = 0 and BLANK of unsigned types."""
+        zero = {"i1": -128, "u2": 2**15, "u4": 2**31, "u8": 2**63}.get(dtype, 0)
+        array = ramp(dtype=dtype)
+        image = self.fits.CompImageHDU(array) if compressed else None
+        hdus = [self.fits.PrimaryHDU(None if compressed else array)]
+        self.fits.HDUList(hdus + [image] * compressed).writeto(tmp_path / "a.fits")
+        content = (tmp_path / "a.fits").read_bytes()
+        end = content.rindex(b"END".ljust(80))
+        card = f"BLANK   = {value - zero:20d}".ljust(80).encode() + b"END".ljust(80)
+        content = content[:end] + card + content[end + 160 :]
+        (tmp_path / "a.fits").write_bytes(content)
+        refuse(tmp_path / "a.fits", "1 NaN or infinite pixel ")
+
+    def test_other_pixels_beside_blank_ones(self, tmp_path, assert_is):
+        array = ramp(dtype=np.uint16)
+        path = self.write(tmp_path / "a.fits", array, BLANK=3)
+        assert_is(read_image(path), ramp()[None])
+
+    @pytest.mark.parametrize("key", ["BSCALE", "BZERO", "BLANK"])
+    @pytest.mark.parametrize("value", ["'2.0'", "T"])
+    def test_scaling_that_is_no_number(self, tmp_path, key, value, refuse):
+        path = self.write(tmp_path / "a.fits", ramp(dtype=np.int16))
+        content = path.read_bytes()
+        end = content.index(b"END".ljust(80))
+        card = f"{key:8s}= {value:>20s}".ljust(80).encode() + b"END".ljust(80)
+        path.write_bytes(content[:end] + card + content[end + 160 :])
+        refuse(path, f"has {key} = ", "expected a number")
 
     def test_tile_compressed(self, tmp_path, refuse, assert_is):
         path = tmp_path / "a.fits"
@@ -142,6 +174,13 @@ class TestFits:
     def test_too_many_channels(self, tmp_path, refuse):
         path = self.write(tmp_path / "a.fits", ramp((5, 6, 7)))
         refuse(path, "(5, 6, 7)", "too many channels")
+        path = self.write(tmp_path / "b.fits", ramp((17, 50, 50)))
+        refuse(path, "(17, 50, 50)", "too many channels", "stack")
+
+    @pytest.mark.parametrize("channels", [5, 16])
+    def test_many_channels(self, tmp_path, channels, assert_is):
+        cube = ramp((channels, 40, 33))
+        assert_is(read_image(self.write(tmp_path / "a.fits", cube)), cube)
 
     def test_missing_padding_is_harmless(self, tmp_path, assert_is):
         path = self.write(tmp_path / "a.fits", ramp())
@@ -158,7 +197,7 @@ class TestFits:
         refuse(path, "at most 239 bytes", "240 bytes", "truncated")
 
     def test_gzip_bomb(self, tmp_path, monkeypatch, refuse):
-        monkeypatch.setattr("lensequiv.data.fits._MAX_UNZIPPED", 2**20)
+        monkeypatch.setattr("lensequiv.data.decompress._MAX_UNPACKED", 2**20)
         path = tmp_path / "a.fits.gz"
         path.write_bytes(gzip.compress(bytes(2**27)))
         tracemalloc.start()

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from lensequiv.data import ClassFolder, ImageError
+from lensequiv.data import ClassFolder, ImageError, open_dataset
 from lensequiv.transforms import CropAndScale
 
 
@@ -88,6 +88,91 @@ def test_take_keeps_the_order_of_the_paths(make):
     assert len(data) == 6
     with pytest.raises(IndexError):
         part.take(torch.tensor([3]))
+
+
+@pytest.mark.parametrize(
+    ("which", "kept"),
+    [
+        (3, [0, 3, 5]),
+        (5, [0, 1, 3, 4, 5]),
+        (np.int64(6), [0, 1, 2, 3, 4, 5]),
+        ([4, 0], [0, 4]),
+        (np.array([5, 2], np.uint8), [2, 5]),
+        (torch.tensor([False, True, False, False, False, True]), [1, 5]),
+        ([True] + [False] * 5, [0]),
+        (np.arange(6) > 3, [4, 5]),
+        (range(1, 3), [1, 2]),
+        (slice(2, None, 2), [2, 4]),
+    ],
+    ids=str,
+)
+def test_take(make, which, kept):
+    data = ClassFolder(make(STANDARD))
+    part = data.take(which)
+    assert part.paths == [data.paths[i] for i in kept]
+    assert part.labels.tolist() == [data.labels[i] for i in kept]
+
+
+@pytest.mark.parametrize(
+    ("which", "error", "message"),
+    [
+        (0, ValueError, r"take\(0\): expected a number from 1 to 6"),
+        (7, ValueError, r"take\(7\): expected a number from 1 to 6"),
+        (True, TypeError, "given a bool of shape"),
+        (2.0, TypeError, "given a float of shape"),
+        ("no", TypeError, "given a str of shape"),
+        ([0.0, 1.0], TypeError, "given a list of shape .* and type float64"),
+        (np.zeros((2, 2), int), TypeError, r"shape \(2, 2\)"),
+        ([], ValueError, "no position"),
+        ([False] * 6, ValueError, "no position"),
+        ([True] * 5, ValueError, "given 5 booleans; expected one for each of the 6"),
+        ([-1, 2], IndexError, "the position -1; expected numbers from 0 to 5"),
+        ([2, 6], IndexError, "the position 6; expected numbers from 0 to 5"),
+    ],
+)
+def test_take_refuses(make, which, error, message):
+    with pytest.raises(error, match=message):
+        ClassFolder(make(STANDARD)).take(which)
+
+
+def test_repr(make):
+    root = make(STANDARD)
+    expected = f"ClassFolder({str(root)!r}: 6 images of 3 classes: no 3, sphere 2, vort"
+    assert repr(ClassFolder(root)) == f"{expected} 1)"
+    np.save(root / "no" / "2.npy", np.full((6, 5), np.nan))
+    with pytest.warns(UserWarning, match="1 of 6 images"):
+        data = ClassFolder(root, on_error="skip")
+    assert repr(data).endswith(": no 2, sphere 2, vort 1; 1 left out)")
+    assert "1 image of 3 classes: no 0, sphere 0, vort 1;" in repr(data.take([4]))
+
+
+def test_repr_of_many_classes(make):
+    data = ClassFolder(make({f"{i:02}/1.npy": i for i in range(12)}))
+    assert repr(data).endswith("08 1, 09 1, and 2 more)")
+
+
+def test_home_folder(make, monkeypatch):
+    root = make(STANDARD)
+    monkeypatch.setenv("HOME", str(root.parent))
+    assert ClassFolder(f"~/{root.name}").root == root
+    assert open_dataset(f"~/{root.name}").root == root
+
+
+def test_the_plane_that_is_asked_for(tmp_path):
+    for name, level in (("a", 1), ("b", 2)):
+        (tmp_path / name).mkdir()
+        arrays = {"first": ramp(), "second": ramp() * 10 * level}
+        np.savez(tmp_path / name / "0.npz", **arrays)
+    for data in (
+        ClassFolder(tmp_path, hdu="second"),
+        open_dataset(tmp_path, hdu="second"),
+        ClassFolder(tmp_path, hdu="second").take([0, 1]),
+    ):
+        np.testing.assert_array_equal(data[1][0][0], ramp() * 20)
+        np.testing.assert_array_equal(data.load_arrays(False)[1, 0], ramp() * 20)
+        data.check(progress=False)
+    with pytest.raises(ImageError, match="third"):
+        ClassFolder(tmp_path, hdu="third").check(progress=False)
 
 
 def test_transform(make):
@@ -294,3 +379,20 @@ def test_load_arrays_refuses_overflow(make):
     assert data.load_arrays(progress=False)[1].min() == 1e5
     with pytest.raises(ImageError, match=r"2\.npy holds pixels up to 100029"):
         data.load_arrays(progress=False, dtype=torch.float16)
+
+
+def test_one_position_at_a_time(make):
+    data = ClassFolder(make(STANDARD))
+    assert data[torch.tensor(-1)][1] == data.labels[-1]
+    with pytest.raises(TypeError, match=r"slice\(0, 2, None\): .*take\(\) makes"):
+        data[:2]
+
+
+def test_what_is_left_out_is_told_once_for_the_set(make):
+    root = make(STANDARD)
+    for name in ("no/1.asdf", "vort/2.asdf", "vort/b.dcm", "no/README.md"):
+        (root / name).touch()
+    with pytest.warns(UserWarning) as caught:
+        ClassFolder(root)
+    assert len(caught) == 1 and caught[0].filename == __file__
+    assert f"files in {root} were left out: 2 .asdf, 1 .dcm;" in str(caught[0].message)

@@ -47,15 +47,15 @@ def test_chunked(tmp_path, options, assert_is):
 
 def test_choice(tmp_path, refuse):
     path = write(tmp_path / "a.h5", a=RAMP, b__c=RAMP, d=np.ones(3))
-    refuse(path, "holds 2 data sets that are images", "b/c: float64 (6, 5)", "hdu")
+    refuse(path, "holds 2 planes that could be", "b/c: float64 (6, 5)", "hdu='a'")
     refuse(path, "no data set 'e'", "d: float64 (3,)", hdu="e")
     refuse(path, "1-D array", hdu="d")
-    refuse(write(tmp_path / "b.h5"), "holds 0 data sets", "none")
+    refuse(write(tmp_path / "b.h5"), "holds no 2-D or 3-D image", "nothing")
 
 
 def test_set_of_images(tmp_path, refuse):
     path = write(tmp_path / "a.h5", images=np.ones((9, 6, 5)), labels=np.zeros(9))
-    refuse(path, "holds 0 data sets that are images", "lensequiv.data.HDF5Images")
+    refuse(path, "a stack of 9 images", "lensequiv.data.HDF5Images")
 
 
 @pytest.mark.parametrize("dtype", ["?", "c8", "S3"])
@@ -98,7 +98,7 @@ def test_other_files_are_left_alone(tmp_path, refuse):
         layout = h5py.VirtualLayout(RAMP.shape, "f8")
         layout[:] = h5py.VirtualSource(str(other), "x", RAMP.shape)
         file.create_virtual_dataset("virtual", layout)
-    refuse(tmp_path / "a.h5", "data sets: none")
+    refuse(tmp_path / "a.h5", "holds no 2-D or 3-D image (nothing)")
     for name in ("linked", "outside", "virtual"):
         refuse(tmp_path / "a.h5", f"no data set '{name}'", hdu=name)
 

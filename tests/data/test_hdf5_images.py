@@ -67,6 +67,7 @@ def test_channels_and_transform(write):
     np.testing.assert_array_equal(data.load_arrays(progress=False), stored)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_workers(write, method):
     data = HDF5Images(write(), transform=torch.neg)
@@ -118,6 +119,30 @@ def test_take_keeps_the_order_of_the_file(write):
         part.take(torch.tensor([3]))
 
 
+def test_take_some_of_each_class(write):
+    data = HDF5Images(write())
+    part = data.take(4)
+    assert part.labels.bincount().max() - part.labels.bincount().min() <= 1
+    firsts = [LABELS.tolist().index(c) for c in sorted(set(LABELS.tolist()))]
+    assert set(firsts) <= set(part.rows.tolist())
+    mask = np.arange(N) % 5 == 0
+    assert data.take(mask).rows.tolist() == np.flatnonzero(mask).tolist()
+    with pytest.raises(IndexError, match="the position -1"):
+        data.take([-1])
+
+
+def test_repr(write):
+    path = write()
+    text = repr(HDF5Images(path).take([0, 1]))
+    assert text.startswith(f"HDF5Images({str(path)!r}: 2 images of {len(CLASSES)} cl")
+
+
+def test_hdu_is_refused(write):
+    path = write()
+    with pytest.raises(ValueError, match=r"hdu is 1, but .* is one HDF5"):
+        open_dataset(path, hdu=1)
+
+
 def test_small_blocks(write, monkeypatch):
     monkeypatch.setattr("lensequiv.data.hdf5_images._BLOCK", 1000)  # 3 images
     part = HDF5Images(write()).split([0.3, 0.7], seed=0)[0]
@@ -148,7 +173,7 @@ def test_overflow(write):
         ({"labels": None}, "has no data set labels"),
         ({"images": IMAGES[0]}, "has images of shape (9, 7)"),
         ({"images": IMAGES[:0], "labels": LABELS[:0]}, "has images of shape (0, 9, 7)"),
-        ({"images": IMAGES[:, None].repeat(5, 1)}, "shape (60, 5, 9, 7)"),
+        ({"images": IMAGES[:, None].repeat(17, 1)}, "shape (60, 17, 9, 7)"),
         ({"images": IMAGES[None, None]}, "has images of shape (1, 1, 60, 9, 7)"),
         ({"images": IMAGES.astype("c8")}, "values of type complex64"),
         ({"labels": LABELS[:-1]}, "has labels of shape (59,)"),
@@ -209,3 +234,25 @@ class TestOpenDataset:
         (tmp_path / "a.npy").touch()
         with pytest.raises(ImageError, match="neither a folder nor an HDF5 file"):
             open_dataset(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("attribute", ["_FillValue", "missing_value"])
+def test_fill_values_are_no_pixels(write, attribute):
+    images = IMAGES.copy()
+    images[7, 2:4, 3] = -999
+    path = write(images=images)
+    with h5py.File(path, "a") as file:
+        file["images"].attrs[attribute] = np.float32(-999)
+    data = HDF5Images(path)
+    np.testing.assert_array_equal(data[6][0][0], IMAGES[6])
+    with pytest.raises(ImageError, match=r"images\[7\] holds 2 NaN or infinite pixels"):
+        data[7]
+    with pytest.raises(ImageError, match=r"images\[7\] holds 2 NaN or infinite pixels"):
+        data.load_arrays(progress=False)
+
+
+def test_one_position_at_a_time(write):
+    data = HDF5Images(write())
+    assert data[np.int64(25)][1] == data[torch.tensor(25)][1] == 1
+    with pytest.raises(TypeError, match=r"slice\(0, 2, None\): .*take\(\) makes"):
+        data[:2]

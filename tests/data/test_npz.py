@@ -25,7 +25,7 @@ def test_types_and_orders(tmp_path, dtype, order, assert_is):
 def test_named(tmp_path, assert_is, refuse):
     path = tmp_path / "a.npz"
     np.savez(path, image=RAMP, error=RAMP * 2, table=np.zeros(3))
-    refuse(path, "holds 2 arrays that are images", "image: float64 (6, 5)", "hdu=")
+    assert_is(read_image(path), RAMP[None])
     assert_is(read_image(path, hdu="error"), RAMP[None] * 2)
     assert_is(read_image(path, hdu="image.npy"), RAMP[None])
     refuse(path, "has no array 'sky'", "table: float64 (3,)", hdu="sky")
@@ -34,10 +34,15 @@ def test_named(tmp_path, assert_is, refuse):
 
 def test_no_image(tmp_path, refuse):
     np.savez(tmp_path / "a.npz", a=np.ones(3), b=np.ones((6, 5), complex))
-    refuse(tmp_path / "a.npz", "holds 0 arrays that are images", "complex128")
+    refuse(tmp_path / "a.npz", "holds values of type complex128")
     with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
         archive.writestr("readme.txt", "nothing")
-    refuse(tmp_path / "b.npz", "holds 0 arrays", "arrays: none")
+    refuse(tmp_path / "b.npz", "holds no 2-D or 3-D image (nothing)")
+
+
+def test_several_that_could_be(tmp_path, refuse):
+    np.savez(tmp_path / "a.npz", x=RAMP, y=RAMP)
+    refuse(tmp_path / "a.npz", "holds 2 planes that", "y: float64 (6, 5)", "hdu='x'")
 
 
 def test_object_array_is_not_unpickled(tmp_path, refuse):

@@ -67,6 +67,7 @@ def test_channels(tmp_path, assert_is):
     assert_is(read_cutouts(path, 0, 7, "image", "id").read(4), colour[4])
 
 
+@pytest.mark.slow
 def test_written_by_ray(tmp_path):
     """Ray registers its own types, so in a process of its own."""
     code = f"""

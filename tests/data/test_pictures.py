@@ -164,3 +164,67 @@ def test_constant(tmp_path, refuse):
 def test_hdu(tmp_path, refuse):
     path = save(tmp_path / "a.png", RAMP.astype("u1"))
     refuse(path, "has no HDUs", "FITS, NPZ or HDF5", hdu=0)
+
+
+def tiff(path, array, **tags):
+    """A TIFF with tags that Pillow does not write; text is put after the pixels."""
+    height, width = array.shape
+    bits = array.dtype.itemsize * 8
+    known = {256: width, 257: height, 258: bits, 259: 1, 262: 1, 273: 400, 277: 1}
+    known |= {278: height, 279: array.nbytes} | {int(k[1:]): v for k, v in tags.items()}
+    end, entries = 400 + array.nbytes, b""
+    text = b""
+    for tag, value in sorted(known.items()):
+        if isinstance(value, str):
+            text = value.encode() + b"\0"
+            text = text.ljust(5, b"\0")
+            entries += struct.pack("<HHII", tag, 2, len(text), end)
+        else:
+            entries += struct.pack("<HHII", tag, 4, 1, value)
+    head = b"II*\0" + struct.pack("<IH", 8, len(known)) + entries + bytes(4)
+    path.write_bytes(head.ljust(400, b"\0") + array.tobytes() + text)
+    return path
+
+
+@pytest.mark.parametrize("dtype", ["i1", "<i2", "<i4"])
+def test_signed(tmp_path, dtype, assert_is):
+    array = (RAMP - 15).astype(dtype)
+    image = read_image(tiff(tmp_path / "a.tif", array, t339=2))
+    assert_is(image, array[None].astype("f4"))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "<u2"])
+@pytest.mark.parametrize("tags", [{}, {"t339": 1}])
+def test_unsigned(tmp_path, dtype, tags, assert_is):
+    array = (RAMP + np.iinfo(dtype).max - 29).astype(dtype)
+    image = read_image(tiff(tmp_path / "a.tif", array, **tags))
+    assert_is(image, array[None].astype("f4"))
+    assert image.max() == np.iinfo(dtype).max
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind", "missing", "count"),
+    [
+        ("u1", 1, "7", 1),
+        ("i1", 2, "-3", 1),
+        ("<f4", 3, "-9999", 2),
+        ("<i2", 2, "3.0", 1),
+    ],
+)
+def test_no_data(tmp_path, dtype, kind, missing, count, refuse):
+    array = (RAMP - 10 * (kind == 2)).astype(dtype)
+    if kind == 3:
+        array[0, :2] = -9999
+    path = tiff(tmp_path / "a.tif", array, t339=kind, t42113=missing)
+    refuse(path, f"{count} NaN or infinite pixel")
+
+
+@pytest.mark.parametrize("missing", ["-1", "300", "nan", "0.5"])
+def test_no_data_that_no_pixel_has(tmp_path, missing, assert_is):
+    path = tiff(tmp_path / "a.tif", RAMP.astype("u1"), t42113=missing)
+    assert_is(read_image(path), RAMP[None].astype("f4"))
+
+
+def test_no_data_that_is_no_number(tmp_path, refuse):
+    path = tiff(tmp_path / "a.tif", RAMP.astype("u1"), t42113="none")
+    refuse(path, "GDAL_NODATA = 'none'", "a number")

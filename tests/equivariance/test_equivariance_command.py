@@ -39,6 +39,7 @@ def test_images_on_the_pixel_grid(capsys, weights):
     assert found["rows"] == json.loads(json.dumps(report["rows"]))
 
 
+@pytest.mark.slow
 def test_all_angles_and_drawings(capsys, weights, tmp_path):
     drawings = {name: tmp_path / f"{name}.png" for name in ("plot", "projection")}
     options = [o for name, path in drawings.items() for o in (f"--{name}", path)]

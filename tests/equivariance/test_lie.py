@@ -12,8 +12,8 @@ from lensequiv.equivariance import Element, lie_derivative, transform
 from lensequiv.equivariance._elements import generator
 from lensequiv.equivariance._lie import turned_map
 from lensequiv.models import LensModel
-from lensequiv.models.base import InputSizes
 from lensequiv.models.irreps import fourier_fields
+from lensequiv.models.sizes import InputSizes
 
 SIZE, WIDTH = 65, 5.0
 

@@ -230,6 +230,7 @@ def test_flips_of_a_rotation_group():
         measure(model, images, group="d4")
 
 
+@pytest.mark.slow
 def test_the_package_is_there_after_importing_lensequiv():
     code = "import lensequiv, sys; lensequiv.equivariance.measure; "
     code += "assert not {'e2cnn', 'matplotlib', 'umap'} & set(sys.modules)"

@@ -1,15 +1,19 @@
 import hashlib
 import json
+import shutil
 
 import h5py
 import numpy as np
 import pytest
 import torch
+from astropy.io import fits
 
+import lensequiv
 from lensequiv.data import ClassFolder, ImageError, open_dataset
-from lensequiv.evaluation import evaluate, score
+from lensequiv.evaluation import evaluate, score, table
+from lensequiv.plots import plot_confusion, plot_roc
 from lensequiv.pretrained import save_pretrained
-from lensequiv.transforms import RandomPose
+from lensequiv.transforms import RandomPose, resample
 
 CARD = {
     "trained_on": {
@@ -194,3 +198,103 @@ def test_result_is_json(model, folder):
     assert back["settings"]["resamples"] == 10
     assert back["date"].endswith("+00:00")
     assert back["versions"]["torch"] == torch.__version__
+
+
+def test_two_of_three_classes_are_scored(model, folder):
+    whole = evaluate(model, folder, rotated=False, resamples=0).as_is
+    model.weights_info = CARD
+    shutil.rmtree(folder / "vort")
+    set_manifest(folder, images=10)
+    result = evaluate(model, folder, resamples=20)
+    assert result.data["images_per_class"] == {"no": 5, "sphere": 5, "vort": 0}
+    found = result.as_is
+    assert list(found.auc) == ["no", "sphere"]
+    assert list(found.roc) == ["micro", "no", "sphere"]
+    assert found.auc_macro == pytest.approx(np.mean(list(found.auc.values())))
+    assert set(found.intervals) == set(found.values)
+    # The rows are those of the whole set: an answer of the absent class is wrong.
+    assert found.confusion[:2].tolist() == whole.confusion[:2].tolist()
+    assert found.confusion[2].tolist() == [0, 0, 0]
+    assert found.accuracy == whole.confusion[[0, 1], [0, 1]].sum() / 10
+    assert result.card is None and "No image is of the class vort" in result.remarks[0]
+    assert "vort against" not in table(result)
+    limited = evaluate(model, folder, limit=3, rotated=False, resamples=0)
+    assert limited.data["images_per_class"] == {"no": 2, "sphere": 1, "vort": 0}
+    plot_confusion(found)
+    plot_roc(found)
+    json.dumps(result.to_dict(), allow_nan=False)
+    shutil.rmtree(folder / "sphere")
+    with pytest.raises(ValueError, match="images of no alone; expected two classes"):
+        evaluate(model, folder)
+
+
+def test_a_model_of_two_classes(folder, shaken):
+    two = lensequiv.create_model(
+        "c4", stem_fields=2, stem_kernel=7, stages=((2,),), num_classes=2
+    )
+    two = shaken(two).eval().set_input_size(49)
+    two.classes = ("sphere", "no")
+    with pytest.raises(ValueError, match="some of them, not vort"):
+        evaluate(two, folder)
+    shutil.rmtree(folder / "vort")
+    result = evaluate(two, folder, rotated=False, resamples=0)
+    assert result.as_is.classes == ("sphere", "no")
+    assert result.as_is.auc["no"] == pytest.approx(result.as_is.auc["sphere"])
+
+
+@pytest.mark.parametrize("form", ["folder", "hdf5"])
+def test_the_manifest_knows_the_pixel_scale(model, folder, tmp_path, form):
+    model.pixel_scale = 0.05
+    set_manifest(folder, recipe={"name": "modelF", "pixel_scale": 0.06})
+    path = folder
+    if form == "hdf5":
+        path, data = tmp_path / "set.h5", ClassFolder(folder)
+        with h5py.File(path, "w") as file:
+            file["images"] = data.load_arrays(progress=False)[:, 0].numpy()
+            file["labels"] = data.labels.numpy()
+            file.attrs["classes"] = list(data.classes)
+            file.attrs["manifest"] = (folder / "manifest.json").read_text()
+    assert evaluate(model, path, rotated=False, resamples=0).data["unlike"] == 15
+    told = evaluate(model, path, pixel_scale=0.05, rotated=False, resamples=0)
+    assert told.data["unlike"] is None and told.settings["pixel_scale"] == 0.05
+    result = evaluate(model, path, resample=True, resamples=0, seed=7)
+    assert result.data["unlike"] is None and result.settings["resample"] is True
+    # The same images, resampled beforehand; turned after that, too.
+    other = tmp_path / "resampled"
+    for image in folder.glob("*/*.npy"):
+        new = other / image.relative_to(folder)
+        new.parent.mkdir(parents=True, exist_ok=True)
+        pixels = torch.from_numpy(np.load(image))
+        np.save(new, resample(pixels, 0.06, 0.05).numpy())
+    expected = evaluate(model, other, resamples=0, seed=7)
+    for found, wanted in (
+        (result.as_is, expected.as_is),
+        (result.rotated, expected.rotated),
+    ):
+        assert found.values == pytest.approx(wanted.values, abs=1e-6)
+
+
+def test_the_plane_can_be_chosen(model, folder, tmp_path):
+    for path in sorted(folder.glob("*/*.npy")):
+        image = np.load(path)
+        planes = [fits.PrimaryHDU(), fits.ImageHDU(image[::-1], name="A")]
+        planes.append(fits.ImageHDU(image, name="B"))
+        fits.HDUList(planes).writeto(path.with_suffix(".fits"))
+        path.rename(tmp_path / f"{path.parent.name}-{path.name}")
+    found = evaluate(model, folder, hdu="B", rotated=False, resamples=0)
+    assert found.settings["hdu"] == "B"
+    other = evaluate(model, folder, hdu="A", rotated=False, resamples=0)
+    for path in sorted(folder.glob("*/*.fits")):
+        old = tmp_path / f"{path.parent.name}-{path.stem}.npy"
+        old.rename(path.with_suffix(".npy"))
+        path.unlink()
+    expected = evaluate(model, folder, rotated=False, resamples=0)
+    assert found.as_is.to_dict() == expected.as_is.to_dict()
+    assert other.as_is.values != found.as_is.values
+    with pytest.raises(ValueError, match="the data set is open already"):
+        evaluate(model, ClassFolder(folder, hdu="B"), hdu="A")
+
+
+def test_resamples_are_checked_before_the_work(model, tmp_path):
+    with pytest.raises(ValueError, match="resamples=-1: expected an integer from 0"):
+        evaluate(model, tmp_path / "nowhere", resamples=-1)

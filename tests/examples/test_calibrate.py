@@ -26,5 +26,5 @@ def test_folder_is_calibrated_in_place(tmp_path, monkeypatch, capsys):
     found = lensequiv.from_pretrained(weights)
     assert f"temperature {found.temperature:.3f}" in capsys.readouterr().out
     assert found.domain.false_alarms == 0.1
-    for name, value in model.eval().state_dict().items():
-        assert torch.equal(found.state_dict()[name], value)
+    for name, value in model.eval().tensors().items():
+        assert torch.equal(found.tensors()[name], value)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import lensequiv
-from lensequiv.simulation import Subhalos, model_f, write_class_folders
+from lensequiv.simulation import Subhalos, model_f, simulate, write_class_folders
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 TINY = {"stem_fields": 2, "stem_kernel": 9, "stages": [[2, 2], [3]]}
@@ -97,6 +97,24 @@ def test_other_channels(run, weight, data, tmp_path):
     model = run(tmp_path / "out", data=colours)
     assert model.in_channels == 3
     assert changed(model, weight) == (True, True)
+
+
+def test_small_images_and_no_test_set(run, tmp_path, capsys):
+    """64 pixels, folders without a manifest, train/ and val/ alone."""
+    small = simulate("deeplensesim2", 24, seed=1)
+    for i, (image, label) in enumerate(zip(small.images, small.labels, strict=True)):
+        split = "val" if i % 3 == 0 else "train"
+        folder = tmp_path / "own" / split / f"class {label}"
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / f"{i}.npy", image.numpy() * np.float32(1e-9))
+    model = run(tmp_path / "out", "--pixel-scale", 0.101, data=tmp_path / "own")
+    assert model.input_size == 57 and model.classes == ("class 0", "class 1", "class 2")
+    assert "test" not in model.weights_info["fine_tuned"]
+    assert np.sum(model.weights_info["fine_tuned"]["validation"]["confusion"]) == 8
+    assert "no test scores" in capsys.readouterr().out
+    assert model.predict(small.images).logits.shape == (24, 3)
+    with pytest.raises(FileExistsError, match="is not empty: choose a new name"):
+        run(tmp_path / "out", data=tmp_path / "own")
 
 
 def test_linear_check_sees_what_the_embedding_separates(weight):

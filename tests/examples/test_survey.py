@@ -98,6 +98,7 @@ def assert_equal(model, rows, prediction):
     assert [row["error"] for row in rows] == [None] * len(rows)
 
 
+@pytest.mark.slow
 def test_workers_are_killed_and_an_image_is_bad(
     survey, cluster, model, folder, tmp_path, monkeypatch
 ):
@@ -137,6 +138,7 @@ def test_workers_are_killed_and_an_image_is_bad(
     assert manifest == {"images": 20, "errors": 1, "parts": parts}
 
 
+@pytest.mark.slow
 def test_an_image_that_kills_every_worker_ends_the_run(
     survey, cluster, model, folder, tmp_path, monkeypatch
 ):
@@ -158,6 +160,7 @@ def npy(image):
     return stream.getvalue()
 
 
+@pytest.mark.slow
 def test_parquet(survey, cluster, model, tmp_path):
     stack = np.stack(PIXELS).astype(np.float32)
     (tmp_path / "in").mkdir()
@@ -184,6 +187,7 @@ def test_parquet(survey, cluster, model, tmp_path):
     assert [row["error"] is None for row in rows] == [True] * 9 + [False] * 2 + [True]
 
 
+@pytest.mark.slow
 def test_killed_driver(survey, cluster, weights, model, folder, tmp_path):
     out, image = tmp_path / "out", (folder / "6.npy").read_bytes()
     (folder / "6.npy").unlink()

@@ -59,6 +59,7 @@ def weights(folder):
     return load_file(folder / "weights" / "model.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["folders", "hdf5", "fresh"])
 def test_a_killed_run_resumes_to_the_same_result(
     run, data, data_with_truth, tmp_path, monkeypatch, source
@@ -114,6 +115,7 @@ def test_two_processes_train_one_network(data_with_truth, tmp_path):
     assert all(torch.equal(again[k], value) for k, value in weights(whole).items())
 
 
+@pytest.mark.slow
 def test_result_is_a_weight_with_a_card(run, data, tmp_path):
     out = run(tmp_path / "run", "--precision", "fp32")
     model = lensequiv.from_pretrained(out / "weights")
@@ -143,12 +145,34 @@ def test_result_is_a_weight_with_a_card(run, data, tmp_path):
     assert both.count("lensequiv simulate modelF --images 48 --seed 0") == 2
 
 
+@pytest.mark.slow
+def test_plain_folders_without_a_test_set(run, data, tmp_path, capsys):
+    own = tmp_path / "own"
+    for split in ("train", "val"):
+        for folder in (data / split).iterdir():
+            if folder.is_dir():
+                (own / split).mkdir(parents=True, exist_ok=True)
+                (own / split / folder.name).symlink_to(folder)
+    out = run(tmp_path / "run", "--precision", "fp32", data=own)
+    model = lensequiv.from_pretrained(out / "weights")
+    info = model.weights_info
+    assert "metrics" not in info and "recipe" not in info["trained_on"]
+    assert info["trained_on"]["train"] == {"images": 48, "file": "train"}
+    assert "without test scores" in capsys.readouterr().out
+    with pytest.raises(FileExistsError, match=r"of a run with lr 0\.012, not 0\.01"):
+        run(tmp_path / "run", "--precision", "fp32", "--lr", 0.01, data=own)
+    with pytest.raises(ValueError, match="--size 161, but the images have 150"):
+        run(tmp_path / "other", "--precision", "fp32", "--size", 161, data=own)
+
+
+@pytest.mark.slow
 def test_a_card_names_the_file_that_holds_the_masses(run, data_with_truth, tmp_path):
     out = run(tmp_path / "run", data=data_with_truth)
     card = (out / "weights" / "README.md").read_text()
     assert "lensequiv simulate modelF --images 48 --seed 0 data/modelF/train.h5" in card
 
 
+@pytest.mark.slow
 def test_a_card_of_fresh_lenses_says_so(run, tmp_path, monkeypatch):
     monkeypatch.setattr("lenses.FreshLenses.CHUNK", 8)
     out = run(tmp_path / "run", "--fresh", "modelF", "--seed", 5)
@@ -159,6 +183,7 @@ def test_a_card_of_fresh_lenses_says_so(run, tmp_path, monkeypatch):
     assert "--seed 5 data/modelF/train" not in card
 
 
+@pytest.mark.slow
 def test_validation_agrees_with_the_scores_on_cards():
     torch.manual_seed(0)
     model = lensequiv.create_model("c4")

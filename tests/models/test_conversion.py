@@ -52,6 +52,7 @@ def assert_same_logits(model, plain, x, tolerance=1e-5):
     assert (found - expected).abs().max() <= tolerance * scale
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_agree(name):
     model = lived_in(lensequiv.create_model(name, num_classes=4))
@@ -77,6 +78,7 @@ def test_every_option_agrees(group, statistics):
     assert_same_logits(model, model.to_torch(), torch.randn(3, 1, 97, 97))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", lensequiv.list_pretrained())
 def test_trained_weights_agree(name):
     model = lensequiv.from_pretrained(name)
@@ -161,6 +163,7 @@ def test_files_of_before_have_no_embedding(small, tmp_path):
     assert torch.equal(loaded.probabilities(x), plain(x).softmax(1))
 
 
+@pytest.mark.slow
 def test_loading_needs_torch_alone(small, tmp_path):
     """In a process that can import nothing of ours but this one file, nor e2cnn."""
     x = torch.randn(2, 1, 97, 97)
@@ -278,6 +281,81 @@ def test_onnx(name, tmp_path):
         expected = plain(x).numpy()
         scale = np.abs(expected).max()
         assert np.abs(found - expected).max() < 1e-4 * scale
+
+
+# Sizes
+
+
+@pytest.mark.parametrize("side", [32, 128, 150, 273])
+@pytest.mark.parametrize("method", ["forward", "probabilities", "logits_and_embedding"])
+def test_sizes_that_the_network_refuses_are_refused(small, side, method):
+    x = torch.rand(1, 1, side, side)
+    with pytest.raises(ValueError, match="input of") as expected:
+        small(x)
+    with pytest.raises(ValueError, match="input of") as found:
+        getattr(small.to_torch(), method)(x)
+    for error in (expected, found):
+        message = str(error.value)
+        assert f"input of {side} x {side} pixels; raw images go first" in message
+        assert "model.preprocess" in message
+        assert "a square with a side of 33, 49, ..., 257; nearest to" in message
+    ends = [str(error.value).rpartition(";")[2] for error in (expected, found)]
+    assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (torch.rand(1, 1, 97, 113), ValueError, "97 x 113 pixels"),
+        (torch.rand(1, 97, 97), ValueError, r"shape \(1, 97, 97\)"),
+        (torch.rand(1, 3, 97, 97), ValueError, r"expected \(N, 1, H, W\)"),
+        (torch.ones(1, 1, 97, 97, dtype=torch.int16), TypeError, "torch.int16, so not"),
+        (np.ones((1, 1, 97, 97), np.float32), TypeError, "type ndarray"),
+    ],
+)
+def test_other_inputs_are_refused_by_both(small, x, error, message):
+    for network in (small, small.to_torch()):
+        with pytest.raises(error, match=message) as caught:
+            network(x)
+        assert "model.preprocess" in str(caught.value)
+
+
+def test_one_size_alone():
+    plain = lived_in(lensequiv.create_model("singh2021-c4", fields=[1] * 6)).to_torch()
+    plain(torch.rand(1, 1, 129, 129))
+    with pytest.raises(ValueError, match="a side of 129; nearest to 150: 129"):
+        plain(torch.rand(1, 1, 150, 150))
+
+
+def test_files_of_before_without_sizes_still_run(small, tmp_path):
+    plain = small.to_torch()
+    x = torch.rand(1, 1, 97, 97)
+    expected = plain(x)
+    for key in ("input_sizes", "in_channels", "model"):
+        del plain.config[key]
+    loaded = load_plain(plain.save(tmp_path / "plain.pt"))
+    assert torch.equal(loaded(x), expected)
+    assert loaded(torch.rand(1, 1, 100, 100)).shape == (1, 3)
+    with pytest.raises(ValueError, match=r"expected \(N, C, H, W\)"):
+        loaded(x[0])
+
+
+def test_export_with_the_side_left_open(small):
+    side = 16 * torch.export.Dim("k", min=2, max=16) + 1
+    plain, x = small.to_torch(), torch.rand(2, 1, 97, 97)
+    exported = torch.export.export(plain, (x,), dynamic_shapes=({2: side, 3: side},))
+    assert_same_logits(plain, exported.module(), torch.rand(2, 1, 129, 129))
+    with pytest.raises(Exception, match=r"150|divisible|16"):
+        exported.module()(torch.rand(2, 1, 150, 150))
+
+
+def test_compiled_for_many_sizes(small):
+    plain = small.to_torch()
+    compiled = torch.compile(plain, fullgraph=True, backend="aot_eager")
+    for side in (33, 49, 129):  # from the second on, the side is left open
+        assert_same_logits(plain, compiled, torch.rand(1, 1, side, side))
+    with pytest.raises(Exception, match="exception"):
+        compiled(torch.rand(1, 1, 150, 150))
 
 
 def test_multiply_adds_are_those_of_the_layers():

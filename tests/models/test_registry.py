@@ -40,7 +40,8 @@ class Tiny(LensModel):
 
 
 def test_all_names():
-    assert lensequiv.list_models() == sorted([*STEERABLE, "resnet18", *SINGH])
+    expected = sorted([*STEERABLE, "resnet18", *SINGH, "steerable"])
+    assert lensequiv.list_models() == expected
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_create_model(name):
     model = lensequiv.create_model(name, num_classes=2, initialize=False)
     assert isinstance(model, LensModel) and model.training
     assert (model.name, model.group) == (name, name)
-    assert model.config == {"num_classes": 2}
+    assert (model.config["num_classes"], model.config["in_channels"]) == (2, 1)
     assert (model.in_channels, model.num_classes) == (1, 2)
     assert model.classes == ("class0", "class1")
 
@@ -77,7 +78,7 @@ def test_default_classes_are_those_of_the_study():
     model = lensequiv.create_model("c4", initialize=False)
     assert model.classes == ("no", "sphere", "vort")
     assert not model.stem.conv.weights.any()
-    assert model.config == {}
+    assert model.config["num_classes"] == 3
 
 
 def test_initial_weights_depend_on_the_seed_alone():
@@ -126,7 +127,10 @@ def test_register_model():
     assert lensequiv.list_models("t*") == ["tiny"]
     assert isinstance(tiny(), Tiny)  # the decorator hands the builder back
     model = lensequiv.create_model("tiny", width=5, num_classes=4)
-    assert (model.name, model.config) == ("tiny", {"width": 5, "num_classes": 4})
+    assert (model.name, model.config) == (
+        "tiny",
+        {"in_channels": 1, "width": 5, "num_classes": 4},
+    )
     assert model(torch.randn(2, 1, 13, 13)).shape == (2, 4)
     with pytest.raises(ValueError, match=r"tiny: input of 14 x 14 .*: 13 or 17$"):
         model(torch.randn(2, 1, 14, 14))
@@ -172,3 +176,56 @@ def test_input_sizes():
 def test_few_input_sizes_are_written_out():
     assert str(InputSizes(129, 1, 129)) == "129"
     assert str(InputSizes(33, 16, 65)) == "33, 49, 65"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pretrained": True}, "from_pretrained loads weights.* 'c8-modelF' or 'c8-m"),
+        ({"weights": "DEFAULT"}, "from_pretrained loads weights"),
+        ({"pretrained": False}, "builds untrained networks always; leave it out"),
+        ({"in_chans": 3}, "'in_chans'; here it is in_channels="),
+        ({"num_channels": 3}, "'num_channels'; here it is in_channels="),
+        ({"n_classes": 3}, "here it is num_classes="),
+        ({"img_size": 97}, "set_input_size"),
+        ({"num_clases": 3}, "did you mean 'num_classes'"),
+        ({"colour": 3}, "unknown option 'colour'; known are .*in_channels"),
+    ],
+)
+def test_words_of_other_libraries_lead_to_ours(options, message):
+    with pytest.raises(TypeError, match=message):
+        lensequiv.create_model("c8", **options)
+
+
+def test_options_of_other_networks_and_weights_there_are_none_of():
+    with pytest.raises(TypeError, match="known are in_channels, initialize, num_clas"):
+        lensequiv.create_model("resnet18", dropout=0.1)
+    with pytest.raises(TypeError, match="there are none of resnet18"):
+        lensequiv.create_model("resnet18", pretrained=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("c8-modelF", r"lensequiv.from_pretrained\('c8-modelF'\) loads weights"),
+        ("C8-MODELF", r"lensequiv.from_pretrained\('c8-modelF'\) loads weights"),
+        ("owner/name", r"lensequiv.from_pretrained\('owner/name'\) loads weights"),
+        ("c8_modelX", r"'c8-modelF'.* \(weights: lensequiv.from_pretrained\)"),
+        ("C8", "did you mean 'c8'"),
+        ("resnet-18", "did you mean 'resnet18'"),
+        (None, "unknown model None; known are"),
+    ],
+)
+def test_names_lead_to_the_call_that_was_meant(name, message):
+    with pytest.raises(ValueError, match=message):
+        lensequiv.create_model(name)
+
+
+def test_a_builders_own_mistakes_are_not_explained_away(registered):
+    @lensequiv.register_model("broken")
+    def broken():
+        raise TypeError("mine alone")
+
+    with pytest.raises(TypeError) as caught:
+        lensequiv.create_model("broken")
+    assert str(caught.value) == "mine alone"

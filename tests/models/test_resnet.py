@@ -18,7 +18,9 @@ def pair():
                 tensor.add_(0.02 * torch.rand_like(tensor))
     ours = lensequiv.create_model("resnet18", in_channels=3, num_classes=4)
     state = {k.replace("fc.", "head."): v for k, v in theirs.state_dict().items()}
-    ours.load_state_dict(state, strict=True)
+    assert ours.tensors().keys() == state.keys()
+    with pytest.warns(UserWarning, match="has no '_extra_state'"):
+        ours.load_state_dict(state)
     return ours, theirs
 
 
@@ -65,7 +67,7 @@ def test_sizes():
     model = lensequiv.create_model("resnet18")
     with pytest.raises(ValueError, match=r"resnet18: input of 32 x 32 .* 32: 33$"):
         model(torch.randn(1, 1, 32, 32))
-    with pytest.raises(ValueError, match="input of 33 x 65 pixels; expected a square"):
+    with pytest.raises(ValueError, match=r"33 x 65 pixels;.* expected a square"):
         model(torch.randn(1, 1, 33, 65))
 
 

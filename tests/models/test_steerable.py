@@ -274,7 +274,8 @@ def test_copies_give_bit_equal_outputs(networks, group, copied):
     model, x = networks[group], lenses(2, 65)
     twin = copied(model)
     assert type(twin) is SteerableCNN and not twin.training
-    assert (twin.name, twin.config, twin.classes) == (group, {}, model.classes)
+    assert (twin.name, twin.classes) == (group, model.classes)
+    assert twin.config == model.config and twin.config["kernel"] == 3
     with torch.no_grad():
         assert torch.equal(twin(x), model(x))
         twin.train()(x)  # moves the copy's statistics, not the original's
@@ -291,7 +292,7 @@ def test_copies_keep_the_rest(copied):
     model.classes = ("cold", "warm")
     model.weights_info = {"data": "none"}
     twin = copied(model)
-    assert twin.config == options and twin.classes == ("cold", "warm")
+    assert options.items() <= twin.config.items() and twin.classes == ("cold", "warm")
     assert twin.weights_info == {"data": "none"}
     assert twin.preprocess.to_config() == model.preprocess.to_config()
     assert twin.training and not twin.stem.training
@@ -313,6 +314,7 @@ def test_copies_keep_the_input_size():
 # Precision and gradients
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
 def test_bfloat16_is_close(networks, group):
     model, x = networks[group], lenses(4, 65)

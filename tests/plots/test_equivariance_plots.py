@@ -137,6 +137,7 @@ def test_orbit_shows_maps_turned_back(maps, lenses, tmp_path):
     assert (tmp_path / "orbit.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_animation_has_a_frame_for_each_angle(maps, tmp_path):
     path = animate_orbit(maps, tmp_path / "orbit.gif", milliseconds=70)
     with Image.open(path) as animation:

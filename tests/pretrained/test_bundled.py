@@ -12,10 +12,10 @@ import lensequiv
 from lensequiv.data import read_image, sample_paths
 from lensequiv.pretrained._card import (
     AUC_OF_2021,
-    all_runs,
     model_card,
     weights_table,
 )
+from lensequiv.pretrained._card_training import all_runs
 from lensequiv.pretrained._catalogue import bundled_directory, sha256_of
 from lensequiv.pretrained._format import sha256
 
@@ -84,6 +84,7 @@ def test_trained_logits_are_invariant_on_the_grid(name):
             assert change < 1e-5 * reference.abs().max()
 
 
+@pytest.mark.slow
 def test_loading_needs_no_network_and_no_heavy_import():
     """Name to prediction, with sockets shut, without sympy or torchvision."""
     code = """

@@ -210,7 +210,7 @@ def test_resnet(refuses):
 
 
 def test_another_network_of_ours(refuses):
-    message = refuses(lensequiv.create_model("c4").state_dict())
+    message = refuses(lensequiv.create_model("c4").tensors())
     assert "is no network of the 2021 study: its" in message
     assert "begin with 'stem.conv.weights'" in message
 
@@ -273,6 +273,7 @@ def spoiled(state, name):
     state[name].view(-1)[0] = bad
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [removed, renamed, reshaped, halved, spoiled])
 @pytest.mark.parametrize("name", KINDS)
 def test_a_changed_tensor_is_named(change, name, state, refuses):
@@ -387,6 +388,7 @@ for at in range(1, 7):
 """
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_no_folder_or_all_of_it(fixture, tmp_path):
     path = fixture("c4-train")
     argv = [sys.executable, "-c", _KILLED, str(path), str(tmp_path)]

@@ -125,6 +125,7 @@ for child in [start("offline", **home), start("empty", HF_HOME=sys.argv[2])]:
 """
 
 
+@pytest.mark.slow
 def test_processes_at_once_and_the_environment(hub, tmp_path):
     """Two download and load at once; then one is offline, one has an empty cache."""
     done = subprocess.run(

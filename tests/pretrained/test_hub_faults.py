@@ -125,6 +125,7 @@ ANSWERS = {
 
 @pytest.mark.parametrize("file", [CONFIG, WEIGHTS])
 class TestStatus:
+    @pytest.mark.slow
     @pytest.mark.parametrize("answer", ANSWERS)
     @pytest.mark.parametrize("method", ["HEAD", "GET"])
     def test_always(self, hub, tmp_path, file, method, answer):
@@ -132,6 +133,7 @@ class TestStatus:
         on(hub, file, method, change)
         check(hub, tmp_path, message)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("code", [429, 500, 502, 503, 504])
     @pytest.mark.parametrize("times", [1, 3])
     def test_then_success(self, hub, tmp_path, file, code, times):
@@ -177,12 +179,14 @@ LENGTH = "not as long as the Hub announced, and was thrown away: try again"
 
 @pytest.mark.parametrize("file", [CONFIG, WEIGHTS])
 class TestContent:
+    @pytest.mark.slow
     @pytest.mark.parametrize("part", [0.0, 0.001, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0])
     @pytest.mark.parametrize("bit", [0, 6])
     def test_flipped_bit(self, hub, tmp_path, file, part, bit):
         on(hub, file, "GET", flip(part, bit))
         check(hub, tmp_path, DAMAGED, after="refused")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "replace",
         [
@@ -316,6 +320,7 @@ class TestNetwork:
             assert "HF_HUB_OFFLINE=1" in str(found)
         check(hub, tmp_path, None)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("file", [CONFIG, WEIGHTS])
     @pytest.mark.parametrize("method", ["HEAD", "GET"])
     def test_slow(self, hub, tmp_path, monkeypatch, file, method):

@@ -151,7 +151,7 @@ def test_a_read_only_folder_is_named(tmp_path):
 def test_what_could_not_be_loaded_is_not_saved(change, message, tmp_path):
     folder = numbered(1).save_pretrained(tmp_path / "model")
     model = numbered(2)
-    change(model)
     with pytest.raises(ValueError, match=message):
+        change(model)  # which the record refuses at once, where it can
         model.save_pretrained(folder)
     assert number_of(folder) == 1

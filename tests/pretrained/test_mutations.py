@@ -78,6 +78,8 @@ def same(model, folder):
         and list(model.classes) == config["classes"]
         and model.input_size == config["input_size"]
         and model.preprocess.to_config() == config["preprocess"]
+        and model.pixel_scale == config["pixel_scale"]
+        and model.temperature == config.get("temperature", 1.0)
         and (model.name, model.config) == (config["model"], config["options"])
         and model.weights_info == config["info"]
     )
@@ -144,6 +146,7 @@ def test_flipped_bits_are_refused(which, request, tmp_path, capsys):
     assert results["slipped"] == 0 and results["refused"] > 40
 
 
+@pytest.mark.slow
 def test_flipped_bits_with_mended_checksums_never_change_the_structure(
     tiny, tmp_path, capsys
 ):
@@ -281,11 +284,16 @@ CONFIG_CHANGES = [
             ["no", "sphere", "vort", "more"],
         )
     ],
-    *[setting("format", v) for v in (2, 0, -1, 1.0, "1")],
+    *[setting("format", v) for v in (3, 1, 0, -1, 2.0, "2")],
     *[setting("input_size", v) for v in (128, 130, 1, 129.0, "129", 10**6)],
     *[
         setting("info", "image_statistics", v)
         for v in (3, [], {"odd": [0, 1]}, {"noise": 1}, {"noise": [1, 0]})
+    ],
+    *[
+        setting(key, v)
+        for key in ("pixel_scale", "temperature")
+        for v in (True, 0.0, -1.0, "1", [], 10**400, 2)
     ],
     *[setting("sha256", v) for v in ("0" * 64, "0" * 63, "A" * 64, "g" * 64, "é" * 64)],
     lambda config: config.update(sha256=config["sha256"].upper()),

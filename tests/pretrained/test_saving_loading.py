@@ -1,6 +1,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -92,6 +93,7 @@ def test_new_head_with_names(saved):
         lensequiv.from_pretrained(saved[0], classes=["a", "b"], num_classes=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["c4", "d4", "resnet18", "singh2021-c4"])
 def test_equal_channels_give_what_one_did(name, tmp_path, shaken):
     model = shaken(lensequiv.create_model(name)).eval()
@@ -212,3 +214,96 @@ def test_saving_over_a_file_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError, match="is a file; expected a folder"):
         lensequiv.create_model("c4").save_pretrained(tmp_path / "file")
+
+
+# Keywords that change nothing
+
+
+@pytest.mark.parametrize(
+    "keywords",
+    [
+        {"in_channels": 1},
+        {"classes": ["no", "sphere", "vort"]},
+        {"classes": ("no", "sphere", "vort"), "in_channels": 1},
+        {"num_classes": None, "classes": None},
+    ],
+)
+def test_keywords_that_change_nothing_leave_the_model(keywords):
+    plain = lensequiv.from_pretrained("c8-modelF")
+    model = lensequiv.from_pretrained("c8-modelF", **keywords)
+    assert model.domain is not None and model.temperature == plain.temperature != 1
+    assert model.spec.to_config() == plain.spec.to_config()
+    assert model.origin == plain.origin
+    for name, tensor in plain.tensors().items():
+        assert torch.equal(model.tensors()[name], tensor)
+
+
+def test_a_new_head_has_neutral_names_but_the_scale_of_its_body():
+    for keywords, classes in (
+        ({"num_classes": 3}, ("class0", "class1", "class2")),
+        ({"num_classes": 2}, ("class0", "class1")),
+        ({"classes": ["vort", "sphere", "no"]}, ("vort", "sphere", "no")),
+        ({"num_classes": 3, "classes": ["no", "sphere", "vort"]}, None),
+    ):
+        model = lensequiv.from_pretrained("c8-modelF", **keywords)
+        assert model.classes == (classes or ("no", "sphere", "vort"))
+        assert model.domain is None and model.temperature == 1
+        assert model.weights_info == {} and model.pixel_scale == 0.05
+        assert model.input_size == 97
+
+
+def test_a_folder_of_format_1_loads(saved):
+    folder, model = saved
+
+    def to_format_1(config):
+        for key in ("pixel_scale",):
+            del config[key]
+        config.update(format=1, options={})
+
+    rewrite_config(folder, to_format_1)
+    loaded = lensequiv.from_pretrained(folder)
+    assert loaded.spec.to_config() == model.spec.to_config()
+    loaded.save_pretrained(folder)
+    assert json.loads((folder / "config.json").read_text())["format"] == 2
+
+
+@pytest.mark.parametrize(
+    ("keyword", "message"),
+    [
+        ("in_chans", "'in_chans'; here it is in_channels="),
+        ("num_labels", "here it is num_classes="),
+        ("class_names", r"here it is classes=\[\.\.\.\]"),
+        ("device", r"here it is \.to\(device\) afterwards"),
+        ("img_size", r"model\.set_input_size\(size\) afterwards"),
+        ("pretrained", "the first argument"),
+        ("strict", "always loaded strictly"),
+        ("clases", "'clases'; did you mean 'classes' or 'num_classes'.*known are name"),
+    ],
+)
+def test_keywords_of_other_libraries(keyword, message):
+    with pytest.raises(TypeError, match=message):
+        lensequiv.from_pretrained("no such weight", **{keyword: 3})
+
+
+def test_names_and_numbers_of_numpy(tmp_path):
+    names = np.array(["no", "sphere", "vort"])
+    model = lensequiv.from_pretrained(
+        "d4-modelJ", classes=names, in_channels=np.int64(1)
+    )
+    assert model.domain is not None and model.classes == tuple(names.tolist())
+    new = lensequiv.from_pretrained("d4-modelJ", num_classes=np.int64(2))
+    new.classes = np.array(["a", "b"])
+    new.save_pretrained(tmp_path / "new")
+    assert lensequiv.from_pretrained(tmp_path / "new").classes == ("a", "b")
+    assert type(new.config["num_classes"]) is int
+
+
+@pytest.mark.parametrize("classes", ["ab", {"a", "b"}, 2])
+def test_names_without_an_order(classes):
+    with pytest.raises(ValueError, match=r"class names .*; expected a list of texts"):
+        lensequiv.from_pretrained("d4-modelJ", classes=classes)
+
+
+def test_name_that_is_none():
+    with pytest.raises(TypeError, match="name is None; expected the name of a weight"):
+        lensequiv.from_pretrained(None)

@@ -31,6 +31,7 @@ def test_images_are_those_of_simulate():
         assert torch.equal(found, of_class[: len(found)])
 
 
+@pytest.mark.slow
 def test_batch_size_and_workers_do_not_matter():
     reference = images_of(SimulatedLenses(SMALL, 12, 20, seed=3))
     for batches, size, workers in [(24, 10, 0), (12, 20, 2), (5, 48, 1)]:

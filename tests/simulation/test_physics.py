@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from astropy.cosmology import FlatLambdaCDM
 from lenstronomy.Data.imaging_data import ImageData
 from lenstronomy.Data.psf import PSF
 from lenstronomy.ImSim.image_model import ImageModel
@@ -138,6 +139,7 @@ def test_image_is_lenstronomys(simulated, recipe, label):
         np.testing.assert_allclose(image, expected, rtol=0, atol=2e-6 * expected.max())
 
 
+@pytest.mark.slow
 @RECIPES
 @CLASSES
 def test_float64_image_is_lenstronomys(simulated, recipe, label):
@@ -153,6 +155,7 @@ def test_float64_image_is_lenstronomys(simulated, recipe, label):
         np.testing.assert_allclose(image, expected, rtol=0, atol=atol)
 
 
+@pytest.mark.slow
 @RECIPES
 @CLASSES
 def test_deflection_is_lenstronomys(simulated, recipe, label):
@@ -270,6 +273,7 @@ def test_rays_through_a_centre_stay_finite(axis_ratio, straight):
         assert [float(b[0, 0, 0]) for b in beta] == [0, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("points", [2, 3, 100])
 @pytest.mark.parametrize("length", [0.06, 2.0])
 def test_line_is_the_sum_of_its_points(points, length):
@@ -337,10 +341,14 @@ def published(simulation, index):
     """Lens models, their arguments, and the place of the source, of one lens."""
     p = {name: value[index] for name, value in simulation.parameters.items()}
     used = p["mass_theta2"] > 0
+    # As the published code computes them, whatever lenstronomy makes of them then.
+    theta2 = p["mass"] * _physics.mass_to_arcsec2(
+        p["z_lens"], p["z_source"], simulation.recipe
+    )
     points = [
         {"theta_E": math.sqrt(t), "center_x": x, "center_y": y}
         for t, x, y in zip(
-            p["mass_theta2"][used], p["mass_x"][used], p["mass_y"][used], strict=True
+            theta2[used], p["mass_x"][used], p["mass_y"][used], strict=True
         )
     ]
     place = {"center_x": p["source_x"], "center_y": p["source_y"]}
@@ -364,8 +372,9 @@ def test_deeplensesim_model_1():
         np.testing.assert_allclose(image, expected, rtol=0, atol=1e-4 * expected.max())
 
 
+@pytest.mark.parametrize("multi_plane", [False, True], ids=["@1", "multi-plane"])
 @pytest.mark.parametrize(
-    ("recipe", "band"),
+    ("name", "band"),
     [
         (
             "deeplensesim2",
@@ -384,7 +393,9 @@ def test_deeplensesim_model_1():
         ("deeplensesim3", HST("WFC3_F160W", "GAUSSIAN").kwargs_single_band()),
     ],
 )
-def test_deeplensesim_models_2_and_3(recipe, band):
+def test_deeplensesim_models_2_and_3(name, band, multi_plane):
+    """SimAPI, single-plane as in version 1 and multi-plane as in the published code."""
+    recipe = f"{name}-noisy" if multi_plane else f"{name}@1"
     simulation = simulate(recipe, 3, seed=5, noise=False)
     for index in range(3):
         models, kwargs, place = published(simulation, index)
@@ -392,6 +403,14 @@ def test_deeplensesim_models_2_and_3(recipe, band):
             "lens_model_list": models,
             "source_light_model_list": ["SERSIC_ELLIPSE"],
         }
+        if multi_plane:
+            kwargs_model |= {
+                "lens_redshift_list": [0.5] * len(models),
+                "source_redshift_list": [1.0],
+                "z_source": 1.0,
+                "z_source_convention": 2.5,
+                "cosmo": FlatLambdaCDM(H0=70, Om0=0.3, Ob0=0.05),
+            }
         api = SimAPI(64, band, kwargs_model)
         source = [{"magnitude": 20, **SOURCE, **place}]
         _, source, _ = api.magnitude2amplitude(None, source)

@@ -168,6 +168,7 @@ def contents(path):
     return {name: (path / name).read_bytes() for name in listing(path)}
 
 
+@pytest.mark.slow
 @WRITERS
 @pytest.mark.parametrize("after", [0, 1, 4])
 def test_killed_and_started_again(tmp_path, write, after):
@@ -304,6 +305,7 @@ def test_progress_and_workers(tmp_path, capsys):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 @WRITERS
 @pytest.mark.parametrize("missing", ["caustics", "astropy"])
 def test_missing_extra_is_named_before_anything_is_written(tmp_path, write, missing):

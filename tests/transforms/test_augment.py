@@ -2,10 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from lensequiv.transforms import CropAndScale, RandomPose
+from lensequiv.transforms import CropAndScale, RandomPose, rotate
 
 # Every turn of the square, with and without a mirror image.
 POSES = [(k, flip) for k in range(4) for flip in (False, True)]
@@ -225,3 +226,44 @@ def test_what_was_drawn_can_be_applied_again():
 
 def test_parameters_are_printed():
     assert repr(RandomPose(21, 3, 0.25)) == "RandomPose(size=21, shift=3, rotate=0.25)"
+
+
+# Frames that are too small
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "message"),
+    [
+        ((64, 64), 97, r"64 x 64 .*set_input_size\(49\), and size=49 here"),
+        ((64, 64), 65, r"expected at least 65 x 65 pixels, or .*set_input_size\(49\)"),
+        ((96, 150), 97, r"96 x 150 .*set_input_size\(81\)"),
+        ((48, 48), 129, r"set_input_size\(33\)"),
+        ((33, 33), 49, r"set_input_size\(33\)"),
+        ((32, 32), 49, r"larger images: no network of the zoo takes fewer than 33 x"),
+    ],
+)
+def test_frames_below_the_size_are_refused(shape, size, message):
+    pose = RandomPose(size)
+    images = torch.rand(2, 1, *shape)
+    for call in (
+        lambda: pose(images),
+        lambda: pose.apply_drawn(images, *pose.draw(2)),
+        lambda: rotate(images, 10.0, size),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_frames_of_just_that_size():
+    images = torch.rand(2, 1, 97, 97)
+    posed = RandomPose(97, shift=0, rotate=0)(images)
+    assert torch.allclose(posed.sum((1, 2, 3)), images.sum((1, 2, 3)), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("images", "error"),
+    [(np.ones((1, 1, 9, 9)), TypeError), (torch.ones(9, 9), ValueError)],
+)
+def test_what_is_no_batch_is_refused(images, error):
+    with pytest.raises(error, match=r"expected .*\(N, C, H, W\)"):
+        RandomPose(5)(images)

@@ -1,10 +1,14 @@
 """CropAndScale: independent of units, orientation and a few bad pixels."""
 
+import copy
 import json
+import pickle
 
+import numpy as np
 import pytest
 import torch
 
+import lensequiv
 from lensequiv.transforms import CropAndScale, preprocessing_from_config
 
 TRANSFORM = CropAndScale()
@@ -312,3 +316,76 @@ def test_quantiles_out_of_range_are_refused(sky, peak):
     assert f"sky={sky}, peak={peak}" in str(caught.value)
     with pytest.raises(ValueError, match="expected 0 <= sky < peak <= 1"):
         preprocessing_from_config({**TRANSFORM.to_config(), "sky": sky, "peak": peak})
+
+
+# Arrays, lists, and what is too small
+
+
+@pytest.mark.parametrize("dtype", [">f4", "f8", "f2", "u2", ">i4", "i8"])
+def test_arrays_give_what_tensors_give(dtype):
+    array = np.random.default_rng(0).integers(0, 900, (2, 1, 41, 41)).astype(dtype)
+    expected = CropAndScale(33)(torch.from_numpy(array.astype("f8")))
+    assert torch.equal(CropAndScale(33)(array), expected)
+    assert torch.equal(CropAndScale(33)(list(array)), expected)
+    assert torch.equal(CropAndScale(33)(array[::-1, :, ::-1])[0], expected[1].flip(-2))
+    assert torch.equal(CropAndScale(33)(array[0, 0].tolist()), expected[0, 0])
+    assert torch.equal(
+        CropAndScale(33)(list(torch.from_numpy(expected.numpy()))), expected
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "message"),
+    [
+        ("lens.fits", TypeError, r"images of type str; .*read_image reads a file"),
+        (["a.fits"], TypeError, "images of type str"),
+        (np.ones((40, 40), complex), ValueError, "type complex128; expected real"),
+        (torch.ones(40, 40, dtype=torch.bool), ValueError, "type torch.bool"),
+        (np.array([["a"]]), ValueError, "expected real numbers"),
+        ([np.ones((40, 40)), np.ones((41, 41))], ValueError, r"\(40, 40\), \(41, 41\)"),
+        (np.ma.masked_equal(np.eye(40), 1), ValueError, "40 masked pixels"),
+        (np.ones(40), ValueError, r"of shape \(40,\); expected \(..., H, W\)"),
+        (np.ones((40, 40, 3)), ValueError, r"channels stand before .*movedim\(-1, -3"),
+    ],
+)
+def test_other_things_are_refused(images, error, message):
+    with pytest.raises(error, match=message):
+        CropAndScale(33)(images)
+
+
+def test_a_mask_that_masks_nothing_is_none():
+    image = np.random.default_rng(0).random((33, 33))
+    assert CropAndScale(33)(np.ma.array(image)).shape == (33, 33)
+
+
+@pytest.mark.parametrize(
+    ("side", "advice"),
+    [
+        (64, r"call model.set_input_size\(49\) first"),
+        (48, r"call model.set_input_size\(33\) first"),
+        (96, r"call model.set_input_size\(81\) first"),
+        (32, "the smallest this network can take has a side of 33"),
+    ],
+)
+def test_a_models_preprocessing_knows_the_size_that_fits(side, advice):
+    model = lensequiv.create_model("c4").set_input_size(129)
+    images = np.random.default_rng(0).random((2, side, side), np.float32)
+    for again in (model, pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        with pytest.raises(ValueError, match=advice):
+            again.preprocess(images)
+    with pytest.raises(ValueError, match=r"x\[0\]: .*" + advice):
+        model.predict(images)
+
+
+@pytest.mark.filterwarnings("ignore::lensequiv.domain.OutOfDomainWarning")
+def test_sizes_of_another_network():
+    model = lensequiv.models.steerable.SteerableCNN("c4", stages=[[2], [2], [2], [2]])
+    with pytest.raises(ValueError, match=r"set_input_size\(97\)"):
+        model.preprocess(torch.rand(1, 1, 110, 110))
+    loaded = lensequiv.from_pretrained("c8-modelJ")
+    with pytest.raises(ValueError, match=r"set_input_size\(49\)"):
+        loaded.predict(torch.rand(1, 64, 64))
+    assert loaded.set_input_size(49).predict(torch.rand(1, 64, 64)).logits.shape == (
+        1,
+        3,
+    )

@@ -3,8 +3,11 @@
 import copy
 import csv
 import dataclasses
+import os
 import subprocess
 import sys
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 import pyarrow.parquet
@@ -12,9 +15,8 @@ import pytest
 import torch
 
 import lensequiv
-from lensequiv import prediction as prediction_module
-from lensequiv import streaming
 from lensequiv.data import ImageError, sample_paths
+from lensequiv.inference import _source, _to_file
 from lensequiv.models import InputSizes, LensModel
 
 PATHS = [str(p) for p in sample_paths()]
@@ -62,9 +64,9 @@ def test_reading_stays_ahead_but_bounded(model, monkeypatch):
 
     def counting(path, **kwargs):
         read.append(path)
-        return lensequiv.data.read_image(PATHS[0])
+        return lensequiv.data.read_stored(PATHS[0])
 
-    monkeypatch.setattr(prediction_module, "read_image", counting)
+    monkeypatch.setattr(_source, "read_stored", counting)
     many = PATHS * 20
     batches = lensequiv.iter_predict(model, many, batch_size=4)
     assert read == []
@@ -94,6 +96,7 @@ def test_threads_setting_is_left_alone(model):
         torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 def test_bf16_is_close_and_asked_for(model):
     exact, fast = model.predict(PATHS), model.predict(PATHS, precision="bf16")
     assert not torch.equal(exact.logits, fast.logits)
@@ -157,7 +160,7 @@ def test_csv(model, folder, tmp_path):
 
 
 def test_parquet(model, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(streaming, "_ROW_GROUP", 6)
+    monkeypatch.setattr(_to_file, "_ROW_GROUP", 6)
     out = lensequiv.predict_to_file(
         model, folder, tmp_path / "out.parquet", 4, progress=False
     )
@@ -206,6 +209,7 @@ def test_all_files_damaged(model, folder, tmp_path):
     assert all(row["error"] for row in read_csv(out))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_killed_and_started_again(model, folder, tmp_path, after, monkeypatch):
     expected = lensequiv.predict_to_file(
@@ -214,7 +218,7 @@ def test_killed_and_started_again(model, folder, tmp_path, after, monkeypatch):
     out = tmp_path / "out.csv"
     code = f"""
 import os, lensequiv
-from lensequiv import streaming
+from lensequiv.inference import _to_file as streaming
 rows, made = streaming.rows_of, []
 def dying(*args):
     if len(made) == {after}:
@@ -235,9 +239,9 @@ lensequiv.predict_to_file(model, {str(tmp_path / "in")!r}, {str(out)!r}, 4)
 
     def counting(path, **kwargs):
         read.append(path)
-        return lensequiv.data.read_image(path)
+        return lensequiv.data.read_stored(path)
 
-    monkeypatch.setattr(prediction_module, "read_image", counting)
+    monkeypatch.setattr(_source, "read_stored", counting)
     lensequiv.predict_to_file(model, tmp_path / "in", out, 4, progress=False)
     assert len(read) == 10 - 4 * after
     assert out.read_bytes() == expected.read_bytes()
@@ -254,10 +258,12 @@ def test_another_call_does_not_mix_in(model, folder, tmp_path):
     stricter.domain = dataclasses.replace(model.domain, threshold=0.5)
     for arguments, what in (
         ((other, folder), "weights"),
-        ((model, folder[:9]), "images"),
+        ((model, folder[1:]), "images"),
         ((stricter, folder), "domain"),
     ):
-        with pytest.raises(FileExistsError, match=f"with other {what}"):
+        with pytest.raises(
+            FileExistsError, match=rf"with other {what}.*begin anew with restart"
+        ):
             lensequiv.predict_to_file(*arguments, out, 4, progress=False)
     np.save(folder[9], np.load(PATHS[9]))
     lensequiv.predict_to_file(model, folder, out, 4, progress=False)
@@ -276,3 +282,149 @@ def test_bad_arguments(model, folder, tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         lensequiv.predict_to_file(model, "nowhere", tmp_path / "out.csv")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "mine.csv"]
+
+
+# Going on
+
+
+def rows_in(path):
+    if path.suffix == ".csv":
+        return [row["path"] for row in read_csv(path)]
+    return pyarrow.parquet.read_table(path)["path"].to_pylist()
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_going_on_after_the_bad_file_was_removed(model, folder, tmp_path, ending):
+    out = tmp_path / f"out.{ending}"
+    folder[6].write_bytes(b"no image")
+    with pytest.raises(ImageError, match=r"6\.npy"):
+        lensequiv.predict_to_file(model, tmp_path / "in", out, 2, progress=False)
+    folder[6].unlink()
+    np.save(tmp_path / "in" / "99.npy", np.load(PATHS[0]))  # and one was added
+    lensequiv.predict_to_file(model, tmp_path / "in", out, 3, progress=False)
+    kept = [*folder[:6], *folder[7:], tmp_path / "in" / "99.npy"]
+    assert rows_in(out) == [str(path) for path in kept]
+    fresh = lensequiv.predict_to_file(
+        model, kept, tmp_path / f"fresh.{ending}", 2, progress=False
+    )
+    assert rows_in(fresh) == rows_in(out)
+
+
+def test_going_on_with_skipping(model, folder, tmp_path, monkeypatch):
+    out = tmp_path / "out.csv"
+    folder[6].write_bytes(b"no image")
+    with pytest.raises(ImageError):
+        lensequiv.predict_to_file(model, folder, out, 2, progress=False)
+    read = []
+
+    def counting(path, **kwargs):
+        read.append(path)
+        return lensequiv.data.read_stored(path)
+
+    monkeypatch.setattr(_source, "read_stored", counting)
+    lensequiv.predict_to_file(model, folder, out, 2, progress=False, on_error="skip")
+    assert len(read) == 4  # the first six were done
+    rows = read_csv(out)
+    assert [row["path"] for row in rows] == [str(path) for path in folder]
+    assert [bool(row["error"]) for row in rows] == [i == 6 for i in range(10)]
+
+
+def test_rows_of_files_that_are_gone_are_not_kept_silently(model, folder, tmp_path):
+    out = tmp_path / "out.csv"
+    folder[6].write_bytes(b"no image")
+    with pytest.raises(ImageError):
+        lensequiv.predict_to_file(model, tmp_path / "in", out, 2, progress=False)
+    folder[1].unlink()
+    folder[6].unlink()
+    message = r"6 rows of a call with other images .*begin anew with restart=True"
+    with pytest.raises(FileExistsError, match=message):
+        lensequiv.predict_to_file(model, tmp_path / "in", out, 2, progress=False)
+    lensequiv.predict_to_file(
+        model, tmp_path / "in", out, 2, progress=False, restart=True
+    )
+    left = [str(path) for i, path in enumerate(folder) if i not in (1, 6)]
+    assert rows_in(out) == left
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "out.csv"]
+
+
+def test_a_first_batch_that_fails_leaves_nothing(model, folder, tmp_path):
+    folder[0].write_bytes(b"no image")
+    with pytest.raises(ImageError):
+        lensequiv.predict_to_file(model, folder, tmp_path / "o.csv", 4, progress=False)
+    with pytest.raises(ValueError, match="pixel scale"):
+        lensequiv.predict_to_file(
+            model, folder[1:], tmp_path / "o.csv", 4, progress=False, resample=True
+        )
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+def test_two_processes_do_not_write_the_same_file(model, folder, tmp_path):
+    from filelock import FileLock
+
+    waiting = tmp_path / ".out.csv.unfinished"
+    waiting.mkdir()
+    with (
+        FileLock(waiting / ".lock"),
+        pytest.raises(FileExistsError, match=r"another process is writing .*out\.csv"),
+    ):
+        lensequiv.predict_to_file(model, folder, tmp_path / "out.csv", progress=False)
+
+
+# What is written
+
+
+def test_numbers_come_back_to_the_last_bit(model, folder, tmp_path):
+    result = model.predict(folder, 4)
+    out = lensequiv.predict_to_file(
+        model, folder, tmp_path / "o.csv", 4, progress=False
+    )
+    rows = read_csv(out)
+    found = np.array([[row[c] for c in model.classes] for row in rows], np.float32)
+    assert np.array_equal(found, result.probabilities)
+    scores = np.array([row["ood_score"] for row in rows], np.float32)
+    assert np.array_equal(scores, result.ood_score)
+    table = lensequiv.predict_to_file(
+        model, folder, tmp_path / "o.parquet", 4, progress=False
+    )
+    frame = pyarrow.parquet.read_table(table).to_pandas()
+    expected = result.to_pandas()
+    for name in COLUMNS:  # pandas has NaN where Parquet has null
+        found = frame[name].astype(object).where(frame[name].notna(), None)
+        assert found.tolist() == expected[name].tolist(), name
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are UTF-8 elsewhere")
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_names_that_are_not_utf8(model, tmp_path, ending):
+    names = [b"plain.npy", b"caf\xe9.npy", b"caf%E9.npy", "café.npy".encode()]
+    paths = [os.fsdecode(os.fsencode(tmp_path) + b"/" + name) for name in names]
+    for path in paths:
+        np.save(path, np.load(PATHS[0]))
+    Path(paths[1]).write_bytes(b"no image")  # its name stands in a message, too
+    out = tmp_path / f"out.{ending}"
+    lensequiv.predict_to_file(model, paths, out, progress=False, on_error="skip")
+    found = rows_in(out)
+    assert found[0] == paths[0] and found[2:] == paths[2:]
+    assert found[1] == f"file://{tmp_path}/caf%E9.npy"
+    back = os.fsdecode(unquote_to_bytes(found[1].removeprefix("file://")))
+    assert back == paths[1]
+    result = model.predict(paths[2:])
+    assert result.paths == paths[2:] and len(result.to_pandas()) == 2
+
+
+def test_endings_and_places_are_checked_first(model, folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    for out, error, message in (
+        ("o.txt", ValueError, r"o\.txt ends in '\.txt'; expected one of \.csv, \.parq"),
+        ("o", ValueError, r"has no ending"),
+        ("o.csv.gz", ValueError, r"\.gz"),
+        ("file/o.csv", NotADirectoryError, "file"),
+    ):
+        with pytest.raises(error, match=message):
+            lensequiv.predict_to_file(model, folder, tmp_path / out, progress=False)
+    with pytest.raises(ValueError, match="x is an array; expected paths"):
+        lensequiv.predict_to_file(model, np.eye(9), tmp_path / "o.csv")
+    upper = lensequiv.predict_to_file(
+        model, folder[:1], tmp_path / "O.PARQUET", progress=False
+    )
+    assert len(pyarrow.parquet.read_table(upper)) == 1

@@ -1,0 +1,89 @@
+"""What a run of `train.py` starts from: its images and its first weights."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from accelerate import Accelerator
+from lenses import FreshLenses, Lenses, StoredLenses
+from sets import LabelledSet, choose_size
+
+import lensequiv
+from lensequiv.models import LensModel
+
+
+def training_images(
+    args: argparse.Namespace,
+    accelerator: Accelerator,
+    data: LabelledSet | None = None,
+) -> FreshLenses | StoredLenses:
+    """What the arguments say; `data` is the training set, if there is one."""
+    if args.batch_size % accelerator.num_processes:
+        raise ValueError(
+            f"--batch-size {args.batch_size}: expected a multiple of the "
+            f"{accelerator.num_processes} processes"
+        )
+    share: dict[str, Any] = {
+        "batch_size": args.batch_size // accelerator.num_processes,
+        "seed": args.seed,
+        "rank": accelerator.process_index,
+        "world": accelerator.num_processes,
+    }
+    if share["batch_size"] < 2:
+        raise ValueError(
+            f"--batch-size {args.batch_size}: expected at least 2 images for each "
+            "process, of which batch norms can take a variance"
+        )
+    if data is None:
+        return FreshLenses(args.fresh, reuse=args.reuse, **share)
+    return StoredLenses(data, limit=args.images, **share)
+
+
+def first_weights(args: argparse.Namespace, lenses: Lenses) -> LensModel:
+    """The untrained network, or one that starts from `--init`.
+
+    Raises:
+        ValueError: The architecture has no such name or option, takes no images of
+            this size or number of channels, or `--init` is another one.
+    """
+    options = {"in_channels": lenses.channels, **args.options}
+    model = lensequiv.create_model(
+        args.model, num_classes=len(lenses.classes), **options
+    )
+    if model.in_channels != lenses.channels:
+        raise ValueError(
+            f"--options: in_channels={model.in_channels}, but the images have "
+            f"{lenses.channels} channels"
+        )
+    if args.init:
+        started = lensequiv.from_pretrained(args.init)
+        if started.name != model.name or started.in_channels != model.in_channels:
+            raise ValueError(
+                f"--init {args.init} is {started.name} for {started.in_channels} "
+                f"channels; expected {model.name} for {model.in_channels}"
+            )
+        try:
+            model.load_state_dict(started.state_dict())
+        except RuntimeError as error:
+            raise ValueError(
+                f"--init {args.init} was made with {started.config}, which are not the "
+                f"options of this {model.name}: give them as --options"
+            ) from error
+    model.classes = lenses.classes
+    model.set_input_size(choose_size(model, args.size, lenses.side, usual=97))
+    # What `--init` says of itself is not this run's.
+    model.temperature, model.domain, model.weights_info = 1.0, None, {}
+    model.pixel_scale = args.pixel_scale or lenses.scale
+    return model
+
+
+def same_classes(init: str, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The classes of the weights to start from, which the images must have, too."""
+    classes = lensequiv.from_pretrained(init).classes
+    if wanted is not None and wanted != classes:
+        raise ValueError(
+            f"--init {init} has the classes {', '.join(classes)}; expected "
+            f"{', '.join(wanted)}, in this order"
+        )
+    return classes

@@ -1,0 +1,373 @@
+"""What a model says: of one image, and of many."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lensequiv.inference._columns import ABOUT, class_columns, written_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from astropy.table import QTable
+
+__all__ = ["ImagePrediction", "Prediction"]
+
+_SHOWN_CLASSES = 6  # in a repr
+_SHOWN_ROWS = 20  # in a notebook
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ImagePrediction:
+    """What a model says about one image: an element of a `Prediction`.
+
+    Attributes:
+        label: The likeliest class's name.
+        probabilities: (classes,) float32 on the CPU, adding up to 1.
+        logits: (classes,) float32 on the CPU, as the network returns them.
+        path: Where the image came from, or None for arrays.
+        classes: Class names in the order of the probabilities.
+        notes: In what respects it is unlike the training images; empty if in none.
+        ood_score: Distance from the training images; None if the model has no
+            `domain`.
+    """
+
+    label: str
+    probabilities: Tensor
+    logits: Tensor
+    path: str | None
+    classes: tuple[str, ...]
+    notes: list[str]
+    ood_score: float | None = None
+
+    @property
+    def probability(self) -> float:
+        """Of the label."""
+        return float(self.probabilities[self.classes.index(self.label)])
+
+    @property
+    def unlike_training(self) -> bool:
+        """Whether there is a note, so that the label may mean nothing."""
+        return bool(self.notes)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether everything is equal, numbers to the last bit."""
+        if not isinstance(other, ImagePrediction):
+            return NotImplemented
+        return _equal(self, other)
+
+    def __hash__(self) -> int:
+        """Equal for what is equal."""
+        return hash((self.label, self.path, self.classes, self.ood_score))
+
+    def __repr__(self) -> str:
+        """Path, label and its probability, and what is to be known."""
+        where = "" if self.path is None else f"{self.path}: "
+        unlike = "; unlike training" if self.unlike_training else ""
+        return f"ImagePrediction({where}{self.label} {self.probability:.4f}{unlike})"
+
+    def _repr_html_(self) -> str:
+        return _as_prediction(self)._repr_html_()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Prediction:
+    """What a model says about N images.
+
+    An index gives an `ImagePrediction`; a slice, a mask or a list of positions gives
+    a `Prediction` of those images; iteration gives one `ImagePrediction` after the
+    other. Two are equal (`==`, a bool) if all of their contents are, numbers to the
+    last bit.
+
+    Attributes:
+        probabilities: (N, classes) float32 on the CPU; rows add up to 1. The softmax
+            of the logits over the model's temperature.
+        logits: (N, classes) float32 on the CPU, as the network returns them.
+        labels: The likeliest class's name, for each image.
+        paths: Where each image came from, or None for arrays. Images of a file that
+            holds many are named by their index, as in `set.h5[17]`.
+        classes: Class names in the order of the columns.
+        notes: For each image, in what respects it is unlike the training images;
+            empty where none was found.
+        ood_score: (N,) float32 on the CPU, the distance from the training images
+            (see `lensequiv.trust.Domain`); infinite for an image too far away for
+            float32; None if the model has no `domain`.
+    """
+
+    probabilities: Tensor
+    logits: Tensor
+    labels: list[str]
+    paths: list[str] | None
+    classes: tuple[str, ...]
+    notes: list[list[str]]
+    ood_score: Tensor | None = None
+
+    @property
+    def unlike_training(self) -> Tensor:
+        """(N,) bool: whether there is a note, so that the label may mean nothing."""
+        return torch.tensor([bool(note) for note in self.notes], dtype=torch.bool)
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.labels)
+
+    @overload
+    def __getitem__(self, index: int) -> ImagePrediction: ...
+
+    @overload
+    def __getitem__(self, index: slice | Sequence[Any] | Tensor) -> Prediction: ...
+
+    def __getitem__(self, index: Any) -> ImagePrediction | Prediction:
+        """One image by its position, or some by a slice, mask or list of positions.
+
+        Args:
+            index: An integer, negative ones counting from the end; a slice; a mask of
+                N booleans; or a list, array or tensor of integers.
+
+        Raises:
+            IndexError: A position is not one of the N, or a mask has another length.
+            TypeError: The index is something else.
+        """
+        chosen = _positions(index, len(self))
+        if isinstance(chosen, int):
+            return ImagePrediction(
+                label=self.labels[chosen],
+                probabilities=self.probabilities[chosen],
+                logits=self.logits[chosen],
+                path=None if self.paths is None else self.paths[chosen],
+                classes=self.classes,
+                notes=self.notes[chosen],
+                ood_score=None
+                if self.ood_score is None
+                else float(self.ood_score[chosen]),
+            )
+        rows = torch.tensor(chosen, dtype=torch.int64)
+        return Prediction(
+            probabilities=self.probabilities[rows],
+            logits=self.logits[rows],
+            labels=[self.labels[i] for i in chosen],
+            paths=None if self.paths is None else [self.paths[i] for i in chosen],
+            classes=self.classes,
+            notes=[self.notes[i] for i in chosen],
+            ood_score=None if self.ood_score is None else self.ood_score[rows],
+        )
+
+    def __iter__(self) -> Iterator[ImagePrediction]:
+        """The images, one after the other."""
+        return (self[i] for i in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        """Whether everything is equal, numbers to the last bit."""
+        if not isinstance(other, Prediction):
+            return NotImplemented
+        return _equal(self, other)
+
+    def __hash__(self) -> int:
+        """Equal for what is equal."""
+        return hash((self.classes, tuple(self.labels)))
+
+    def __repr__(self) -> str:
+        """How many images of which class, and how many of them are flagged."""
+        n = len(self)
+        text = f"{n} image{'' if n == 1 else 's'}"
+        found = Counter(self.labels)
+        counts = [f"{found[name]} {name}" for name in self.classes if found[name]]
+        if counts:
+            text += f": {', '.join(counts[:_SHOWN_CLASSES])}"
+        if len(counts) > _SHOWN_CLASSES:
+            text += f" and {len(counts) - _SHOWN_CLASSES} more classes"
+        if flagged := sum(map(bool, self.notes)):
+            text += f"; {flagged} unlike training"
+        return f"Prediction({text})"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: the first rows, with what is unlike training."""
+        heading = ["", "label", *self.classes, "score", "unlike training"]
+        lines = [f"<p>{escape(repr(self))}</p><table><thead><tr>"]
+        lines += [f"<th>{escape(cell)}</th>" for cell in heading]
+        lines.append("</tr></thead><tbody>")
+        for i, one in enumerate(self[:_SHOWN_ROWS]):
+            name = f"x[{i}]" if one.path is None else written_path(one.path)
+            score = "" if one.ood_score is None else f"{one.ood_score:.3g}"
+            cells = [name, one.label, *(f"{p:.4f}" for p in one.probabilities.tolist())]
+            cells += [score, "; ".join(one.notes)]
+            row = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+            lines.append(f"<tr>{row}</tr>")
+        lines.append("</tbody></table>")
+        if len(self) > _SHOWN_ROWS:
+            lines.append(f"<p>and {len(self) - _SHOWN_ROWS} more</p>")
+        return "".join(lines)
+
+    @staticmethod
+    def concatenate(parts: Sequence[Prediction]) -> Prediction:
+        """Joins predictions, for instance those of `iter_predict`, in their order.
+
+        Args:
+            parts: At least one; of models with the same classes.
+
+        Raises:
+            ValueError: `parts` is empty, or their classes differ, or some have paths
+                or scores and others have not.
+        """
+        if not parts:
+            raise ValueError("parts is empty; expected at least one prediction")
+        first = parts[0]
+        for other in parts[1:]:
+            if other.classes != first.classes:
+                raise ValueError(
+                    f"predictions of the classes {list(first.classes)} and "
+                    f"{list(other.classes)}; expected the same"
+                )
+            for name in ("paths", "ood_score"):
+                if (getattr(other, name) is None) != (getattr(first, name) is None):
+                    raise ValueError(
+                        f"some predictions have {name} and some have not; expected "
+                        "all or none"
+                    )
+        scores = [part.ood_score for part in parts if part.ood_score is not None]
+        return Prediction(
+            probabilities=torch.cat([part.probabilities for part in parts]),
+            logits=torch.cat([part.logits for part in parts]),
+            labels=[label for part in parts for label in part.labels],
+            paths=None
+            if first.paths is None
+            else [path for part in parts for path in part.paths or []],
+            classes=first.classes,
+            notes=[note for part in parts for note in part.notes],
+            ood_score=torch.cat(scores) if scores else None,
+        )
+
+    def _columns(self) -> dict[str, Any]:
+        """The columns of `predict_to_file` as arrays and lists."""
+        names = class_columns(self.classes)
+        values = self.probabilities.numpy()
+        n = len(self)
+        return {
+            "path": [None] * n
+            if self.paths is None
+            else [written_path(path) for path in self.paths],
+            "label": list(self.labels),
+            **{name: values[:, i].copy() for i, name in enumerate(names)},
+            "ood_score": np.full(n, np.nan, np.float32)
+            if self.ood_score is None
+            else self.ood_score.numpy().copy(),
+            "unlike_training": self.unlike_training.numpy(),
+            "notes": ["; ".join(notes) for notes in self.notes],
+            "error": [None] * n,
+        }
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The columns of `lensequiv.predict_to_file`, a row for each image.
+
+        Returns:
+            A data frame. Probabilities and `ood_score` are float32 with the same bits
+            as here; `ood_score` is NaN if the model has no `domain`, `path` None for
+            arrays, and `error` always None.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError("to_pandas needs pandas: pip install pandas") from error
+        columns = self._columns()
+        for name in ("path", "error"):  # None, not NaN, where there is nothing
+            columns[name] = pd.Series(columns[name], dtype=object)
+        return pd.DataFrame(columns)
+
+    def to_table(self) -> QTable:
+        """The columns of `lensequiv.predict_to_file`, a row for each image.
+
+        Returns:
+            An astropy table. Probabilities and `ood_score` are float32 with the same
+            bits as here; what there is none of is masked: `ood_score` if the model
+            has no `domain`, `path` of arrays, and `error`.
+
+        Raises:
+            ImportError: astropy is not installed.
+        """
+        try:
+            from astropy.table import MaskedColumn, QTable
+        except ImportError as error:
+            raise ImportError(
+                "to_table needs astropy: pip install 'lensequiv[fits]'"
+            ) from error
+        columns = self._columns()
+        for name in ("label", *ABOUT[2:], "path"):
+            texts = columns[name]
+            # Columns of no row have no longest text.
+            length = max([1, *(len(text or "") for text in texts)])
+            columns[name] = MaskedColumn(
+                [text or "" for text in texts],
+                mask=[text is None for text in texts],
+                dtype=f"U{length}",
+            )
+        columns["ood_score"] = MaskedColumn(
+            columns["ood_score"], mask=np.full(len(self), self.ood_score is None)
+        )
+        return QTable(columns)
+
+
+def _as_prediction(one: ImagePrediction) -> Prediction:
+    return Prediction(
+        probabilities=one.probabilities[None],
+        logits=one.logits[None],
+        labels=[one.label],
+        paths=None if one.path is None else [one.path],
+        classes=one.classes,
+        notes=[one.notes],
+        ood_score=None if one.ood_score is None else torch.tensor([one.ood_score]),
+    )
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two of the same class have equal attributes."""
+    for name in a.__dataclass_fields__:
+        x, y = getattr(a, name), getattr(b, name)
+        if isinstance(x, Tensor) and isinstance(y, Tensor):
+            if not torch.equal(x, y):
+                return False
+        elif isinstance(x, Tensor) or isinstance(y, Tensor) or x != y:
+            return False
+    return True
+
+
+def _positions(index: Any, n: int) -> int | list[int]:
+    """What an index asks for, as positions from 0 to n - 1.
+
+    Raises:
+        IndexError: See `Prediction.__getitem__`.
+        TypeError: See `Prediction.__getitem__`.
+    """
+    if isinstance(index, slice):
+        return list(range(n))[index]
+    if isinstance(index, str | bytes | tuple):
+        raise TypeError(_wrong(index))
+    array = index.cpu().numpy() if isinstance(index, Tensor) else np.asarray(index)
+    if array.ndim > 1 or (array.size and array.dtype.kind not in "biu"):
+        raise TypeError(_wrong(index))
+    if array.dtype.kind == "b":
+        if array.shape != (n,):
+            raise IndexError(
+                f"a mask of shape {array.shape} for {n} images; expected ({n},)"
+            )
+        return [int(i) for i in np.flatnonzero(array)]
+    for i in array.reshape(-1).tolist():
+        if not -n <= i < n:
+            raise IndexError(f"index {int(i)} is out of range for {n} images")
+    found = [int(i) % n for i in array.reshape(-1).tolist()]
+    return found[0] if array.ndim == 0 else found
+
+
+def _wrong(index: Any) -> str:
+    return (
+        f"index {index!r}: expected an integer, a slice, a mask or a list of integers"
+    )

@@ -1,0 +1,198 @@
+"""Predictions written to a file while they are made."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from lensequiv import _files
+from lensequiv.inference._batches import Options, batches
+from lensequiv.inference._columns import CsvRows, parquet_schema, rows_of
+from lensequiv.inference._resuming import Done, claim, request_of
+from lensequiv.inference._source import PathLike, source_of
+from lensequiv.models import LensModel
+
+__all__ = ["check_output", "predict_to_file", "unfinished_folder"]
+
+_ROW_GROUP = 8192  # rows that Parquet stores together
+
+
+def unfinished_folder(out: Path) -> Path:
+    """The hidden folder beside `out` in which rows wait until all are there."""
+    return out.with_name(f".{out.name}.unfinished")
+
+
+def check_output(out: str | Path) -> Path:
+    """Makes sure that `predict_to_file` can write a file, before any work.
+
+    Args:
+        out: See `predict_to_file`.
+
+    Returns:
+        `out`.
+
+    Raises:
+        FileExistsError: It exists.
+        ImportError: It is to be Parquet, and pyarrow is not installed.
+        OSError: It cannot be written there; see `lensequiv._files.check_output`.
+        ValueError: It ends in neither `.csv` nor `.parquet`.
+    """
+    out = _files.check_output(
+        out, suffixes=(".csv", ".parquet"), overwrite=False, parents=True
+    )
+    if out.suffix.lower() == ".parquet":
+        parquet_schema(())
+    return out
+
+
+def predict_to_file(
+    model: LensModel,
+    x: PathLike | Sequence[PathLike],
+    out: str | Path,
+    batch_size: int = 64,
+    *,
+    hdu: int | str | None = None,
+    pixel_scale: float | None = None,
+    resample: bool = False,
+    progress: bool = True,
+    workers: int | None = None,
+    precision: Literal["fp32", "bf16"] = "fp32",
+    on_error: Literal["raise", "skip"] = "raise",
+    restart: bool = False,
+) -> Path:
+    """Classifies files and writes a row for each: CSV, or Parquet (extra `parquet`).
+
+    Columns: `path`, `label`, the probability of each class, `ood_score` (empty if the
+    model has no `domain`), `unlike_training`, `notes` (in what respects an image is
+    unlike the training images) and `error`. Numbers have the digits that bring the
+    float32 values back to the last bit. The column of a class that is called like one
+    of the others is `p(NAME)`. A path that is not UTF-8 is written as the `file:` URI
+    of the absolute path, whose percent signs keep its bytes.
+
+    Memory does not grow with the number of images, but for the list of their paths.
+    `out` appears when it is complete. Until then rows wait in a hidden folder beside
+    it, and the same call goes on where a killed or failed run ended. In between,
+    images may be added to or removed from the part of the list that was not reached,
+    and `batch_size`, `workers` and `on_error` may change; with other weights, options
+    or images before that place the call is refused.
+
+    Args:
+        model: Any lensequiv model.
+        x: A path, a folder, or a list of these.
+        out: File to make, ending in `.csv` or `.parquet`.
+        batch_size: See `lensequiv.predict`.
+        hdu: See `lensequiv.predict`.
+        pixel_scale: See `lensequiv.predict`.
+        resample: See `lensequiv.predict`.
+        progress: Whether to show a progress bar.
+        workers: See `lensequiv.predict`.
+        precision: See `lensequiv.predict`.
+        on_error: `"skip"` writes why a file could not be used into `error` and leaves
+            its other columns empty; `"raise"` ends the run, which can go on later.
+        restart: Whether to begin anew where an unfinished run of any call is found.
+            `out` itself is never replaced.
+
+    Returns:
+        `out`.
+
+    Raises:
+        FileExistsError: `out` exists; what waits beside it belongs to another call; or
+            another process is writing it.
+        FileNotFoundError: A path does not exist.
+        ImageError: A file cannot be used, and `on_error` is `"raise"`.
+        ImportError: pyarrow is not installed.
+        OSError: `out` cannot be written there.
+        ValueError: An argument is out of range, or `out` has another ending.
+    """
+    options = Options(
+        batch_size, progress, workers, precision, pixel_scale, resample, on_error
+    )
+    out = check_output(out)
+    source = source_of(x, hdu)
+    if source.paths is None:
+        raise ValueError("x is an array; expected paths, which the rows are named by")
+    request = request_of(
+        model,
+        {
+            "precision": precision,
+            "hdu": hdu,
+            "pixel_scale": pixel_scale,
+            "resample": resample,
+        },
+    )
+    folder = unfinished_folder(out)
+    with _held(folder, out):
+        if restart:
+            _clear(folder)
+        advice = "begin anew with restart=True (--restart)"
+        claim(folder / "request.json", out, request, advice)
+        try:
+            done = Done(folder / "progress.json", source.names)
+        except FileExistsError as error:
+            raise FileExistsError(f"{error}: repeat that call, or {advice}") from None
+        table = CsvRows(model.classes)
+        with (folder / "rows").open("a", newline="", encoding="utf-8") as stream:
+            stream.truncate(done.bytes)
+            if done.bytes == 0:
+                table.write(stream, [], heading=True)
+            for batch in batches(model, source, options, start=done.rows):
+                rows = rows_of(batch, model.classes)
+                table.write(stream, rows, heading=False)
+                stream.flush()
+                done.add(len(rows), stream.tell())
+        ready = folder / "rows"
+        if out.suffix.lower() == ".parquet":
+            ready = folder / "rows.parquet"
+            with (folder / "rows").open(newline="", encoding="utf-8") as stream:
+                _write_parquet(ready, iter(table.read(stream)), model.classes)
+        ready.rename(out)
+        (folder / "progress.json").unlink()  # with it, the rest of the folder goes
+    return out
+
+
+@contextmanager
+def _held(folder: Path, out: Path) -> Iterator[None]:
+    """Makes the folder, keeps other processes out, removes it if no rows are in it.
+
+    Raises:
+        FileExistsError: One is.
+    """
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    useless = False
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            try:
+                yield
+            finally:
+                useless = not (folder / "progress.json").exists()
+                if useless:
+                    _clear(folder)
+    except Timeout as error:
+        raise FileExistsError(f"another process is writing {out}") from error
+    finally:
+        if useless:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _clear(folder: Path) -> None:
+    """Removes the files of an unfinished run, but for the lock."""
+    for file in folder.iterdir():
+        if file.name != ".lock":
+            file.unlink()
+
+
+def _write_parquet(
+    path: Path, rows: Iterator[dict[str, Any]], classes: tuple[str, ...]
+) -> None:
+    schema = parquet_schema(classes)
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+        while group := list(islice(rows, _ROW_GROUP)):
+            writer.write_table(pyarrow.Table.from_pylist(group, schema))

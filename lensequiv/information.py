@@ -1,0 +1,260 @@
+"""What is known about weights besides what the network computes with.
+
+`model.weights_info` and `info` in `config.json` are a dictionary. The keys that
+lensequiv itself writes have a type, given here; everything else in it is the user's own
+and is kept as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from types import NoneType, UnionType
+from typing import (
+    Any,
+    TypedDict,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
+
+__all__ = [
+    "Converted",
+    "Cost",
+    "FineTuned",
+    "ImageSet",
+    "Information",
+    "Metrics",
+    "Scores",
+    "TrainedOn",
+    "Training",
+    "as_json",
+    "read_information",
+]
+
+
+_MAX_DEPTH = 100
+
+
+class Scores(TypedDict, total=False):
+    """Of one set of images; see `lensequiv.evaluation.Evaluation.summary`."""
+
+    images: int
+    auc_micro: float
+    auc: dict[str, float]
+    accuracy: float
+    calibration_error: float
+    confusion: list[list[int]]
+
+
+class Metrics(TypedDict, total=False):
+    """Scores on test images, as they are and each rotated by a random angle."""
+
+    test: Scores
+    test_rotated: Scores
+    grid_invariance: float
+
+
+class ImageSet(TypedDict, total=False):
+    """Simulated images: how many, from which seed, and where they lay."""
+
+    images: int
+    seed: int
+    fresh: bool
+    file: str
+
+
+class TrainedOn(TypedDict, total=False):
+    """The recipe of the training images, and the sets made after it."""
+
+    recipe: str
+    train: ImageSet
+    val: ImageSet
+    test: ImageSet
+    simulated_with: dict[str, str]
+
+
+class Training(TypedDict, total=False):
+    """A run of `examples/train.py`; `before` is the run whose weights it began with."""
+
+    command: str
+    images_seen: int
+    minutes: float
+    started_from: str | None
+    before: Training | None
+    machine: str
+    date: str
+    validation: list[dict[str, Any]]
+    trained_on: TrainedOn
+
+
+FineTuned = TypedDict(
+    "FineTuned",
+    {
+        "from": str | None,
+        "images": int,
+        "steps": int,
+        "seed": int,
+        "linear_check": float,
+        "validation": Scores,
+        "test": Scores,
+    },
+    total=False,
+)
+FineTuned.__doc__ = "A run of `examples/finetune.py`."
+
+
+class Cost(TypedDict, total=False):
+    """Parameters, and multiply-adds for one image."""
+
+    parameters: int
+    multiply_adds: int
+
+
+class StartedFrom(TypedDict):
+    """The weights that were loaded before they were changed."""
+
+    weights: str
+    sha256: str
+
+
+class Converted(TypedDict):
+    """What `convert_checkpoint` read and checked."""
+
+    file: str
+    sha256: str
+    group: str
+    recipe: str
+    checked: list[str]
+    taken_on_trust: list[str]
+    unknown: list[str]
+
+
+@dataclass(frozen=True)
+class Information:
+    """An `info` dictionary, divided into what has a known meaning and the rest.
+
+    Attributes:
+        trained_on: The training images.
+        training: The training runs.
+        fine_tuned: The fine-tuning run.
+        metrics: Scores on test images.
+        cost: Of the network.
+        image_statistics: Smallest and largest value of each of
+            `lensequiv.domain.image_statistics` among images like the training ones.
+        licence: Of the weights.
+        versions: Of the software they were made with.
+        started_from: What was loaded before the weights were changed.
+        converted: The checkpoint of 2021 that they are from.
+        user: Everything else, and what has a known key but another form.
+    """
+
+    trained_on: TrainedOn | None = None
+    training: Training | None = None
+    fine_tuned: FineTuned | None = None
+    metrics: Metrics | None = None
+    cost: Cost | None = None
+    image_statistics: dict[str, list[float]] | None = None
+    licence: str | None = None
+    versions: dict[str, str] | None = None
+    started_from: StartedFrom | None = None
+    converted: Converted | None = None
+    user: dict[str, Any] = field(default_factory=dict)
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a JSON value is of a type; dictionaries may hold further keys."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return any(_fits(value, one) for one in inner)
+    if is_typeddict(kind):
+        return (
+            isinstance(value, dict)
+            and kind.__required_keys__ <= value.keys()
+            and all(_fits(v, _hints(kind).get(k, Any)) for k, v in value.items())
+        )
+    if origin is dict:
+        return isinstance(value, dict) and all(
+            _fits(v, inner[1]) for v in value.values()
+        )
+    if origin is list:
+        return isinstance(value, list) and all(_fits(v, inner[0]) for v in value)
+    if kind is float:
+        return type(value) in (int, float)
+    return kind is Any or type(value) is kind
+
+
+def read_information(info: Mapping[str, Any]) -> Information:
+    """Divides an `info` dictionary; nothing in it can make this fail.
+
+    Args:
+        info: JSON-able.
+    """
+    hints = {k: v for k, v in _hints(Information).items() if k != "user"}
+    try:
+        known = {k: v for k, v in info.items() if k in hints and _fits(v, hints[k])}
+    except RecursionError:
+        known = {}
+    user = {key: value for key, value in info.items() if key not in known}
+    return Information(**known, user=user)
+
+
+def as_json(value: Any, name: str) -> Any:
+    """A copy of a value as JSON holds it: tuples become lists, NumPy's numbers ours.
+
+    Args:
+        value: Anything.
+        name: What the value is called, for messages.
+
+    Raises:
+        ValueError: JSON has nothing for it, or it is NaN or infinite; the message names
+            its place, such as `info['metrics']['auc']`.
+    """
+    return _as_json(value, name, _MAX_DEPTH)
+
+
+def _as_json(value: Any, name: str, depth: int) -> Any:
+    if depth < 0:
+        raise ValueError(
+            f"{name[:60]}... is nested more than {_MAX_DEPTH} deep, or holds itself"
+        )
+    kind = type(value)
+    if kind in (str, int, bool, NoneType):
+        return value
+    if kind is float:
+        if math.isfinite(value):
+            return value
+        raise ValueError(
+            f"{name} is {value}, which is not JSON compliant; expected a finite number"
+        )
+    if isinstance(value, Mapping):
+        made: dict[str, Any] = {}
+        for key, inner in value.items():
+            if type(key) not in (str, int) or str(key) in made:
+                raise ValueError(
+                    f"{name} has the key {key!r:.60}; expected different texts"
+                )
+            made[str(key)] = _as_json(inner, f"{name}[{key!r}]", depth - 1)
+        return made
+    if isinstance(value, list | tuple):
+        return [
+            _as_json(inner, f"{name}[{i}]", depth - 1) for i, inner in enumerate(value)
+        ]
+    if kind.__module__ == "numpy" and getattr(value, "shape", None) == ():
+        return _as_json(value.item(), name, depth)
+    if isinstance(value, str | int | float):  # an enumeration, for instance
+        base = next(b for b in (str, int, float) if isinstance(value, b))
+        return _as_json(base(value), name, depth)
+    raise ValueError(
+        f"{name} is a {kind.__module__}.{kind.__qualname__}, which is not JSON-able; "
+        "expected text, numbers, true, false, None, lists and dictionaries"
+    )

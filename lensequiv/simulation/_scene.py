@@ -1,0 +1,358 @@
+"""Lenses with everything that a recipe may add to the study's: draws and rendering."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lensequiv.simulation._physics import (
+    blur,
+    deflect,
+    gaussian_kernel,
+    line_deflection,
+    point_deflection,
+    ray_grid,
+    sersic,
+    sum_blocks,
+)
+from lensequiv.simulation._profiles import (
+    halo_weight,
+    multipole_deflection,
+    power_law_deflection,
+)
+from lensequiv.simulation._recipe import Recipe
+from lensequiv.simulation.detector import Detector, convolve, psf_kernels
+from lensequiv.simulation.lights import sersic_flux
+
+__all__ = ["LISTS", "add_light", "draw_shared", "render_scene"]
+
+Arrays = dict[str, NDArray[np.float64]]
+
+# Lists of which a lens has a varying number, and what says that a place is used.
+LISTS = {
+    "mass": "mass_theta2",
+    "light": "light_amplitude",
+    "clump": "clump_amplitude",
+    "star": "star_flux",
+}
+
+# Shapes of extended subhalos are read from tables over the radius, from 1e-4 to 100
+# arcsec: linear in the logarithm of the radius, to 1e-5 of the deflection.
+_TABLE, _INNER, _OUTER = 6000, 1e-4, 1e2
+
+
+def draw_shared(recipe: Recipe, rng: np.random.Generator, lenses: int) -> Arrays:
+    """Draws what the study's sets have in common and others have lens by lens."""
+    names = {
+        "total_mass": recipe.total_mass,
+        "amplitude": recipe.amplitude,
+        "sky": recipe.noise.sky,
+        "psf_sigma": recipe.psf_sigma,
+        "pixel_scale": recipe.pixel_scale,
+        "effective_radius": recipe.effective_radius,
+        "sersic_index": recipe.sersic_index,
+    }
+    drawn = {}
+    for name, value in names.items():
+        low, high = np.log(recipe.spread.get(name, (1.0, 1.0)))
+        drawn[name] = value * np.exp(rng.uniform(low, high, lenses))
+    if recipe.deflector is not None:
+        drawn |= recipe.deflector.draw(rng, lenses)
+    if recipe.blur is not None:
+        drawn |= recipe.blur.draw(rng, lenses)
+    if isinstance(recipe.noise, Detector):
+        drawn |= recipe.noise.draw(rng, drawn)
+    return drawn
+
+
+def add_light(recipe: Recipe, rng: np.random.Generator, p: Arrays) -> None:
+    """Draws the light components into the parameters of some lenses."""
+    around = {
+        "halo_axis_ratio": np.full_like(p["theta_e"], recipe.halo_axis_ratio),
+        "halo_x": np.zeros_like(p["theta_e"]),
+        "halo_y": np.zeros_like(p["theta_e"]),
+        **p,
+        "source_flux": sersic_flux(p["sersic_index"], p["effective_radius"]),
+    }
+    for component in recipe.lights:
+        for name, value in component.draw(rng, around).items():
+            p[name] = np.concatenate([p[name], value], 1) if name in p else value
+    for name in ("light", "clump", "star"):
+        if f"{name}_x" in p:
+            _pack(p, name)
+
+
+def _pack(p: Arrays, name: str) -> None:
+    """Moves the used places of a list to the front and drops the others."""
+    used = p[LISTS[name]] != 0
+    order = np.argsort(~used, axis=1, kind="stable")
+    width = used.sum(1).max(initial=0)
+    for key in [key for key in p if key.startswith(f"{name}_")]:
+        p[key] = np.take_along_axis(p[key], order, 1)[:, :width]
+
+
+def render_scene(
+    lens: dict[str, Tensor],
+    recipe: Recipe,
+    *,
+    straight: bool,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """As `_physics.render`, for recipes that draw more lens by lens.
+
+    Lengths are divided by the ratio of the lens's pixel scale to the recipe's, so that
+    all lenses share a grid of rays.
+    """
+    lens = _in_pixels(lens, recipe)
+    axis = ray_grid(recipe).to(lens["theta_e"].device)
+    x, y = _deflected(axis, lens, recipe, straight, dtype)
+    source = {
+        name: lens[name].to(dtype)
+        for name in ("source_x", "source_y", "axis_ratio", "source_angle")
+    }
+    index, radius = (
+        lens[name].to(dtype)[:, None, None]
+        for name in ("sersic_index", "effective_radius")
+    )
+    beta = (x.clone(), y.clone()) if _has(lens, "clump") else (x, y)
+    light = sersic(x, y, source, index, radius)
+    if _has(lens, "clump"):
+        _add_sersics(light, *beta, lens, "clump")
+    if _has(lens, "light"):
+        rays = axis.to(dtype).expand(light.shape)
+        _add_sersics(light, rays, rays.mT, lens, "light")
+    image = sum_blocks(light, recipe.supersampling).div_(recipe.supersampling**2)
+    if _has(lens, "star"):
+        _add_stars(image, lens, recipe)
+    if recipe.blur is not None:
+        image = convolve(image, psf_kernels(lens, recipe.psf_size).to(dtype))
+    else:
+        image = _blur_each(image, lens["psf_sigma"] / recipe.pixel_scale, recipe)
+    image = image * (lens["exposure"] * lens["amplitude"]).to(dtype)[:, None, None]
+    if isinstance(recipe.noise, Detector):
+        return image
+    return image.add_(lens["sky"].to(dtype)[:, None, None])
+
+
+def _in_pixels(lens: dict[str, Tensor], recipe: Recipe) -> dict[str, Tensor]:
+    """Lengths as if the lens's pixels were the recipe's."""
+    factor = recipe.pixel_scale / lens["pixel_scale"]
+
+    def scaled(name: str, value: Tensor) -> Tensor:
+        by = factor if value.ndim == 1 else factor[:, None]
+        if name in ("mass_theta2", "star_flux"):
+            return value * by**2
+        lengths = ("_x", "_y", "_radius", "theta_e", "mass_scale")
+        return value * by if name.endswith(lengths) else value
+
+    return {name: scaled(name, value) for name, value in lens.items()}
+
+
+def _deflected(
+    axis: Tensor,
+    lens: dict[str, Tensor],
+    recipe: Recipe,
+    straight: bool,
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:
+    """Where the rays meet the source plane; see `_physics.deflect`."""
+    if recipe.deflector is None and "mass_concentration" not in lens:
+        ratio = recipe.halo_axis_ratio
+        return deflect(axis, lens, axis_ratio=ratio, straight=straight, dtype=dtype)
+    p = {
+        name: value.to(dtype)[:, None, None]
+        for name, value in lens.items()
+        if value.ndim == 1
+    }
+    x, y = axis.to(dtype)[None, None, :], axis.to(dtype)[None, :, None]
+    gamma1 = p["shear"] * torch.cos(2 * p["shear_angle"])
+    gamma2 = p["shear"] * torch.sin(2 * p["shear_angle"])
+    beta_x = x - gamma1 * x - gamma2 * y
+    beta_y = y - gamma2 * x + gamma1 * y
+    if recipe.deflector is None:
+        zero = torch.zeros_like(p["theta_e"])
+        one = zero + 1
+        p |= {"halo_x": zero, "halo_y": zero, "halo_slope": 2 * one}
+        p |= {"halo_axis_ratio": one * recipe.halo_axis_ratio}
+    off_x, off_y = x - p["halo_x"], y - p["halo_y"]
+    alpha = power_law_deflection(
+        off_x,
+        off_y,
+        p["theta_e"],
+        p["halo_axis_ratio"],
+        p["halo_angle"],
+        p["halo_slope"],
+        recipe.deflector.axis_ratio[0] if recipe.deflector else recipe.halo_axis_ratio,
+    )
+    beta_x -= alpha[0]
+    beta_y -= alpha[1]
+    if recipe.deflector is not None:
+        for order, name in ((3, "third"), (4, "fourth")):
+            if getattr(recipe.deflector, name)[1] > 0:
+                strength = p[name] * p["theta_e"]
+                alpha = multipole_deflection(
+                    off_x, off_y, order, strength, p[f"{name}_angle"]
+                )
+                beta_x -= alpha[0]
+                beta_y -= alpha[1]
+    for alpha in _by_masses(axis, lens, straight, dtype):
+        beta_x -= alpha[0]
+        beta_y -= alpha[1]
+    return beta_x, beta_y
+
+
+def _by_masses(
+    axis: Tensor, lens: dict[str, Tensor], straight: bool, dtype: torch.dtype
+) -> list[tuple[Tensor, Tensor]]:
+    """Deflections by point masses and by extended subhalos."""
+    masses = tuple(lens[name] for name in ("mass_x", "mass_y", "mass_theta2"))
+    if not masses[0].shape[1]:
+        return []
+    if straight:
+        return [line_deflection(axis, *masses, dtype=dtype)]
+    if "mass_concentration" not in lens:
+        return [point_deflection(axis, *masses, dtype=dtype)]
+    point = lens["mass_concentration"] == 0
+    found = []
+    for which, extended in ((point, False), (~point, True)):
+        # Columns in which some lens has such a mass; it is zero for the others.
+        (columns,) = which.any(0).nonzero(as_tuple=True)
+        if not len(columns):
+            continue
+        chosen = [value[:, columns] for value in masses]
+        chosen[2] = torch.where(which[:, columns], chosen[2], 0.0)
+        if not extended:
+            found.append(point_deflection(axis, *chosen, dtype=dtype))
+            continue
+        shapes = [
+            lens[f"mass_{name}"][:, columns]
+            for name in ("concentration", "scale", "truncation")
+        ]
+        found.append(halo_deflection(axis, *chosen, *shapes, dtype=dtype))
+    return found
+
+
+def halo_deflection(
+    axis: Tensor,
+    mass_x: Tensor,
+    mass_y: Tensor,
+    theta2: Tensor,
+    concentration: Tensor,
+    scale: Tensor,
+    truncation: Tensor,
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Tensor, Tensor]:
+    """Deflection by extended subhalos, read from a table for each.
+
+    Args:
+        axis: (n,) float64 positions of the rays along either axis.
+        mass_x: (B, K) float64 positions and squared Einstein radii of M_200 as points.
+        mass_y: See `mass_x`.
+        theta2: See `mass_x`.
+        concentration: (B, K); see `halo_weight`. 0 counts as 1 and needs theta2 0.
+        scale: (B, K) scale radii. *Unit*: arcsec.
+        truncation: (B, K) truncation over scale radius.
+        dtype: Of the result.
+
+    Returns:
+        x and y components, (B, n, n) `dtype` each. *Unit*: arcsec.
+    """
+    lows, highs = math.log(_INNER), math.log(_OUTER)
+    step = (highs - lows) / (_TABLE - 1)
+    grid = torch.linspace(lows, highs, _TABLE, dtype=axis.dtype, device=axis.device)
+    safe = torch.where(concentration == 0, 1.0, concentration)[..., None]
+    size = torch.where(scale > 0, scale, 1.0)[..., None]
+    cut = torch.where(truncation > 0, truncation, 1.0)[..., None]
+    tables = halo_weight(grid.exp(), safe, size, cut)
+    tables = (tables * theta2[..., None]).to(dtype)
+    total_x = axis.new_zeros(len(mass_x), len(axis), len(axis), dtype=dtype)
+    total_y = torch.zeros_like(total_x)
+    dx, dy = ((axis - at[..., None]).to(dtype) for at in (mass_x, mass_y))
+    for k in range(mass_x.shape[1]):
+        column, row = dx[:, k, None, :], dy[:, k, :, None]
+        place = (column.square() + row.square()).clamp_min_(_INNER**2).log_()
+        place.mul_(0.5 / step).sub_(lows / step).clamp_(0, _TABLE - 1.001)
+        below = place.floor()
+        part = place.sub_(below)
+        index = below.long().flatten(1)
+        table = tables[:, k]
+        low = table.gather(1, index).view_as(part)
+        high = table.gather(1, index.add_(1)).view_as(part)
+        weight = low.lerp_(high, part)
+        total_x.addcmul_(column, weight)
+        total_y.addcmul_(row, weight)
+    return total_x, total_y
+
+
+def _has(lens: dict[str, Tensor], name: str) -> bool:
+    """Whether there is a list of this name with anything in it."""
+    return f"{name}_x" in lens and lens[f"{name}_x"].shape[1] > 0
+
+
+def _add_sersics(
+    light: Tensor, x: Tensor, y: Tensor, lens: dict[str, Tensor], name: str
+) -> None:
+    """Adds a list of Sersic profiles, place by place as far as they are used.
+
+    Args:
+        light: (B, n, n) to add to.
+        x: (B, n, n) positions where it is seen; `y` likewise.
+        y: See `x`.
+        lens: Holds the list.
+        name: `"light"` or `"clump"`.
+    """
+    used = lens[LISTS[name]].nonzero()
+    for pairs in used.split(max(1, len(light))):
+        which, place = pairs.T
+        p = {
+            key: lens[f"{name}_{key}"][which, place].to(light.dtype)
+            for key in ("x", "y", "amplitude", "radius", "index", "axis_ratio", "angle")
+        }
+        shape = {f"source_{key}": p[key] for key in ("x", "y", "angle")}
+        shape["axis_ratio"] = p["axis_ratio"]
+        index, radius = p["index"][:, None, None], p["radius"][:, None, None]
+        one = sersic(x[which], y[which], shape, index, radius)
+        light.index_add_(0, which, one.mul_(p["amplitude"][:, None, None]))
+
+
+def _add_stars(image: Tensor, lens: dict[str, Tensor], recipe: Recipe) -> None:
+    """Adds stars to an image before its blurring, shared among the nearest pixels."""
+    n = recipe.pixels
+    lenses = torch.arange(len(image), device=image.device)
+    for k in range(lens["star_x"].shape[1]):
+        column = lens["star_x"][:, k] / recipe.pixel_scale + (n - 1) / 2
+        row = lens["star_y"][:, k] / recipe.pixel_scale + (n - 1) / 2
+        flux = lens["star_flux"][:, k] / recipe.pixel_scale**2
+        inside = (column > 0) & (column < n - 1) & (row > 0) & (row < n - 1)
+        flux = torch.where(inside, flux, 0.0)
+        column, row = (at.clamp(0, n - 1.001) for at in (column, row))
+        left, top = column.long(), row.long()
+        right, bottom = column - left, row - top
+        for i, vertical in ((0, 1 - bottom), (1, bottom)):
+            for j, horizontal in ((0, 1 - right), (1, right)):
+                share = (flux * vertical * horizontal).to(image.dtype)
+                image.index_put_((lenses, top + i, left + j), share, accumulate=True)
+
+
+def _blur_each(image: Tensor, sigma: Tensor, recipe: Recipe) -> Tensor:
+    """Convolves each image with its own Gaussian; see `_physics.blur`."""
+    if len(image) == 1:
+        kernel = gaussian_kernel(float(sigma[0]), recipe.psf_size)
+        return blur(image, kernel)
+    size = recipe.psf_size
+    offset = torch.arange(size, dtype=sigma.dtype, device=sigma.device) - size // 2
+    weights = torch.exp(-0.5 * (offset / sigma[:, None]) ** 2)
+    weights = (weights / weights.sum(1, keepdim=True)).to(image.dtype)[..., None, None]
+    half = size // 2
+    for axis in (2, 1):
+        pad = (half, half) if axis == 2 else (0, 0, half, half)
+        padded = torch.nn.functional.pad(image, pad)
+        image = torch.zeros_like(image)
+        for i in range(size):
+            image.addcmul_(padded.narrow(axis, i, image.shape[axis]), weights[:, i])
+    return image

@@ -1,0 +1,111 @@
+"""What contributors and CI run: `nox -l` lists the commands, `nox -s lint` runs one.
+
+They run in the environment that nox was started from (`pip install -e '.[test]'`), but
+for `lowest`, `newest` and `distribution`, which make their own.
+"""
+
+import re
+import tomllib
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "quick"]
+nox.options.default_venv_backend = "none"
+nox.needs_version = ">=2024.10"
+
+# What the lowest and the newest versions are tried with: everything that users install.
+EXTRAS = "fits,hdf5,parquet,plots,saliency,sim,train"
+
+
+@nox.session
+def quick(session: nox.Session) -> None:
+    """Tests of everything in less than a minute; more arguments go to pytest."""
+    session.run("python", "-m", "pytest", "-n", "2", "-q", *session.posargs)
+
+
+@nox.session
+def full(session: nox.Session) -> None:
+    """All tests, the code blocks of README and docs included, and the slowest ones."""
+    session.run("python", "-m", "pytest", "--full", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, types, spelling, and which part may import which."""
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("codespell")
+    session.run("mypy")
+    session.run("lint-imports")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation; any warning is an error."""
+    session.run(
+        *("python", "-m", "sphinx", "-W", "--keep-going", "-q"),
+        *("docs", "docs/_build/html"),
+    )
+
+
+@nox.session
+def weights(session: nox.Session) -> None:
+    """The bundled weights: files, cards, golden logits, the README's table."""
+    session.run("python", "-m", "pytest", "--full", "tests/pretrained/test_bundled.py")
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """All tests, and which lines of the package they did not reach."""
+    session.run(
+        *("python", "-m", "pytest", "--full", "--cov=lensequiv", "--cov-branch"),
+        *("--cov-report=term-missing:skip-covered", *session.posargs),
+    )
+
+
+@nox.session(venv_backend="venv")
+def lowest(session: nox.Session) -> None:
+    """The tests on the oldest versions that `pyproject.toml` promises."""
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    named = [r for name in EXTRAS.split(",") for r in extras[name]]
+    oldest = [*map(_oldest, [*project["dependencies"], *named])]
+    session.install(*filter(None, oldest), "pytest>=8", "pytest-xdist", "sybil>=8")
+    session.install("hypothesis", "lenstronomy", "scikit-learn", "pillow")
+    session.install("--no-deps", "-e", ".")
+    session.run("python", "-m", "pytest", "-n", "2", "-q", *session.posargs)
+
+
+@nox.session(venv_backend="venv")
+def newest(session: nox.Session) -> None:
+    """The tests on the newest versions there are."""
+    session.install("--upgrade", "--upgrade-strategy", "eager", "-e", ".[test]")
+    session.run("python", "-m", "pytest", "-n", "2", "-q", *session.posargs)
+
+
+@nox.session(venv_backend="venv")
+def distribution(session: nox.Session) -> None:
+    """Builds sdist and wheel, checks them, and predicts with the installed wheel."""
+    session.install("build", "twine", "check-wheel-contents")
+    folder = Path(session.create_tmp())
+    session.run("python", "-m", "build", "--outdir", str(folder), ".")
+    built = sorted(map(str, folder.glob("lensequiv-*")))
+    wheel = next(name for name in built if name.endswith(".whl"))
+    session.run("twine", "check", "--strict", *built)
+    session.run("check-wheel-contents", wheel)
+    session.install(wheel)
+    session.cd(folder)
+    session.run("lensequiv", "predict", "--demo")
+
+
+def _oldest(requirement: str) -> str | None:
+    """The lower bound of a requirement as a pin; None for extras of our own."""
+    if requirement.startswith("lensequiv["):
+        return None
+    found = re.match(r"([\w.-]+)[^>]*>=([\d.]+)", requirement)
+    if found is None:
+        raise ValueError(f"{requirement!r} in pyproject.toml has no lower bound")
+    name, version = found.groups()
+    # 2.4 stands for its newest patch release, 0.4.3 for itself.
+    return f"{name}=={version}" + (".*" if version.count(".") < 2 else "")
