@@ -30,6 +30,7 @@ SIZE = 97
 ANGLES = (15, 30, 45, 60, 75, 90)
 NEW = {"stem_stride": 2, "activation": "gelu", "isotropic": True, "disc": True}
 WIDE = {"stem_fields": 13, "stages": [[13] * 3, [19] * 4, [26] * 2]}
+HALF = {"stem_fields": 8, "stages": [[8] * 3, [12] * 4, [16] * 2]}  # of c4's
 # Name of the model, options of the model and arguments of train.py.
 VARIANTS: dict[str, tuple[str, dict, list[str]]] = {
     "c8": ("c8", {}, []),
@@ -38,6 +39,8 @@ VARIANTS: dict[str, tuple[str, dict, list[str]]] = {
     "c8-disc": ("c8", NEW, []),
     "c8-pool-1.0": ("c8", NEW | {"pool_sigma": 1.0}, []),
     "c8-wide": ("c8", NEW | WIDE, []),
+    "c8-turns-2": ("c8", NEW | {"turns": 2}, []),
+    "c4-turns-4": ("c4", NEW | HALF | {"turns": 4}, []),
     "c4-disc": ("c4", NEW, []),
     "d4-disc": ("d4", NEW, []),
     "d8-disc": ("d8", NEW, []),
