@@ -399,7 +399,8 @@ class CopiesMean(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        return x.unflatten(0, (-1, self.count)).mean(1)
+        mean: Tensor = x.unflatten(0, (-1, self.count)).mean(1)
+        return mean
 
 
 _STATISTICS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -180,7 +180,8 @@ def generator(x: Tensor, field_type: FieldType) -> Tensor:
     if not rotations:
         step = 1e-5  # radians: an error of 1e-10 relative to the derivative
         turns = [_mix(x, Element(math.degrees(t)), field_type) for t in (step, -step)]
-        return (turns[0] - turns[1]) / (2 * step)
+        change: Tensor = (turns[0] - turns[1]) / (2 * step)
+        return change
     if any(r.name != "regular" for r in field_type.representations):
         raise ValueError("expected regular fields alone")
     fields = x.unflatten(1, (-1, flips, rotations))
@@ -189,7 +190,7 @@ def generator(x: Tensor, field_type: FieldType) -> Tensor:
     if rotations % 2 == 0:
         frequency[-1] = 0
     factor = (1j * frequency).view(-1, *[1] * (x.ndim - 2)).to(spectrum.dtype)
-    turned = torch.fft.irfft(spectrum * factor, n=rotations, dim=3)
+    turned: Tensor = torch.fft.irfft(spectrum * factor, n=rotations, dim=3)
     return turned.reshape(x.shape)
 
 

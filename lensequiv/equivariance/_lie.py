@@ -26,6 +26,7 @@ i: how much of it arises between the maps i - 1 and i.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -147,7 +148,7 @@ def lie_derivative(
     names = [*types, "embedding", "logits"]
 
     def norm(kind: str, name: str) -> float:
-        return float(sum(p[kind][name].square().sum() for p in parts)) ** 0.5
+        return math.sqrt(sum(float(p[kind][name].square().sum()) for p in parts))
 
     rows = []
     for name in names:

@@ -71,8 +71,8 @@ class _Block(nn.Module):
         super().__init__()
         out_type = kind.type(fields)
         self.conv = SteerableConv(in_type, out_type, kernel, **options)
-        self.norm = kind.norm(fields)
-        self.activation = kind.activation(activation)
+        self.norm: Any = kind.norm(fields)
+        self.activation: Any = kind.activation(activation)
         self.shortcut = in_type == out_type
         self._kind = kind
 
@@ -318,7 +318,8 @@ class SteerableCNN(LensModel, registered="steerable"):
         invariant = invariant.to(torch.promote_types(invariant.dtype, torch.float32))
         weights = None
         if self.disc:
-            weights = disc_weights(*features.shape[2:], 1.0, invariant).flatten()
+            height, width = features.shape[2:]
+            weights = disc_weights(height, width, 1.0, invariant).flatten()
         statistics = map_statistics(invariant, self.statistics, weights)
         if self.turns > 1:
             statistics = statistics.unflatten(0, (-1, self.turns)).mean(1)
