@@ -2,11 +2,12 @@
 
     python benchmarks/domain_coverage.py [--recipe NAME] [--originals DIR] [--real DIR]
 
-The sixteen statistics of the out-of-distribution score (`lensequiv.domain.describe`)
-are taken of every image after the networks' preprocessing; the table shows which share
-of a set lies between the recipe's 1st and 99th percentile in each. `--originals` holds
-`J.npz`, `I.npz`, ... with `images`; every `.npy` and every image plane of `.fits` files
-below `--real` counts as a real image, its name permitting (no PSF, noise or mask).
+The sixteen statistics of the out-of-distribution score
+(`lensequiv.domain.image_features`) are taken of every image after the networks'
+preprocessing; the table shows which share of a set lies between the recipe's 1st and
+99th percentile in each. `--originals` holds `J.npz`, `I.npz`, ... with `images`; every
+`.npy` and every image plane of `.fits` files below `--real` counts as a real image, its
+name permitting (no PSF, noise or mask).
 """
 
 import argparse
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lensequiv.domain import describe
+from lensequiv.domain import image_features
 from lensequiv.simulation import simulate
 from lensequiv.transforms import CropAndScale
 
@@ -43,7 +44,7 @@ def statistics(images: Tensor, size: int) -> Tensor:
     """(N, 16) of (N, H, W) images, cropped to a size where they are larger."""
     size = min(size, *images.shape[1:])
     prepared = CropAndScale(size)(images[:, None].float())
-    return torch.cat([describe(part) for part in prepared.split(64)])
+    return torch.cat([image_features(part) for part in prepared.split(64)])
 
 
 def real_images(folder: Path) -> dict[str, Tensor]:

@@ -28,7 +28,8 @@ from tqdm.auto import tqdm
 import lensequiv
 from lensequiv._files import check_output
 from lensequiv.data import find_images, read_image
-from lensequiv.domain import describe, outside
+from lensequiv.domain import image_features, statistics_out_of_range
+from lensequiv.domain._fitting import fit_gaussians
 from lensequiv.simulation import (
     NoSubstructure,
     PoissonSky,
@@ -36,7 +37,6 @@ from lensequiv.simulation import (
     get_recipe,
     simulate,
 )
-from lensequiv.trust import _fit
 
 SEED = 7000  # and the next: no data set of the project uses them
 FALSE_ALARMS = 0.01
@@ -167,7 +167,8 @@ def trail(recipe: Recipe, n: int, seed: int):
 
 def sets(recipe: Recipe):
     """Name -> what makes n images with a seed."""
-    other = {"modelF": "modelJ", "modelJ": "modelF"}.get(recipe.name, "modelF")
+    base, _, _ = recipe.name.partition("@")
+    other = "modelJ@1" if base == "modelF" else "modelF"
     return {
         other: lambda r, n, seed: simulate(other, n, seed=seed).images,
         **{f"deeplensesim{k}": deeplensesim(k) for k in (1, 2, 3)},
@@ -196,7 +197,9 @@ class Features:
         with torch.no_grad():
             for batch in images.split(batch_size):
                 x = model.preprocess(batch[:, None])
-                found.append((describe(x), *reversed(plain.logits_and_embedding(x))))
+                found.append(
+                    (image_features(x), *reversed(plain.logits_and_embedding(x)))
+                )
         parts = (torch.cat(v).double() for v in zip(*found, strict=True))
         self.pixels, self.embedding, self.logits = parts
 
@@ -212,7 +215,7 @@ def mahalanobis(name):
     """Distance from the nearest class mean."""
 
     def fit(known, labels):
-        gaussians = _fit(getattr(known, name), labels, 3)
+        gaussians = fit_gaussians(getattr(known, name), labels, 3)
         return lambda f: gaussians.distance(getattr(f, name))
 
     return fit
@@ -220,8 +223,8 @@ def mahalanobis(name):
 
 def relative(known, labels):
     """Squared distance from the nearest class minus that from all as one class."""
-    classes = _fit(known.embedding, labels, 3)
-    whole = _fit(known.embedding, torch.zeros_like(labels), 1)
+    classes = fit_gaussians(known.embedding, labels, 3)
+    whole = fit_gaussians(known.embedding, torch.zeros_like(labels), 1)
     return lambda f: (
         classes.distance(f.embedding) ** 2 - whole.distance(f.embedding) ** 2
     )
@@ -231,7 +234,7 @@ def neighbours(name):
     """Distance from the tenth nearest of 1,000 images, in whitened coordinates."""
 
     def fit(known, labels):
-        g = _fit(getattr(known, name), torch.zeros_like(labels), 1)
+        g = fit_gaussians(getattr(known, name), torch.zeros_like(labels), 1)
 
         def coordinates(f):
             x = getattr(f, name)
@@ -282,7 +285,7 @@ def as_predict_does(model, parts):
         for row, note in zip(pixels, notes, strict=True):
             # The statistics with ranges come first in the description.
             found = dict(zip(ranges, row[: len(ranges), None], strict=True))
-            flagged.append(bool(note or outside(found, ranges)))
+            flagged.append(bool(note or statistics_out_of_range(found, ranges)))
         scores.append(score.double())
     return torch.tensor(flagged).double(), torch.cat(scores)
 

@@ -161,7 +161,7 @@ def load(name: str) -> tuple[LensModel, Recipe]:
         return lensequiv.create_model("c8").eval(), get_recipe("modelF")
     return (
         lensequiv.from_pretrained(name),
-        get_recipe("modelJ" if "modelJ" in name else "modelF"),
+        get_recipe("modelJ@1" if "modelJ" in name else "modelF"),
     )
 
 

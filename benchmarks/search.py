@@ -1,7 +1,7 @@
 """The search behind the zoo's architecture: short runs on Model J, validation only.
 
-    lensequiv simulate modelJ --images 98304 --seed 5011 data/search/train.h5
-    lensequiv simulate modelJ --images 4500 --seed 2 data/search/val
+    lensequiv simulate modelJ@1 --images 98304 --seed 5011 data/search/train.h5
+    lensequiv simulate modelJ@1 --images 4500 --seed 2 data/search/val
     python benchmarks/search.py --data data/search --out runs/search [NAME ...]
 
 Each run sees 96,000 images once, with `examples/train.py`'s defaults but for what its

@@ -1,9 +1,9 @@
 """Equivariant networks against ResNet-18 where training images are few.
 
-    lensequiv simulate modelJ --images 94464 --seed 31 data/modelJ/train.h5
-    lensequiv simulate modelJ --images 4500 --seed 2 data/modelJ/val
-    lensequiv simulate modelJ --images 7500 --seed 8 data/modelJ/test
-    python benchmarks/small_data.py --data data/modelJ --out runs/small
+    lensequiv simulate modelJ@1 --images 94464 --seed 31 data/modelJ@1/train.h5
+    lensequiv simulate modelJ@1 --images 4500 --seed 2 data/modelJ@1/val
+    lensequiv simulate modelJ@1 --images 7500 --seed 8 data/modelJ@1/test
+    python benchmarks/small_data.py --data data/modelJ@1 --out runs/small
         [--labels-alone] [--plot FILE.png] [--json FILE]
 
 Every network gets the same images, mass map, augmentation, steps, averaging and

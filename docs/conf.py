@@ -1,10 +1,11 @@
 """Sphinx configuration: `python -m sphinx -W docs docs/_build/html`."""
 
+import sys
 from pathlib import Path
 
 import lensequiv
 from lensequiv.pretrained import list_pretrained, pretrained_info
-from lensequiv.pretrained._card import weights_table
+from lensequiv.weights._table import weights_table
 
 project = "lensequiv"
 author = "The lensequiv developers"
@@ -42,4 +43,9 @@ def _write_tables(folder: Path) -> None:
     (folder / "weights.md").write_text(weights_table(configs) + "\n")
 
 
-_write_tables(Path(__file__).parent / "_generated")
+_here = Path(__file__).parent
+sys.path.insert(0, str(_here))
+import floors  # noqa: E402  # beside this file
+
+_write_tables(_here / "_generated")
+floors.write(_here / "_generated" / "floors.svg")

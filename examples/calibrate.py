@@ -13,7 +13,7 @@ from pathlib import Path
 
 import lensequiv
 from lensequiv.data import open_dataset
-from lensequiv.trust import calibrate
+from lensequiv.inference import calibrate
 
 
 def main() -> None:

@@ -20,8 +20,8 @@ import lensequiv
 from lensequiv.domain import statistics_ranges
 from lensequiv.equivariance import equivariance_error
 from lensequiv.evaluation import evaluate
+from lensequiv.inference import calibrate
 from lensequiv.models import LensModel
-from lensequiv.trust import calibrate
 
 
 def save_atomically(state: dict[str, Any], path: Path) -> None:

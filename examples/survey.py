@@ -33,11 +33,20 @@ from tqdm.auto import tqdm
 import lensequiv
 from lensequiv._files import write_atomically
 from lensequiv.data.parquet import count_cutouts, read_cutouts
-from lensequiv.inference._batches import Options, batches, network_of
-from lensequiv.inference._columns import parquet_schema, rows_of
-from lensequiv.inference._resuming import claim, request_of
-from lensequiv.inference._scale import PixelScales
-from lensequiv.inference._source import Loaded, Source, resolve_paths, source_of
+from lensequiv.inference import (
+    Loaded,
+    Options,
+    PixelScales,
+    Source,
+    batches,
+    network_of,
+    parquet_schema,
+    record_request,
+    request_of,
+    resolve_paths,
+    rows_of,
+    source_of,
+)
 from lensequiv.models import LensModel
 
 DEFAULTS: dict[str, Any] = {
@@ -193,7 +202,7 @@ def survey(
         raise FileExistsError(f"{out} is not empty: choose a new name")
     images = hashlib.sha256("\0".join(listed).encode()).hexdigest()
     request = request_of(model, {"images": images, "chunk": chunk, **options})
-    claim(record, out, request, "choose a new name")
+    record_request(record, out, request, "choose a new name")
     for path in out.glob(
         ".part-*"
     ):  # attempts and half-written parts of killed workers

@@ -3,8 +3,7 @@
 from typing import TYPE_CHECKING
 
 from lensequiv._lazy import lazy
-
-__version__ = "0.2.0"
+from lensequiv._version import __version__
 
 __all__ = [
     "HubError",
@@ -34,18 +33,19 @@ if TYPE_CHECKING:
     from lensequiv import equivariance as equivariance
     from lensequiv import evaluation as evaluation
     from lensequiv import inference as inference
-    from lensequiv import information as information
     from lensequiv import models as models
     from lensequiv import plain as plain
     from lensequiv import plots as plots
     from lensequiv import prediction as prediction
     from lensequiv import pretrained as pretrained
+    from lensequiv import reports as reports
     from lensequiv import saliency as saliency
     from lensequiv import simulation as simulation
     from lensequiv import spec as spec
     from lensequiv import streaming as streaming
     from lensequiv import transforms as transforms
     from lensequiv import trust as trust
+    from lensequiv import weights as weights
     from lensequiv.inference import (
         ImagePrediction,
         Prediction,
@@ -87,8 +87,8 @@ else:
         },
         (
             *("data", "domain", "equivariance", "evaluation", "models", "plain"),
-            *("inference", "information", "spec"),
-            *("plots", "prediction", "pretrained", "saliency", "simulation"),
-            *("streaming", "transforms", "trust"),
+            *("inference", "spec"),
+            *("plots", "prediction", "pretrained", "reports", "saliency", "simulation"),
+            *("streaming", "transforms", "trust", "weights"),
         ),
     )

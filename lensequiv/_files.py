@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["check_output", "check_output_folder", "write_atomically"]
+__all__ = ["check_output", "write_atomically"]
 
 
 def check_output(
@@ -61,30 +61,6 @@ def check_output(
             f"the folder {folder} does not exist, so {path.name} cannot be written"
         )
     _try_to_write(folder)
-    return path
-
-
-def check_output_folder(path: str | os.PathLike[str], *, new: bool = False) -> Path:
-    """Makes sure that files can be written to a folder, which need not exist yet.
-
-    Args:
-        path: The folder; it, and those above it, are not made here.
-        new: Whether the folder may hold nothing yet.
-
-    Returns:
-        The path.
-
-    Raises:
-        FileExistsError: The folder holds something, and `new` is True.
-        NotADirectoryError: What stands in its place, or in that of a folder above it,
-            is a file.
-        OSError: No file can be made there, for instance as the disk is full.
-        PermissionError: The folder may not be written to.
-    """
-    path = Path(path)
-    _try_to_write(path)
-    if new and path.exists() and any(path.iterdir()):
-        raise FileExistsError(f"{path} is not empty: choose a new name")
     return path
 
 

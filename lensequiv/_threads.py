@@ -10,12 +10,12 @@ from typing import TypeVar
 
 import torch
 
-__all__ = ["ahead"]
+__all__ = ["map_in_threads"]
 
 T = TypeVar("T")
 
 
-def ahead(
+def map_in_threads(
     work: Callable[[int], T], items: Iterable[int], workers: int, waiting: int
 ) -> Generator[T, None, None]:
     """Calls `work` on each item in threads that use one of torch's threads each.

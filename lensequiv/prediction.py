@@ -1,5 +1,13 @@
-"""The former place of `lensequiv.inference`: predictions in memory."""
+"""The former place of predictions in memory: its names say where they are now."""
 
-from lensequiv.inference import Images, Prediction, iter_predict, predict
+from lensequiv._moved import moved
 
-__all__ = ["Images", "Prediction", "iter_predict", "predict"]
+__getattr__ = moved(
+    __name__,
+    {
+        "Images": "lensequiv.inference.ImagesOrPaths",
+        "Prediction": "lensequiv.inference.Prediction",
+        "iter_predict": "lensequiv.inference.iter_predict",
+        "predict": "lensequiv.inference.predict",
+    },
+)

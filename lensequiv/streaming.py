@@ -1,5 +1,7 @@
-"""The former place of `lensequiv.inference`: predictions written to files."""
+"""The former place of predictions written to files: its names say where they are."""
 
-from lensequiv.inference import predict_to_file
+from lensequiv._moved import moved
 
-__all__ = ["predict_to_file"]
+__getattr__ = moved(
+    __name__, {"predict_to_file": "lensequiv.inference.predict_to_file"}
+)

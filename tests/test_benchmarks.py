@@ -1,6 +1,7 @@
 """The networks that benchmarks time beside each other are the ones they claim to be."""
 
 import importlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,14 @@ def test_training_step_of_e2cnn_modules_reaches_every_weight(predict, shaken):
     rebuilt(torch.rand(4, 1, 97, 97)).square().sum().backward()
     missing = [n for n, p in rebuilt.named_parameters() if p.grad is None]
     assert not missing
+
+
+def test_a_picture_that_cannot_be_written_is_refused_before_the_work(
+    predict, monkeypatch, tmp_path
+):
+    growth = importlib.import_module("growth")
+    argv = ["growth.py", "--plot", str(tmp_path / "absent" / "a.png")]
+    monkeypatch.setattr(sys, "argv", argv)
+    monkeypatch.setattr(growth, "variations", lambda: pytest.fail("work was begun"))
+    with pytest.raises(OSError, match="absent does not exist"):
+        growth.main()

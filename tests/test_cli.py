@@ -83,7 +83,7 @@ def test_real_image_gives_a_warning_on_stderr(capsys, telescope_images):
 
 def test_simulate_writes_what_predict_reads(capsys, tmp_path):
     out = tmp_path / "set"
-    assert run(capsys, "simulate", "modelF", out, "--images", 6, "--seed", 5)[0] == 0
+    assert run(capsys, "simulate", "modelF", "--images", 6, "--seed", 5, out)[0] == 0
     code, text, _ = run(capsys, "predict", out, "--output", "json")
     assert code == 0 and len(json.loads(text)) == 6
     code, _, err = run(capsys, "simulate", "modelF", out, "--images", 6, "--seed", 5)

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from lensequiv._files import check_output, check_output_folder
+from lensequiv._files import check_output
 
 
 def test_a_file_that_can_be_written(tmp_path):
@@ -45,16 +45,4 @@ def test_a_folder_that_cannot_be_written_to():
     with pytest.raises(OSError, match="no file can be written to /proc"):
         check_output("/proc/x.png")
     with pytest.raises(OSError, match="no file can be written to /proc"):
-        check_output_folder("/proc/new/run")
-
-
-def test_folders(tmp_path):
-    assert check_output_folder(tmp_path / "a" / "b", new=True) == tmp_path / "a/b"
-    assert not (tmp_path / "a").exists()
-    (tmp_path / "file").write_text("")
-    assert check_output_folder(tmp_path) == tmp_path
-    with pytest.raises(FileExistsError, match="is not empty: choose a new name"):
-        check_output_folder(tmp_path, new=True)
-    for path in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(NotADirectoryError, match="file is a file; expected a fold"):
-            check_output_folder(path)
+        check_output("/proc/new/run", parents=True)

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from lensequiv import __version__
+from lensequiv._version import __version__
 from lensequiv.cli import (
     _convert,
     _download,

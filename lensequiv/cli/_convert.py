@@ -19,7 +19,11 @@ def add(commands: Commands) -> None:
     convert.add_argument("out", type=Path, metavar="OUT", help="folder to make")
     convert.add_argument("--group", required=True, help="c4, c8, d4 or d8")
     convert.add_argument(
-        "--model", required=True, choices=["F", "J"], help="what it was trained on"
+        *("--recipe", "--model"),  # the second is what it was called once
+        required=True,
+        type=_recipe,
+        choices=["modelF", "modelJ"],
+        help="what it was trained on",
     )
     convert.add_argument(
         "--fields",
@@ -34,9 +38,13 @@ def add(commands: Commands) -> None:
 def _convert(args: argparse.Namespace) -> None:
     from lensequiv.pretrained import convert_checkpoint
 
-    recipe = f"model{args.model}"
     print(
         convert_checkpoint(
-            args.checkpoint, args.group, recipe, args.out, fields=args.fields
+            args.checkpoint, args.group, args.recipe, args.out, fields=args.fields
         )
     )
+
+
+def _recipe(name: str) -> str:
+    """The recipe's name, of which the letter alone will do."""
+    return f"model{name}" if name in ("F", "J") else name

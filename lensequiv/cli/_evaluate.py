@@ -62,7 +62,8 @@ def add(commands: Commands) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from lensequiv.evaluation import check_report, evaluate, table, write_report
+    from lensequiv.evaluation import evaluate
+    from lensequiv.reports import check_report, table, write_report
 
     if args.seed is not None and args.no_rotated and not args.resamples:
         raise ValueError(

@@ -25,9 +25,9 @@ def add(commands: Commands) -> None:
 
 def _info(args: argparse.Namespace) -> None:
     from lensequiv.pretrained import model_card
-    from lensequiv.pretrained._format import read_config
-    from lensequiv.pretrained._hub import HubOptions
     from lensequiv.pretrained._loading import locate
+    from lensequiv.weights._format import read_config
+    from lensequiv.weights._hub import HubOptions
 
     if Path(args.name).is_file():
         raise ValueError(

@@ -20,7 +20,7 @@ def add(commands: Commands) -> None:
 def _list(args: argparse.Namespace) -> None:
     # Modules that need no torch: a list should come at once.
     from lensequiv.models.registry import list_models
-    from lensequiv.pretrained._catalogue import list_pretrained, test_scores
+    from lensequiv.weights._catalogue import list_pretrained, test_scores
 
     models, weights = list_models(args.pattern), list_pretrained(args.pattern)
     if not models and not weights:

@@ -8,6 +8,8 @@ import math
 import sys
 from typing import Any
 
+from lensequiv._tables import in_columns
+
 __all__ = ["print_csv", "print_json", "print_table"]
 
 
@@ -44,10 +46,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
     """
     columns = list(rows[0])
     cells = [columns, *([_cell(row[c]) for c in columns] for row in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    for line in cells:
-        padded = (text.ljust(w) for text, w in zip(line, widths, strict=True))
-        print("  ".join(padded).rstrip())
+    print("\n".join(in_columns(cells)))
 
 
 def _cell(value: Any) -> str:

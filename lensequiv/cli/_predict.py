@@ -182,7 +182,7 @@ def _classify(
 ) -> tuple[list[dict[str, Any]], Prediction, list[NDArray[np.float32]]]:
     """Rows to print, the prediction, and, to be drawn, what the network saw."""
     from lensequiv.inference._batches import Options, network_inputs
-    from lensequiv.inference._columns import rows_of_prediction
+    from lensequiv.inference._rows import rows_of_prediction
     from lensequiv.inference._source import source_of
 
     model = load(weights, args.input_size)

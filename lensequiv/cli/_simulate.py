@@ -26,9 +26,11 @@ def add(commands: Commands) -> None:
         help="modelF, modelJ, deeplensesim1, wide, ... (modelJ@1: an earlier version), "
         "or a .json or .py file",
     )
-    simulate.add_argument(
-        "out", metavar="OUT", nargs="?", help="folder to make, or file (.h5, .hdf5)"
+    out = simulate.add_argument(
+        "out", metavar="OUT", help="folder to make, or file (.h5, .hdf5)"
     )
+    # Not nargs="?", which Python 3.11 takes for empty if options stand before OUT.
+    out.required = False
     simulate.add_argument("--images", type=int, metavar="N", help="needed with OUT")
     simulate.add_argument("--seed", type=int, metavar="S", help="needed with OUT")
     simulate.add_argument(

@@ -2,11 +2,12 @@
 
 from lensequiv.data.arrays import as_images
 from lensequiv.data.errors import ImageError
+from lensequiv.data.finding import find_images
 from lensequiv.data.folder import ClassFolder
 from lensequiv.data.hdf5_images import HDF5Images
+from lensequiv.data.labelled import LabelledImages
 from lensequiv.data.opening import open_dataset
 from lensequiv.data.readers import (
-    find_images,
     open_stack,
     read_image,
     read_image_and_mass,
@@ -21,6 +22,7 @@ __all__ = [
     "HDF5Images",
     "ImageError",
     "ImageStack",
+    "LabelledImages",
     "StoredImage",
     "as_images",
     "find_images",

@@ -18,8 +18,10 @@ from torch.utils.data import Dataset
 from lensequiv.data.checks import transformed
 from lensequiv.data.classes import resolve_classes
 from lensequiv.data.errors import ImageError
+from lensequiv.data.finding import image_files, warn_left_out
 from lensequiv.data.narrowing import check_float, narrowed
-from lensequiv.data.readers import image_files, read_image, warn_left_out
+from lensequiv.data.pixel_scale import named_pixel_scale
+from lensequiv.data.readers import read_image, read_stored
 from lensequiv.data.splits import (
     Positions,
     class_counts,
@@ -27,6 +29,7 @@ from lensequiv.data.splits import (
     positions_of,
     stratified,
 )
+from lensequiv.data.stored import StoredImage
 from lensequiv.data.threads import over_files
 
 _SHOWN = 3  # damaged files that a warning names
@@ -107,6 +110,32 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
         skipped = f"; {len(self.skipped)} left out" if self.skipped else ""
         counts = class_counts(self.labels, self.classes)
         return f"{type(self).__name__}({str(self.root)!r}: {counts}{skipped})"
+
+    @property
+    def place(self) -> Path:
+        """The folder, `root`."""
+        return self.root
+
+    def name_of(self, index: int) -> str:
+        """The path of an image."""
+        return str(self.paths[index])
+
+    def stored(self, index: int) -> StoredImage:
+        """Read one image, without the transform, with what its file says about it.
+
+        Raises:
+            ImageError: The file does not hold a usable image.
+        """
+        return read_stored(self.paths[index], hdu=self.hdu)
+
+    def manifest(self) -> str | bytes:
+        """The text of `manifest.json`; "null" if there is none."""
+        path = self.root / "manifest.json"
+        return path.read_bytes() if path.is_file() else "null"
+
+    def usual_pixel_scale(self) -> float | None:
+        """That of the manifest, for images without one. *Unit*: arcsec/pixel."""
+        return named_pixel_scale({"manifest": self.manifest()})
 
     def _read(self, index: int) -> np.ndarray:
         """Read one image as the file has it."""

@@ -23,6 +23,7 @@ from lensequiv.data.checks import (
 from lensequiv.data.errors import ImageError
 from lensequiv.data.hdf5 import NO_DATA, check_storage, datasets, opened, without_fill
 from lensequiv.data.narrowing import check_float, check_float32, narrowed
+from lensequiv.data.pixel_scale import named_pixel_scale
 from lensequiv.data.splits import (
     Positions,
     class_counts,
@@ -30,6 +31,7 @@ from lensequiv.data.splits import (
     positions_of,
     stratified,
 )
+from lensequiv.data.stored import StoredImage
 
 _LAYOUT = (
     "`images` (N, H, W) or (N, C, H, W) of numbers, `labels` (N,) of integers and an"
@@ -165,14 +167,42 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
                 cannot be read any more.
             IndexError: There is no such position.
         """
-        row = int(self.rows[position(index)])
-        where = f"{self.path} images[{row}]"
-        stored, block = self._read(row, row + 1)
-        check_image(block[0], where)
-        check_float32(stored[0], block[0], where)
-        image = torch.from_numpy(block[0])
-        image = transformed(self.transform, image, where)
+        index = position(index)
+        image = torch.from_numpy(self.stored(index).image)
+        image = transformed(self.transform, image, self.name_of(index))
         return image, int(self.labels[index])
+
+    @property
+    def place(self) -> Path:
+        """The file, `path`."""
+        return self.path
+
+    def name_of(self, index: int) -> str:
+        """The file and the place of an image in it."""
+        return f"{self.path} images[{int(self.rows[index])}]"
+
+    def stored(self, index: int) -> StoredImage:
+        """Read one image, without the transform.
+
+        Raises:
+            ImageError: The image is not usable, or the file cannot be read any more.
+        """
+        row = int(self.rows[index])
+        wide, block = self._read(row, row + 1)
+        check_image(block[0], self.name_of(index))
+        check_float32(wide[0], block[0], self.name_of(index))
+        return StoredImage(block[0], plane="images", index=row)
+
+    def manifest(self) -> str | bytes:
+        """The text of the attribute `manifest`; "null" if there is none."""
+        with opened(self.path) as file:
+            text = file.attrs.get("manifest", "null")
+        return text if isinstance(text, str | bytes) else "null"
+
+    def usual_pixel_scale(self) -> float | None:
+        """That of the file's attributes. *Unit*: arcsec/pixel."""
+        with opened(self.path) as file:
+            return named_pixel_scale(dict(file.attrs))
 
     def _read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Read rows of the file, (stop - start, C, H, W), NaN for no data.

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
 import warnings
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,18 +34,9 @@ _LOADERS: dict[str, Callable[[Path, int | str | None], Loaded]] = {
     ".fz": load_fits,
     **dict.fromkeys(HDF5_EXTENSIONS, load_hdf5),
 }
-# Files that lie beside images and that nobody takes for one.
-_BESIDE = """
-    .md .rst .txt .log .json .yaml .yml .toml .ini .cfg .csv .tsv .ecsv .dat .cat .reg
-    .xml .html .pdf .svg .py .ipynb .sh .bib .tex .md5 .sha256 .sum .lock
-"""
-_TEXTS = """
-    README LICENSE LICENCE COPYING NOTICE AUTHORS CITATION SHA256SUMS MD5SUMS CHECKSUMS
-    Makefile Thumbs
-"""
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _EXTENSIONS = (".npy", *_LOADERS, *_PICTURES)
-_EXPECTED_FILES = (
+EXPECTED_FILES = (
     f"files ending in .npy, .npz, {', '.join(_FITS)} (also with {', '.join(_PACKED)} or"
     f" .fz behind), {', '.join((*HDF5_EXTENSIONS, *_PICTURES))}"
 )
@@ -193,7 +182,7 @@ def open_stack(
         ImportError: The file is HDF5, and h5py is not installed.
     """
     path = Path(path)
-    opener = _STACKS.get(_extension(path) or "")
+    opener = _STACKS.get(extension_of(path) or "")
     return None if opener is None or path.is_dir() else opener(path, _checked(hdu))
 
 
@@ -212,7 +201,7 @@ def _read(path: Path, hdu: int | str | None) -> tuple[np.ndarray, float | None]:
 
 def _load(path: Path, hdu: int | str | None) -> Loaded:
     """Read a file by its extension; the layout is valid, the pixels are unchecked."""
-    extension, hdu = _extension(path), _checked(hdu)
+    extension, hdu = extension_of(path), _checked(hdu)
     try:
         if extension == ".npy" or extension in _PICTURES:
             if hdu is not None:
@@ -230,10 +219,10 @@ def _load(path: Path, hdu: int | str | None) -> Loaded:
         raise ImageError.because(
             path,
             "is a folder" if path.is_dir() else "has no readable extension",
-            _EXPECTED_FILES,
+            EXPECTED_FILES,
         )
     except IsADirectoryError:
-        raise ImageError.because(path, "is a folder", _EXPECTED_FILES) from None
+        raise ImageError.because(path, "is a folder", EXPECTED_FILES) from None
 
 
 def _checked(hdu: Any) -> int | str | None:
@@ -253,113 +242,9 @@ def _checked(hdu: Any) -> int | str | None:
     )
 
 
-def find_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """List the readable image files of a folder and of the folders below it.
-
-    Hidden files and folders (names that begin with a dot) are left out, and so are
-    files with another extension; unless these are text, tables or figures such as lie
-    beside images (README, `manifest.json`, `catalogue.csv`), one warning tells how many
-    there are of each extension. Links are followed, each folder being visited once.
-
-    Args:
-        folder: The folder to search.
-
-    Returns:
-        The files in natural order: `2.npy` stands before `10.npy`.
-
-    Raises:
-        FileNotFoundError: There is no such folder.
-        NotADirectoryError: `folder` is a file.
-        ImageError: No file has a readable extension.
-    """
-    paths, left_out = image_files(Path(folder))
-    warn_left_out(Path(folder), left_out)
-    return paths
-
-
-def image_files(folder: Path) -> tuple[list[Path], Counter[str]]:
-    """Do what `find_images` does, and count what is left out in place of a warning.
-
-    Args:
-        folder: The folder to search.
-
-    Returns:
-        The files; and how many that could be images were left out, by extension.
-
-    Raises:
-        FileNotFoundError: As `find_images`.
-        NotADirectoryError: As `find_images`.
-        ImageError: As `find_images`.
-    """
-    paths = []
-    seen = {folder.resolve()}
-    for parent, children, files in os.walk(folder, onerror=_raise, followlinks=True):
-        here = Path(parent)
-        paths += [here / file for file in files if not file.startswith(".")]
-        visible = sorted(child for child in children if not child.startswith("."))
-        children.clear()
-        for child in visible:
-            target = (here / child).resolve()
-            if target not in seen:
-                seen.add(target)
-                children.append(child)
-    left_out = _counted([path for path in paths if _extension(path) is None])
-    paths = [path for path in paths if _extension(path) is not None]
-    if not paths:
-        found = (
-            f"holds no image ({_listed(left_out)})" if left_out else "holds no image"
-        )
-        raise ImageError.because(folder, found, _EXPECTED_FILES)
-    return sorted(paths, key=lambda path: _natural(path.relative_to(folder))), left_out
-
-
-def warn_left_out(folder: Path, left_out: Counter[str]) -> None:
-    """Tell, in one warning at the caller's caller, what was left out of a folder.
-
-    Args:
-        folder: The folder that was searched.
-        left_out: Files that could be images, by extension; nothing is told of none.
-    """
-    if left_out:
-        warnings.warn(
-            f"files in {folder} were left out: {_listed(left_out)}; lensequiv reads"
-            f" {_EXPECTED_FILES}",
-            stacklevel=3,
-        )
-
-
-def _extension(path: Path) -> str | None:
+def extension_of(path: Path) -> str | None:
     """Return the readable extension of a file, in lower case, or None."""
     extension = path.suffix.lower()
     if extension in _PACKED:
         extension = "".join(path.suffixes[-2:]).lower()
     return extension if extension in _EXTENSIONS else None
-
-
-def _counted(left_out: list[Path]) -> Counter[str]:
-    """Count files that could be images by extension."""
-    beside, texts = {*_BESIDE.split()}, {*_TEXTS.split()}
-    return Counter(
-        path.suffix.lower() or "without extension"
-        for path in left_out
-        if path.suffix.lower() not in beside and path.name.split(".")[0] not in texts
-    )
-
-
-def _listed(counts: Counter[str]) -> str:
-    """Such as "3 .asdf, 1 without extension"."""
-    return ", ".join(f"{n} {extension}" for extension, n in sorted(counts.items()))
-
-
-def _natural(path: Path) -> tuple[list[list[str | int]], str]:
-    """Sorting key that compares the digits in a path as numbers."""
-    parts = [
-        [int(piece) if piece.isdecimal() else piece for piece in re.split(r"(\d+)", p)]
-        for p in path.parts
-    ]
-    return parts, str(path)
-
-
-def _raise(error: OSError) -> None:
-    """Let `os.walk` fail where it would skip a folder that it cannot open."""
-    raise error

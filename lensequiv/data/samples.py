@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from lensequiv.data.errors import ImageError
-from lensequiv.data.readers import find_images
+from lensequiv.data.finding import find_images
 
 
 def sample_paths(model: str | None = None) -> list[Path]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TypeVar
+
+from lensequiv._threads import map_in_threads
 
 T = TypeVar("T")
 
@@ -29,13 +31,9 @@ def over_files(work: Callable[[int], T], n: int, progress: bool) -> Iterator[T]:
     def chunk(start: int) -> list[T]:
         return [work(i) for i in range(start, min(start + _CHUNK, n))]
 
-    with (
-        tqdm(total=n, desc="reading", unit="image", disable=not progress) as bar,
-        ThreadPoolExecutor(_WORKERS) as pool,
-    ):
-        try:
-            for results in pool.map(chunk, range(0, n, _CHUNK)):
-                yield from results
-                bar.update(len(results))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    chunks = map_in_threads(chunk, range(0, n, _CHUNK), _WORKERS, 4 * _WORKERS)
+    bar = tqdm(total=n, desc="reading", unit="image", disable=not progress)
+    with bar, closing(chunks):
+        for results in chunks:
+            yield from results
+            bar.update(len(results))

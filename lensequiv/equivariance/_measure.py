@@ -17,7 +17,7 @@ from lensequiv.equivariance._elements import (
     transform,
 )
 from lensequiv.equivariance._report import Report, error_row
-from lensequiv.inference._source import Images, source_of
+from lensequiv.inference._source import ImagesOrPaths, source_of
 from lensequiv.models import LensModel
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ TOLERANCES = {torch.float64: 1e-13, torch.float32: 1e-5}
 
 def measure(
     model: nn.Module,
-    images: Images,
+    images: ImagesOrPaths,
     *,
     layers: Sequence[str] | None = None,
     group: str | None = None,
@@ -130,7 +130,7 @@ def measure(
 
 def equivariance_error(
     model: nn.Module,
-    images: Images,
+    images: ImagesOrPaths,
     *,
     quantity: str | None = None,
     **options: Any,
@@ -158,7 +158,7 @@ def equivariance_error(
 
 def assert_equivariant(
     model: nn.Module,
-    images: Images,
+    images: ImagesOrPaths,
     *,
     tolerance: float | None = None,
     **options: Any,
@@ -204,7 +204,7 @@ def ready_network(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
 
 
 def ready_input(
-    network: nn.Module, images: Images, hdu: int | str | None = None
+    network: nn.Module, images: ImagesOrPaths, hdu: int | str | None = None
 ) -> Tensor:
     """Preprocessed images on the device and in the dtype of the network."""
     like = _like(network)

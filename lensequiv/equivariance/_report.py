@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lensequiv._tables import in_columns
 from lensequiv.equivariance._elements import Element
 
 __all__ = ["Report", "Row", "error_row"]
@@ -93,14 +94,7 @@ class Report:
             if elements is None or element in elements:
                 row = [cells.get((element, q), "-") for q in self.quantities]
                 lines.append([str(element), *row])
-        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-        return "\n".join(
-            "  ".join(
-                text.ljust(w) if i == 0 else text.rjust(w)
-                for i, (text, w) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in lines
-        )
+        return "\n".join(in_columns(lines, numbers=True))
 
     @property
     def title(self) -> str:

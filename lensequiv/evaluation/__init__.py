@@ -1,18 +1,19 @@
-"""How good a classifier is: metrics with intervals, and reports."""
+"""How good a classifier is: metrics with intervals.
 
+`lensequiv.reports` writes them down.
+"""
+
+from lensequiv._moved import moved
 from lensequiv.evaluation._evaluate import ModelEvaluation, evaluate
 from lensequiv.evaluation._metrics import Reliability, reliability, roc_auc, roc_curve
 from lensequiv.evaluation._perturb import Perturbed, perturb, perturbations
-from lensequiv.evaluation._report import check_report, write_report
 from lensequiv.evaluation._score import Evaluation, score
-from lensequiv.evaluation._tables import table
 
 __all__ = [
     "Evaluation",
     "ModelEvaluation",
     "Perturbed",
     "Reliability",
-    "check_report",
     "evaluate",
     "perturb",
     "perturbations",
@@ -20,6 +21,13 @@ __all__ = [
     "roc_auc",
     "roc_curve",
     "score",
-    "table",
-    "write_report",
 ]
+
+__getattr__ = moved(
+    __name__,
+    {
+        "check_report": "lensequiv.reports.check_report",
+        "table": "lensequiv.reports.table",
+        "write_report": "lensequiv.reports.write_report",
+    },
+)

@@ -4,35 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from lensequiv._checks import check_count, check_same_classes
-from lensequiv.data import ClassFolder, HDF5Images, open_dataset, read_stored
+from lensequiv._checks import check_count
+from lensequiv._version import __version__
+from lensequiv.data import LabelledImages
+from lensequiv.evaluation._labelled import (
+    first_of_each,
+    labels_for,
+    open_labelled,
+    source_of_set,
+)
 from lensequiv.evaluation._manifest import (
     manifest_facts,
     remarks,
     same_recipe_card,
-    usual_scale,
 )
 from lensequiv.evaluation._score import Evaluation, score
+from lensequiv.evaluation._turned import changed, turns
 from lensequiv.inference._batches import Options, batches
 from lensequiv.inference._scale import PixelScales
-from lensequiv.inference._source import Loaded, PathLike, Source
+from lensequiv.inference._source import PathLike, Source
 from lensequiv.models import LensModel
-from lensequiv.pretrained._saving import packed
-from lensequiv.transforms import _augment
+from lensequiv.weights._saving import packed_weights
 
 __all__ = ["ModelEvaluation", "evaluate"]
-
-_PART = 500  # images whose angles are drawn together, as examples/train.py does
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class ModelEvaluation:
 
 def evaluate(
     model: LensModel,
-    data: PathLike | ClassFolder | HDF5Images,
+    data: PathLike | LabelledImages,
     *,
     rotated: bool = True,
     seed: int = 0,
@@ -145,29 +148,12 @@ def evaluate(
     """
     check_count("resamples", resamples, low=0)
     options = Options(batch_size, progress, workers, precision, pixel_scale, resample)
-    dataset = _opened(data, hdu)
-    where = dataset.root if isinstance(dataset, ClassFolder) else dataset.path
-    if dataset.transform is not None:
-        raise ValueError(
-            f"{where} was opened with a transform; expected none, since the model's "
-            "own preprocessing is applied"
-        )
-    labels = _labels_for(model, dataset, str(where))
-    positions = _first_of_each(labels, limit)
+    dataset = open_labelled(data, hdu)
+    labels = labels_for(model, dataset, str(dataset.place))
+    positions = first_of_each(labels, limit)
     labels = labels[positions]
-    source = _source(dataset, positions.tolist())
+    source = source_of_set(dataset, positions.tolist())
     scales = PixelScales.of(model, pixel_scale, resample, headers=True)
-
-    def run(change: Callable[[int, Tensor], Tensor] | None) -> tuple[Tensor, int]:
-        """Logits, and how many images are unlike the training images."""
-        images, how = source, options
-        if change is not None:
-            images = _changed(source, scales, change)
-            how = replace(options, pixel_scale=None, resample=False)
-        with torch.random.fork_rng(devices=[]):  # building the plain form draws
-            parts = list(batches(model, images, how))
-        unlike = sum(bool(note) for part in parts for note in part.notes)
-        return torch.cat([part.logits for part in parts]), unlike
 
     def scored(logits: Tensor) -> Evaluation:
         return score(
@@ -179,24 +165,27 @@ def evaluate(
             allow_absent=True,
         )
 
-    logits, unlike = run(None)
-    as_is = scored(logits)
-    info = model.weights_info
-    manifest = manifest_facts(dataset)
+    logits, unlike = _classified(model, source, options)
+    as_is, turned = scored(logits), None
+    if rotated:
+        source = changed(source, scales, turns(model, len(labels), seed))
+        options = replace(options, pixel_scale=None, resample=False)
+        turned = scored(_classified(model, source, options)[0])
+    info, manifest = model.weights_info, manifest_facts(dataset)
     counts = np.bincount(labels, minlength=len(model.classes)).tolist()
     absent = [c for c, n in zip(model.classes, counts, strict=True) if not n]
     judged = info.get("image_statistics") or model.domain is not None
     return ModelEvaluation(
         as_is=as_is,
-        rotated=scored(run(_turns(model, len(labels), seed))[0]) if rotated else None,
+        rotated=turned,
         weights={
             "name": name,
             "model": model.name,
-            "sha256": hashlib.sha256(packed(model)).hexdigest(),
+            "sha256": hashlib.sha256(packed_weights(model)).hexdigest(),
             "recipe": info.get("trained_on", {}).get("recipe"),
         },
         data={
-            "path": str(where),
+            "path": str(dataset.place),
             "images": len(labels),
             "images_per_class": dict(zip(model.classes, counts, strict=True)),
             "unlike": unlike if judged or unlike else None,
@@ -218,102 +207,19 @@ def evaluate(
     )
 
 
-def _opened(
-    data: PathLike | ClassFolder | HDF5Images, hdu: int | str | None
-) -> ClassFolder | HDF5Images:
-    if not isinstance(data, ClassFolder | HDF5Images):
-        return open_dataset(data, hdu=hdu)
-    if hdu is not None:
-        raise ValueError(
-            f"hdu={hdu!r}, but the data set is open already; give hdu= where it is "
-            "opened"
-        )
-    return data
-
-
-def _source(dataset: ClassFolder | HDF5Images, positions: list[int]) -> Source:
-    """Some images of a data set with what is known of their pixel scale."""
-    usual = usual_scale(dataset)
-    if isinstance(dataset, HDF5Images):
-        file = dataset
-        names = [f"{file.path} images[{int(file.rows[i])}]" for i in positions]
-        return Source(names, lambda i: Loaded(file[positions[i]][0], usual))
-    paths, hdu = [dataset.paths[i] for i in positions], dataset.hdu
-
-    def load(i: int) -> Loaded:
-        stored = read_stored(paths[i], hdu=hdu)
-        scale = usual if stored.pixel_scale is None else stored.pixel_scale
-        return Loaded(torch.from_numpy(stored.image), scale, stored.notes)
-
-    return Source(list(map(str, paths)), load)
-
-
-def _changed(
-    source: Source, scales: PixelScales, change: Callable[[int, Tensor], Tensor]
-) -> Source:
-    """The same images, brought to the model's scale if wanted, then changed."""
-
-    def load(i: int) -> Loaded:
-        image, _ = scales.apply(source.load(i), source.names[i])
-        return Loaded(change(i, image))
-
-    return Source(source.names, load)
-
-
-def _labels_for(
-    model: LensModel, dataset: ClassFolder | HDF5Images, where: str
-) -> NDArray[np.int64]:
-    """The data set's labels in the order of the model's classes, (N,)."""
-    order = np.array(check_same_classes(model.classes, dataset.classes, where))
-    labels: NDArray[np.int64] = order[dataset.labels.numpy()]
-    if len(found := np.unique(labels)) < 2:
-        raise ValueError(
-            f"{where} has images of {model.classes[int(found[0])]} alone; expected two "
-            "classes at least, since ROC AUCs compare one with another (predict tells "
-            "how often each answer is given)"
-        )
-    return labels
-
-
-def _first_of_each(labels: NDArray[np.int64], limit: int | None) -> NDArray[np.int64]:
-    """Positions of at most `limit` images: the first of each class in equal parts."""
-    if limit is None:
-        return np.arange(len(labels))
-    classes = np.unique(labels)
-    if limit < len(classes):
-        raise ValueError(f"limit={limit}: expected at least one image a class")
-    place = np.empty(len(labels), np.int64)  # within the class
-    for c in classes:
-        members = np.flatnonzero(labels == c)
-        place[members] = np.arange(len(members))
-    return np.sort(np.lexsort((labels, place))[:limit])
-
-
-def _turns(model: LensModel, n: int, seed: int) -> Callable[[int, Tensor], Tensor]:
-    """What turns image i, with the poses drawn ahead in parts."""
-    pose = _augment.RandomPose(
-        129, shift=0, rotate=1.0
-    )  # its size plays no part in drawing
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        drawn = [pose.draw(min(_PART, n - start)) for start in range(0, n, _PART)]
-
-    def turn(i: int, image: Tensor) -> Tensor:
-        angle, flips, shifts = drawn[i // _PART]
-        k = slice(i % _PART, i % _PART + 1)
-        # Smaller images keep their size; a side is odd, so that the centre is a pixel.
-        side = min(model.input_size, *image.shape[-2:])
-        side -= 1 - side % 2
-        return _augment.resample(image[None], angle[k], flips[k], shifts[:, k], side)[0]
-
-    return turn
+def _classified(
+    model: LensModel, source: Source, options: Options
+) -> tuple[Tensor, int]:
+    """Logits, and how many images are unlike the training images."""
+    with torch.random.fork_rng(devices=[]):  # building the plain form draws
+        parts = list(batches(model, source, options))
+    unlike = sum(bool(note) for part in parts for note in part.notes)
+    return torch.cat([part.logits for part in parts]), unlike
 
 
 def _versions() -> dict[str, str]:
-    import lensequiv
-
     return {
-        "lensequiv": lensequiv.__version__,
+        "lensequiv": __version__,
         "torch": str(torch.__version__),
         "numpy": np.__version__,
         "python": platform.python_version(),

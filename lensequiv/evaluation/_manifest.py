@@ -6,21 +6,19 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lensequiv.data import ClassFolder, HDF5Images
-from lensequiv.data.hdf5 import opened
-from lensequiv.data.pixel_scale import named_pixel_scale
+from lensequiv.data import LabelledImages
 
-__all__ = ["manifest_facts", "remarks", "same_recipe_card", "usual_scale"]
+__all__ = ["manifest_facts", "remarks", "same_recipe_card"]
 
 
-def manifest_facts(dataset: ClassFolder | HDF5Images) -> dict[str, Any] | None:
+def manifest_facts(dataset: LabelledImages) -> dict[str, Any] | None:
     """Recipe (its name), seed, images and versions, as `lensequiv simulate` wrote them.
 
     Returns:
         None where there is no manifest, or one of another form.
     """
     try:
-        manifest = json.loads(_manifest_text(dataset))
+        manifest = json.loads(dataset.manifest())
         return {
             "recipe": str(manifest["recipe"]["name"]),
             "seed": int(manifest["seed"]),
@@ -29,28 +27,6 @@ def manifest_facts(dataset: ClassFolder | HDF5Images) -> dict[str, Any] | None:
         }
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-
-
-def usual_scale(dataset: ClassFolder | HDF5Images) -> float | None:
-    """The pixel scale of the images that have no header of their own.
-
-    Returns:
-        That of the manifest, or of an attribute of the HDF5 file; None where there is
-        neither. *Unit*: arcsec/pixel.
-    """
-    if isinstance(dataset, ClassFolder):
-        return named_pixel_scale({"manifest": _manifest_text(dataset)})
-    with opened(dataset.path) as file:
-        return named_pixel_scale(dict(file.attrs))
-
-
-def _manifest_text(dataset: ClassFolder | HDF5Images) -> str | bytes:
-    if isinstance(dataset, ClassFolder):
-        path = dataset.root / "manifest.json"
-        return path.read_bytes() if path.is_file() else b"null"
-    with opened(dataset.path) as file:
-        text = file.attrs.get("manifest", "null")
-    return text if isinstance(text, str | bytes) else "null"
 
 
 def same_recipe_card(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lensequiv.evaluation._metrics import roc_auc
 
@@ -166,7 +167,7 @@ _OF_IMAGES = ("shift by 3 pixels", "rotation by 37 degrees")
 
 def _simulated(
     recipe: Recipe, chosen: Sequence[str], n: int, seed: int
-) -> Iterator[tuple[str, torch.Tensor, np.ndarray]]:
+) -> Iterator[tuple[str, torch.Tensor, NDArray[np.int64]]]:
     """Images and labels of each change."""
     from lensequiv.simulation import simulate
 
@@ -185,7 +186,7 @@ def _scored(
     model: LensModel,
     change: str,
     images: torch.Tensor,
-    labels: np.ndarray,
+    labels: NDArray[np.int64],
     batch_size: int,
 ) -> Perturbed:
     """Scores of one change."""

@@ -1,16 +1,52 @@
-"""From images in any form to probabilities, in memory or in a file."""
+"""From images in any form to probabilities, in memory or in a file.
 
+Most programs need `predict`, `iter_predict`, `predict_to_file` and `calibrate` alone.
+The parts that these are made of are public, too, for programs that read or write in a
+way of their own, as `examples/survey.py` does: a `Source` of images, `Options`, the
+`Batch`es that `batches` makes of the two, and rows of them.
+"""
+
+from lensequiv._moved import moved
+from lensequiv.inference._batches import Batch, Options, batches, network_of
+from lensequiv.inference._calibrate import calibrate
+from lensequiv.inference._classifier import Classifier
 from lensequiv.inference._predict import iter_predict, predict
 from lensequiv.inference._prediction import ImagePrediction, Prediction
-from lensequiv.inference._source import Images
+from lensequiv.inference._resuming import record_request, request_of
+from lensequiv.inference._rows import parquet_schema, rows_of
+from lensequiv.inference._scale import PixelScales
+from lensequiv.inference._source import (
+    ImagesOrPaths,
+    Loaded,
+    Source,
+    resolve_paths,
+    source_of,
+)
 from lensequiv.inference._to_file import check_output, predict_to_file
 
 __all__ = [
+    "Batch",
+    "Classifier",
     "ImagePrediction",
-    "Images",
+    "ImagesOrPaths",
+    "Loaded",
+    "Options",
+    "PixelScales",
     "Prediction",
+    "Source",
+    "batches",
+    "calibrate",
     "check_output",
     "iter_predict",
+    "network_of",
+    "parquet_schema",
     "predict",
     "predict_to_file",
+    "record_request",
+    "request_of",
+    "resolve_paths",
+    "rows_of",
+    "source_of",
 ]
+
+__getattr__ = moved(__name__, {"Images": "lensequiv.inference.ImagesOrPaths"})

@@ -14,11 +14,15 @@ from torch import Tensor
 
 from lensequiv._checks import check_count
 from lensequiv._neutral import neutral
-from lensequiv._threads import ahead
-from lensequiv.domain import describe, image_statistics, outside
+from lensequiv._threads import map_in_threads
+from lensequiv.domain import (
+    image_features,
+    image_statistics,
+    statistics_out_of_range,
+)
+from lensequiv.inference._classifier import Classifier
 from lensequiv.inference._scale import PixelScales
 from lensequiv.inference._source import Loaded, Source
-from lensequiv.models import LensModel
 from lensequiv.plain import PlainModel
 
 __all__ = ["Batch", "Options", "batches", "network_inputs", "network_of"]
@@ -76,7 +80,7 @@ class Prepared:
 
     Attributes:
         image: (C, H, W), preprocessed.
-        pixels: Its `lensequiv.domain.describe`, if the model has a domain.
+        pixels: Its `lensequiv.domain.image_features`, if the model has a domain.
         notes: Of its file, on its pixel scale and on its statistics.
     """
 
@@ -108,12 +112,12 @@ class Batch:
 
 
 def batches(
-    model: LensModel,
+    model: Classifier,
     source: Source,
     options: Options,
     *,
     start: int = 0,
-    network: LensModel | PlainModel | None = None,
+    network: Classifier | PlainModel | None = None,
 ) -> Iterator[Batch]:
     """Reads ahead in threads, classifies in this one.
 
@@ -142,12 +146,12 @@ def batches(
 
 
 def _run(
-    model: LensModel,
+    model: Classifier,
     source: Source,
     options: Options,
     scales: PixelScales,
     start: int,
-    network: LensModel | PlainModel,
+    network: Classifier | PlainModel,
 ) -> Iterator[Batch]:
     from tqdm.auto import tqdm
 
@@ -169,7 +173,7 @@ def _run(
         total=total, initial=start, unit="img", delay=2, disable=not options.progress
     )
     # While one batch is in the network, the two after it are read.
-    ready = ahead(prepare, range(start, total), workers, 2 * size + 1)
+    ready = map_in_threads(prepare, range(start, total), workers, 2 * size + 1)
     with bar, closing(ready):
         for first in range(start, total, size):
             batch = list(islice(ready, size))
@@ -192,7 +196,7 @@ def _run(
 
 
 def _prepare(
-    model: LensModel,
+    model: Classifier,
     scales: PixelScales,
     ranges: Mapping[str, list[float]],
     name: str,
@@ -216,12 +220,14 @@ def _prepare(
     except ValueError as error:
         raise ValueError(f"{name}: {error}{scales.before(loaded)}") from None
     found = image_statistics(image[None])
-    pixels = None if model.domain is None else describe(image[None], found)[0]
-    return Prepared(image, pixels, [*loaded.notes, *notes, *outside(found, ranges)])
+    pixels = None if model.domain is None else image_features(image[None], found)[0]
+    return Prepared(
+        image, pixels, [*loaded.notes, *notes, *statistics_out_of_range(found, ranges)]
+    )
 
 
 def network_inputs(
-    model: LensModel, source: Source, options: Options
+    model: Classifier, source: Source, options: Options
 ) -> Iterator[Tensor]:
     """What the network sees of each image, for drawing.
 
@@ -242,19 +248,19 @@ def network_inputs(
         yield _prepare(model, scales, ranges, name, source.load(i)).image
 
 
-def _ranges(model: LensModel) -> Mapping[str, list[float]]:
+def _ranges(model: Classifier) -> Mapping[str, list[float]]:
     """Those of the training images' statistics, looked up once for all images."""
     found: Mapping[str, list[float]] = model.weights_info.get("image_statistics", {})
     return found
 
 
-def _scales(model: LensModel, source: Source, options: Options) -> PixelScales:
+def _scales(model: Classifier, source: Source, options: Options) -> PixelScales:
     return PixelScales.of(
         model, options.pixel_scale, options.resample, headers=source.has_headers
     )
 
 
-def network_of(model: LensModel, precision: str) -> LensModel | PlainModel:
+def network_of(model: Classifier, precision: str) -> Classifier | PlainModel:
     """The plain form where there is one, else the model's copy in evaluation mode.
 
     Raises:
@@ -274,10 +280,10 @@ def network_of(model: LensModel, precision: str) -> LensModel | PlainModel:
 @neutral()
 @torch.no_grad()
 def _classify(
-    network: LensModel | PlainModel,
+    network: Classifier | PlainModel,
     good: list[Prepared],
     device: torch.device,
-    model: LensModel,
+    model: Classifier,
 ) -> tuple[Tensor, list[Tensor]]:
     """Logits (n, classes) float32 and embeddings, on the CPU."""
     logits, embeddings = [torch.empty(0, model.num_classes)], []
@@ -285,12 +291,8 @@ def _classify(
     # Images of several valid sizes may follow each other.
     for _, group in groupby(images, key=lambda image: image.shape):
         batch = torch.stack(list(group)).to(device)
-        model._check(batch)
-        if isinstance(network, LensModel):
-            embedding = network.embed(batch)
-            found = network.head(embedding)
-        else:
-            found, embedding = network.logits_and_embedding(batch)
+        model.check_input(batch)
+        found, embedding = network.logits_and_embedding(batch)
         logits.append(found.float().cpu())
         embeddings += list(embedding.float().cpu())
     together = torch.cat(logits)

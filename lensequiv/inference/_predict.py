@@ -8,16 +8,16 @@ from typing import Literal
 
 from lensequiv.domain import OutOfDomainWarning
 from lensequiv.inference._batches import Batch, Options, batches
+from lensequiv.inference._classifier import Classifier
 from lensequiv.inference._prediction import Prediction
-from lensequiv.inference._source import Images, Source, source_of
-from lensequiv.models import LensModel
+from lensequiv.inference._source import ImagesOrPaths, Source, source_of
 
 __all__ = ["iter_predict", "predict"]
 
 
 def predict(
-    model: LensModel,
-    x: Images,
+    model: Classifier,
+    x: ImagesOrPaths,
     batch_size: int = 64,
     *,
     hdu: int | str | None = None,
@@ -81,8 +81,8 @@ def predict(
 
 
 def iter_predict(
-    model: LensModel,
-    x: Images,
+    model: Classifier,
+    x: ImagesOrPaths,
     batch_size: int = 64,
     *,
     hdu: int | str | None = None,
@@ -126,7 +126,7 @@ def iter_predict(
     return (_prediction(model, source, part) for part in parts)
 
 
-def _prediction(model: LensModel, source: Source, batch: Batch) -> Prediction:
+def _prediction(model: Classifier, source: Source, batch: Batch) -> Prediction:
     return Prediction(
         probabilities=batch.probabilities,
         logits=batch.logits,

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lensequiv.inference._columns import ABOUT, class_columns, written_path
+from lensequiv.inference._columns import class_columns, written_path
+from lensequiv.inference._frames import as_pandas, as_table
+from lensequiv.inference._positions import positions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,7 +137,7 @@ class Prediction:
             IndexError: A position is not one of the N, or a mask has another length.
             TypeError: The index is something else.
         """
-        chosen = _positions(index, len(self))
+        chosen = positions(index, len(self))
         if isinstance(chosen, int):
             return ImagePrediction(
                 label=self.labels[chosen],
@@ -274,14 +276,7 @@ class Prediction:
         Raises:
             ImportError: pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError("to_pandas needs pandas: pip install pandas") from error
-        columns = self._columns()
-        for name in ("path", "error"):  # None, not NaN, where there is nothing
-            columns[name] = pd.Series(columns[name], dtype=object)
-        return pd.DataFrame(columns)
+        return as_pandas(self._columns())
 
     def to_table(self) -> QTable:
         """The columns of `lensequiv.predict_to_file`, a row for each image.
@@ -294,26 +289,7 @@ class Prediction:
         Raises:
             ImportError: astropy is not installed.
         """
-        try:
-            from astropy.table import MaskedColumn, QTable
-        except ImportError as error:
-            raise ImportError(
-                "to_table needs astropy: pip install 'lensequiv[fits]'"
-            ) from error
-        columns = self._columns()
-        for name in ("label", *ABOUT[2:], "path"):
-            texts = columns[name]
-            # Columns of no row have no longest text.
-            length = max([1, *(len(text or "") for text in texts)])
-            columns[name] = MaskedColumn(
-                [text or "" for text in texts],
-                mask=[text is None for text in texts],
-                dtype=f"U{length}",
-            )
-        columns["ood_score"] = MaskedColumn(
-            columns["ood_score"], mask=np.full(len(self), self.ood_score is None)
-        )
-        return QTable(columns)
+        return as_table(self._columns(), scored=self.ood_score is not None)
 
 
 def _as_prediction(one: ImagePrediction) -> Prediction:
@@ -338,36 +314,3 @@ def _equal(a: Any, b: Any) -> bool:
         elif isinstance(x, Tensor) or isinstance(y, Tensor) or x != y:
             return False
     return True
-
-
-def _positions(index: Any, n: int) -> int | list[int]:
-    """What an index asks for, as positions from 0 to n - 1.
-
-    Raises:
-        IndexError: See `Prediction.__getitem__`.
-        TypeError: See `Prediction.__getitem__`.
-    """
-    if isinstance(index, slice):
-        return list(range(n))[index]
-    if isinstance(index, str | bytes | tuple):
-        raise TypeError(_wrong(index))
-    array = index.cpu().numpy() if isinstance(index, Tensor) else np.asarray(index)
-    if array.ndim > 1 or (array.size and array.dtype.kind not in "biu"):
-        raise TypeError(_wrong(index))
-    if array.dtype.kind == "b":
-        if array.shape != (n,):
-            raise IndexError(
-                f"a mask of shape {array.shape} for {n} images; expected ({n},)"
-            )
-        return [int(i) for i in np.flatnonzero(array)]
-    for i in array.reshape(-1).tolist():
-        if not -n <= i < n:
-            raise IndexError(f"index {int(i)} is out of range for {n} images")
-    found = [int(i) % n for i in array.reshape(-1).tolist()]
-    return found[0] if array.ndim == 0 else found
-
-
-def _wrong(index: Any) -> str:
-    return (
-        f"index {index!r}: expected an integer, a slice, a mask or a list of integers"
-    )

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from lensequiv._files import write_atomically
-from lensequiv.models import LensModel
+from lensequiv.spec import Network
 
-__all__ = ["Done", "claim", "request_of"]
+__all__ = ["Done", "record_request", "request_of"]
 
 
-def request_of(model: LensModel, options: Mapping[str, Any]) -> dict[str, Any]:
+def request_of(model: Network, options: Mapping[str, Any]) -> dict[str, Any]:
     """What decides an image's row: weights, preprocessing, classes, options.
 
     Args:
@@ -37,7 +37,9 @@ def request_of(model: LensModel, options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def claim(record: Path, out: Path, request: Mapping[str, Any], advice: str) -> None:
+def record_request(
+    record: Path, out: Path, request: Mapping[str, Any], advice: str
+) -> None:
     """Records a request, or finds the record that an unfinished run of it left.
 
     Args:

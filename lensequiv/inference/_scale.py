@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lensequiv._checks import check_positive
 from lensequiv.inference._source import Loaded
-from lensequiv.models import LensModel
+from lensequiv.spec import Network
 from lensequiv.transforms import resample
 from lensequiv.transforms._resample import resampled_side
 
@@ -42,7 +42,7 @@ class PixelScales:
 
     @classmethod
     def of(
-        cls, model: LensModel, given: float | None, resample: bool, *, headers: bool
+        cls, model: Network, given: float | None, resample: bool, *, headers: bool
     ) -> PixelScales:
         """Checks what can be checked before an image is read.
 

@@ -23,12 +23,19 @@ from lensequiv.data import (
     read_stored,
 )
 
-__all__ = ["Images", "Loaded", "PathLike", "Source", "resolve_paths", "source_of"]
+__all__ = [
+    "ImagesOrPaths",
+    "Loaded",
+    "PathLike",
+    "Source",
+    "resolve_paths",
+    "source_of",
+]
 
 _OPEN_STACKS = 2  # whose blocks are kept
 
 PathLike = str | os.PathLike[str]
-Images = NDArray[Any] | Tensor | PathLike | Sequence[PathLike]
+ImagesOrPaths = NDArray[Any] | Tensor | PathLike | Sequence[PathLike]
 
 
 @dataclass(frozen=True)
@@ -90,13 +97,13 @@ def resolve_paths(x: PathLike | Sequence[PathLike]) -> list[str]:
     return found
 
 
-def _is_paths(x: Images) -> TypeGuard[PathLike | Sequence[PathLike]]:
+def _is_paths(x: ImagesOrPaths) -> TypeGuard[PathLike | Sequence[PathLike]]:
     return isinstance(x, str | os.PathLike) or (
         isinstance(x, Sequence) and all(isinstance(i, str | os.PathLike) for i in x)
     )
 
 
-def source_of(x: Images, hdu: int | str | None) -> Source:
+def source_of(x: ImagesOrPaths, hdu: int | str | None) -> Source:
     """The images that `lensequiv.predict` was given.
 
     Args:

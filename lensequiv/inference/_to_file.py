@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 from lensequiv import _files
 from lensequiv.inference._batches import Options, batches
-from lensequiv.inference._columns import CsvRows, parquet_schema, rows_of
-from lensequiv.inference._resuming import Done, claim, request_of
+from lensequiv.inference._classifier import Classifier
+from lensequiv.inference._resuming import Done, record_request, request_of
+from lensequiv.inference._rows import CsvRows, parquet_schema, rows_of
 from lensequiv.inference._source import PathLike, source_of
-from lensequiv.models import LensModel
 
 __all__ = ["check_output", "predict_to_file", "unfinished_folder"]
 
@@ -50,7 +50,7 @@ def check_output(out: str | Path) -> Path:
 
 
 def predict_to_file(
-    model: LensModel,
+    model: Classifier,
     x: PathLike | Sequence[PathLike],
     out: str | Path,
     batch_size: int = 64,
@@ -129,7 +129,7 @@ def predict_to_file(
         if restart:
             _clear(folder)
         advice = "begin anew with restart=True (--restart)"
-        claim(folder / "request.json", out, request, advice)
+        record_request(folder / "request.json", out, request, advice)
         try:
             done = Done(folder / "progress.json", source.names)
         except FileExistsError as error:

@@ -51,7 +51,7 @@ def unknown_model(name: object, known: Sequence[str]) -> ValueError:
         name: What was given.
         known: Names of all builders.
     """
-    from lensequiv.pretrained import list_pretrained
+    from lensequiv.weights import list_pretrained
 
     text, weights = str(name), list_pretrained()
     trained = [weight for weight in weights if weight.lower() == text.lower()]
@@ -101,7 +101,7 @@ def unknown_option(
 
 
 def _loading_hint(name: str, value: object) -> str:
-    from lensequiv.pretrained import list_pretrained
+    from lensequiv.weights import list_pretrained
 
     if not value:
         return "create_model builds untrained networks always; leave it out"
@@ -113,9 +113,9 @@ def _loading_hint(name: str, value: object) -> str:
 
 def _options(function: str) -> Iterator[str]:
     """Keywords of the class whose constructor Python names so in an error."""
-    from lensequiv.models.base import LensModel
+    from lensequiv.models._recorded import Recorded
 
-    waiting = [LensModel]
+    waiting = [Recorded]
     while waiting:
         cls = waiting.pop()
         waiting += cls.__subclasses__()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
 
     from lensequiv._e2cnn import FieldType
-    from lensequiv.inference import Images, Prediction
+    from lensequiv.inference import ImagesOrPaths, Prediction
     from lensequiv.models.conversion import PlainLayers
     from lensequiv.plain import PlainModel
 
@@ -96,7 +96,13 @@ class LensModel(Recorded):
     def _pool(self, features: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def _check(self, x: Tensor) -> None:
+    def check_input(self, x: Tensor) -> None:
+        """Requires a batch of preprocessed images, (N, in_channels, H, W).
+
+        Raises:
+            TypeError: `x` is no floating-point tensor.
+            ValueError: The size or channel count is not one of this model's.
+        """
         size = self.input_size
         check_input(
             self.name,
@@ -134,7 +140,7 @@ class LensModel(Recorded):
         """
         from lensequiv.models.conversion import to_plain
 
-        return to_plain(self)
+        return to_plain(self, self._plain_layers)
 
     def multiply_adds(self, size: int | None = None) -> int:
         """The multiplications that the plain form needs for one image.
@@ -151,7 +157,7 @@ class LensModel(Recorded):
         """
         from lensequiv.models.conversion import multiply_adds
 
-        return multiply_adds(self, size or self.input_size)
+        return multiply_adds(self.to_torch(), size or self.input_size)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The last feature map.
@@ -166,7 +172,7 @@ class LensModel(Recorded):
             TypeError: `x` is no floating-point tensor.
             ValueError: The size or channel count is not one of this model's.
         """
-        self._check(x)
+        self.check_input(x)
         return self._features(x)
 
     def embed(self, x: Tensor) -> Tensor:
@@ -195,8 +201,22 @@ class LensModel(Recorded):
         Raises:
             ValueError: As `forward_features`.
         """
-        logits: Tensor = self.head(self.embed(x))
-        return logits
+        return self.logits_and_embedding(x)[0]
+
+    def logits_and_embedding(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits, and the vectors that the head makes them of.
+
+        Args:
+            x: (N, in_channels, H, W), preprocessed.
+
+        Returns:
+            (N, num_classes), as `forward`, and (N, D), as `embed`.
+
+        Raises:
+            ValueError: As `forward_features`.
+        """
+        embedding = self.embed(x)
+        return self.head(embedding), embedding
 
     def freeze(self) -> LensModel:
         """Freezes everything but the head, for training on the embedding.
@@ -254,7 +274,21 @@ class LensModel(Recorded):
                     child.eval()
         return self
 
-    def predict(self, x: Images, batch_size: int = 64, **kwargs: Any) -> Prediction:
+    def check_rebuildable(self) -> None:
+        """Requires that the record alone builds a network for these tensors.
+
+        Raises:
+            ValueError: The class is not registered, its builder does not take the
+                recorded options or builds another class, or layers were replaced by
+                hand; the message says what.
+        """
+        from lensequiv.models._rebuilding import check_rebuildable
+
+        check_rebuildable(self)
+
+    def predict(
+        self, x: ImagesOrPaths, batch_size: int = 64, **kwargs: Any
+    ) -> Prediction:
         """Classifies images in any flux unit; see `lensequiv.predict`."""
         from lensequiv.inference import predict
 
@@ -262,19 +296,19 @@ class LensModel(Recorded):
 
     def save_pretrained(self, directory: str | Path, **kwargs: Any) -> Path:
         """Writes the model; see `lensequiv.pretrained.save_pretrained`."""
-        from lensequiv.pretrained import save_pretrained
+        from lensequiv.weights import save_pretrained
 
         return save_pretrained(self, directory, **kwargs)
 
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> CommitInfo:
         """Publishes the model; see `lensequiv.pretrained.push_to_hub`."""
-        from lensequiv.pretrained import push_to_hub
+        from lensequiv.weights import push_to_hub
 
         return push_to_hub(self, repo_id, **kwargs)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles as what it was built from, and state: e2cnn's modules cannot be."""
-        from lensequiv.models.registry import rebuild
+        from lensequiv.models._rebuilding import rebuild
 
         flags = {k: p.requires_grad for k, p in self.named_parameters()}
         return rebuild, (

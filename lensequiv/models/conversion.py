@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from lensequiv._neutral import neutral
 from lensequiv.plain import PlainModel
 
 if TYPE_CHECKING:
-    from lensequiv.models.base import LensModel
+    from lensequiv.models._recorded import Recorded
 
 __all__ = ["PlainLayers", "fold_norm", "multiply_adds", "to_plain"]
 
@@ -125,14 +126,19 @@ def fold_norm(
 
 @neutral()
 @torch.no_grad()
-def to_plain(model: LensModel) -> PlainModel:
-    """Makes the plain form of a model; see `LensModel.to_torch`."""
+def to_plain(model: Recorded, collect: Callable[[PlainLayers], None]) -> PlainModel:
+    """Makes the plain form of a model; see `LensModel.to_torch`.
+
+    Args:
+        model: Any.
+        collect: Adds the model's layers, in evaluation mode, to those given.
+    """
     training = model.training
     if training:
         model.eval()
     layers = PlainLayers()
     try:
-        model._plain_layers(layers)
+        collect(layers)
     finally:
         if training:
             model.train()
@@ -151,11 +157,10 @@ def to_plain(model: LensModel) -> PlainModel:
 
 @neutral()
 @torch.no_grad()
-def multiply_adds(model: LensModel, size: int) -> int:
+def multiply_adds(plain: PlainModel, size: int) -> int:
     """The multiplications of one image; see `LensModel.multiply_adds`."""
-    plain = to_plain(model)
     like = next(plain.parameters())
     with FlopCounterMode(display=False) as counter:
-        plain(like.new_zeros(1, model.in_channels, size, size))
+        plain(like.new_zeros(1, plain.config["in_channels"], size, size))
     flops: int = counter.get_total_flops()
     return flops // 2

@@ -15,7 +15,7 @@ from lensequiv.plots._style import (
     line_styles,
     tidy,
 )
-from lensequiv.pretrained._card_training import all_runs
+from lensequiv.weights._card_training import all_runs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,9 +11,10 @@ from typing import Any
 
 from lensequiv.models import LensModel, create_model
 from lensequiv.pretrained import _study2021 as study
-from lensequiv.pretrained._format import check_all_values, check_tensors, sha256
-from lensequiv.pretrained._saving import save_pretrained
-from lensequiv.pretrained._torch_file import read_state_dict
+from lensequiv.weights._format import sha256
+from lensequiv.weights._saving import save_pretrained
+from lensequiv.weights._tensors import check_all_values, check_tensors
+from lensequiv.weights._torch_file import read_state_dict
 
 __all__ = ["Conversion", "convert_checkpoint"]
 

@@ -7,18 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from lensequiv._files import write_atomically
-from lensequiv._origin import Origin
-from lensequiv.pretrained._catalogue import list_pretrained
-from lensequiv.pretrained._format import (
+from lensequiv.pretrained._loading import from_pretrained, locate
+from lensequiv.spec import Origin
+from lensequiv.weights._catalogue import list_pretrained
+from lensequiv.weights._format import (
     CARD,
     CONFIG,
     WEIGHTS,
     WeightsError,
     read_config,
 )
-from lensequiv.pretrained._hub import HubOptions
-from lensequiv.pretrained._loading import from_pretrained, locate
-from lensequiv.pretrained._provenance import PROVENANCE, write_provenance
+from lensequiv.weights._hub import HubOptions
+from lensequiv.weights._provenance import PROVENANCE, write_provenance
 
 __all__ = ["download_pretrained"]
 

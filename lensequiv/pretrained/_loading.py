@@ -4,34 +4,30 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from lensequiv._checks import check_class_names, ordered_names
 from lensequiv._neutral import neutral
-from lensequiv._origin import Origin
 from lensequiv._suggestions import did_you_mean, explains_keywords
 from lensequiv.models import LensModel, create_model, list_models
-from lensequiv.models._recorded import neutral_classes
-from lensequiv.pretrained._catalogue import (
+from lensequiv.models._attributes import neutral_classes
+from lensequiv.spec import Origin, Spec
+from lensequiv.weights._catalogue import (
     bundled_directory,
     list_pretrained,
     sha256_of,
 )
-from lensequiv.pretrained._format import (
+from lensequiv.weights._format import (
     CONFIG,
-    DOMAIN,
     WEIGHTS,
     WeightsError,
-    check_tensors,
-    read_config,
-    read_weights,
     short,
 )
-from lensequiv.pretrained._hub import HubOptions, fetch, is_repo_id
-from lensequiv.pretrained._provenance import read_provenance
-from lensequiv.spec import Spec
+from lensequiv.weights._hub import HubOptions, fetch, is_repo_id
+from lensequiv.weights._provenance import read_provenance
+from lensequiv.weights._reading import read_folder
+from lensequiv.weights._tensors import check_tensors
 
 __all__ = ["from_pretrained", "locate"]
 
@@ -187,38 +183,19 @@ def _refuse(hub: HubOptions, what: str) -> None:
 
 
 def _load(directory: Path, origin: Origin) -> LensModel:
-    config = read_config(directory)
-    if origin.sha256 and config["sha256"] != origin.sha256:
-        raise WeightsError(
-            f"{directory / CONFIG}: sha256 {config['sha256']} differs from the "
-            f"catalogue's {origin.sha256}; reinstall lensequiv"
-        )
-    tensors = read_weights(directory / WEIGHTS, config["sha256"])
-    of_domain = {
-        name.removeprefix(DOMAIN): tensors.pop(name)
-        for name in list(tensors)
-        if "domain" in config and name.startswith(DOMAIN)
-    }
-    model = _build(directory, config, of_domain)
-    check_tensors(tensors, model.tensors(), directory / WEIGHTS)
-    model.load_tensors(tensors)
-    origin = replace(origin, sha256=config["sha256"])
+    stored = read_folder(directory, origin.sha256)
+    model = _build(directory / CONFIG, stored.spec)
+    check_tensors(stored.tensors, model.tensors(), directory / WEIGHTS)
+    model.load_tensors(stored.tensors)
+    origin = replace(origin, sha256=stored.config["sha256"])
     if origin.source == "folder":
         origin = read_provenance(directory, origin)
     model.origin = origin
     return model
 
 
-def _build(
-    directory: Path, config: dict[str, Any], of_domain: dict[str, torch.Tensor]
-) -> LensModel:
-    """Builds the model a config describes, without initialising it."""
-    path = directory / CONFIG
-    try:
-        spec = Spec.from_config(config, of_domain)
-    except ValueError as error:
-        where = f"{directory}: {CONFIG} and {WEIGHTS}" if of_domain else str(path)
-        raise WeightsError(f"{where}: {short(error)}") from error
+def _build(path: Path, spec: Spec) -> LensModel:
+    """Builds the model that a record describes, without initialising it."""
     try:
         model = create_model(spec.model, **spec.options, initialize=False)
     except (TypeError, ValueError) as error:

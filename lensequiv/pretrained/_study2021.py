@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from lensequiv.models import LensModel
-from lensequiv.pretrained._format import WeightsError, check_tensors
+from lensequiv.weights._format import WeightsError
+from lensequiv.weights._tensors import check_tensors
 
 __all__ = [
     "GROUPS",

@@ -143,7 +143,7 @@ def integrated_gradients(
         )
     given = as_images(images, name="images")
     inputs = model.preprocess(given)
-    model._check(inputs)
+    model.check_input(inputs)
     baselines = _baselines(model, inputs, given, baseline, blur)
     network = network_of(model, "fp32")
     device = next(model.parameters()).device

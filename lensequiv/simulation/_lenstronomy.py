@@ -178,7 +178,7 @@ def _mass_models(recipe: Recipe, p: Arrays) -> list[tuple[str, dict[str, float]]
     if recipe.deflector is not None:
         name, halo = "EPL", halo | {"gamma": float(p["halo_slope"]), **at}
     if name != "SIS":
-        halo["e1"], halo["e2"] = _ellipticity(p["halo_angle"], ratio)
+        halo["e1"], halo["e2"] = _ellipticity(float(p["halo_angle"]), float(ratio))
     shear = {
         "gamma1": float(p["shear"] * np.cos(2 * p["shear_angle"])),
         "gamma2": float(p["shear"] * np.sin(2 * p["shear_angle"])),

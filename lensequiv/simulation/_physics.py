@@ -317,7 +317,11 @@ def line_deflection(
 
 
 def sersic(
-    x: Tensor, y: Tensor, source: dict[str, Tensor], index: float, radius: float
+    x: Tensor,
+    y: Tensor,
+    source: dict[str, Tensor],
+    index: float | Tensor,
+    radius: float | Tensor,
 ) -> Tensor:
     """A Sersic profile with brightness 1 at the effective radius.
 

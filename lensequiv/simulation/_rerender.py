@@ -70,7 +70,9 @@ def render_lenses(
 
 def _last_used(marker: NDArray[np.float64]) -> NDArray[np.int64]:
     """One past the last place of a list that is used, for each lens."""
-    return ((marker != 0) * np.arange(1, marker.shape[1] + 1)).max(1, initial=0)
+    places = (marker != 0) * np.arange(1, marker.shape[1] + 1)
+    last: NDArray[np.int64] = places.max(1, initial=0)
+    return last
 
 
 def without_substructure(recipe: str | Recipe, parameters: Arrays) -> Arrays:

@@ -56,7 +56,7 @@ def draw_shared(recipe: Recipe, rng: np.random.Generator, lenses: int) -> Arrays
         "effective_radius": recipe.effective_radius,
         "sersic_index": recipe.sersic_index,
     }
-    drawn = {}
+    drawn: Arrays = {}
     for name, value in names.items():
         low, high = np.log(recipe.spread.get(name, (1.0, 1.0)))
         drawn[name] = value * np.exp(rng.uniform(low, high, lenses))

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lensequiv._threads import ahead
+from lensequiv._threads import map_in_threads
 from lensequiv.data import splits
 from lensequiv.simulation._physics import (
     check_extra,
@@ -27,7 +27,7 @@ from lensequiv.simulation._scene import add_light, draw_shared
 from lensequiv.simulation.detector import Detector
 from lensequiv.simulation.halos import Combined, Halos, draw_shapes
 from lensequiv.simulation.recipes import Recipe, get_recipe
-from lensequiv.simulation.substructure import Range, Substructure
+from lensequiv.simulation.substructure import Range, Substructure, log_uniform
 
 __all__ = ["Simulation", "iter_blocks", "simulate"]
 
@@ -104,14 +104,16 @@ def draw(recipe: Recipe, label: int, rng: np.random.Generator) -> Arrays:
     p["halo_angle"] = np.full(BLOCK, recipe.halo_angle * degree)
     # What only richer recipes draw comes from a stream of its own.
     more = None if recipe.is_plain else rng.spawn(1)[0]
-    shared = {} if more is None else draw_shared(recipe, more, BLOCK)
+    shared: Arrays = {} if more is None else draw_shared(recipe, more, BLOCK)
     total_mass = shared.get("total_mass", np.full(BLOCK, recipe.total_mass))
     p |= shared
     component = recipe.substructure[recipe.classes[label]]
     if any(isinstance(c, Halos | Combined) for c in recipe.substructure.values()):
         p |= _draw_halos(recipe, component, rng, total_mass, p["z_lens"])
     else:
-        whole = total_mass if recipe.spread else recipe.total_mass
+        whole: float | NDArray[np.float64] = recipe.total_mass
+        if recipe.spread:
+            whole = total_mass
         p["mass_x"], p["mass_y"], p["mass"] = component.draw(rng, BLOCK, whole)
     p["substructure_mass"] = p["mass"].sum(1)
     factor = mass_to_arcsec2(p["z_lens"], p["z_source"], recipe)
@@ -131,7 +133,7 @@ def draw(recipe: Recipe, label: int, rng: np.random.Generator) -> Arrays:
     if more is not None:
         if recipe.ring is not None:
             whole_ring = np.sqrt(total_mass * factor)
-            ring = np.exp(more.uniform(*np.log(recipe.ring), BLOCK))
+            ring = log_uniform(more, recipe.ring, BLOCK)
             p["pixel_scale"] = whole_ring / ring
         add_light(recipe, more, p)
     return p
@@ -295,7 +297,7 @@ def iter_blocks(
 
     # One task's pieces, and enough to keep all workers busy meanwhile.
     waiting = _TASK // _PIECE + 2 * workers
-    pieces = ahead(piece, range(start, n, _PIECE), workers, waiting)
+    pieces = map_in_threads(piece, range(start, n, _PIECE), workers, waiting)
     with closing(pieces):
         for first in range(start, n, _TASK):
             done = list(islice(pieces, _TASK // _PIECE))

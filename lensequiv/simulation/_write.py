@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-import lensequiv
 from lensequiv._files import write_atomically
+from lensequiv._version import __version__
 from lensequiv.simulation._physics import check_extra
 from lensequiv.simulation._rerender import Arrays
 from lensequiv.simulation._simulate import (
@@ -253,7 +253,7 @@ def _unfinished(
         "images": n,
         "seed": seed,
         "versions": {
-            "lensequiv": lensequiv.__version__,
+            "lensequiv": __version__,
             "numpy": np.__version__,
             "torch": str(torch.__version__),
         },

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lensequiv.simulation._checks import check_range
 from lensequiv.simulation.lights import sersic_flux
-from lensequiv.simulation.substructure import Range
+from lensequiv.simulation.substructure import Range, log_uniform
 
 __all__ = ["Blur", "Detector"]
 
@@ -51,7 +51,7 @@ class Blur:
         """Draws `psf_fwhm` (pixels), `psf_beta` (0: Gaussian) and the ellipse."""
         beta = rng.uniform(*self.beta, lenses)
         return {
-            "psf_fwhm": np.exp(rng.uniform(*np.log(self.fwhm), lenses)),
+            "psf_fwhm": log_uniform(rng, self.fwhm, lenses),
             "psf_beta": np.where(rng.uniform(size=lenses) < self.moffat, beta, 0.0),
             "psf_axis_ratio": rng.uniform(*self.axis_ratio, lenses),
             # No `_angle`: the instrument does not turn with the sky.
@@ -98,7 +98,7 @@ def convolve(images: Tensor, kernels: Tensor) -> Tensor:
     side += -side % 12  # a size that Fourier transforms like
     product = torch.fft.rfft2(images, s=(side, side))
     product *= torch.fft.rfft2(kernels, s=(side, side))
-    full = torch.fft.irfft2(product, s=(side, side))
+    full: Tensor = torch.fft.irfft2(product, s=(side, side))
     return full[:, k // 2 : k // 2 + n, k // 2 : k // 2 + n]
 
 
@@ -153,8 +153,8 @@ class Detector:
             lens: `sersic_index` (lenses,) of the source.
         """
         n = len(lens["sersic_index"])
-        snr = np.exp(rng.uniform(*np.log(self.peak_snr), n))
-        sky = np.exp(rng.uniform(*np.log(self.sky_level), n))
+        snr = log_uniform(rng, self.peak_snr, n)
+        sky = log_uniform(rng, self.sky_level, n)
         read = rng.uniform(*self.read_noise, n)
         dark = sky + read**2
         peak = (snr**2 + snr * np.sqrt(snr**2 + 4 * dark)) / 2

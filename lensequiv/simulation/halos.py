@@ -15,6 +15,7 @@ from lensequiv.simulation.substructure import (
     Range,
     Subhalos,
     Substructure,
+    log_uniform,
 )
 
 __all__ = ["Combined", "Halos", "Shapes", "concentration_of", "draw_shapes"]
@@ -128,7 +129,7 @@ class Halos(Subhalos):
         c = middle * 10 ** rng.normal(0, self.scatter, mass.shape)
         if self.truncation is None:
             return np.maximum(c, 0.5), infinite
-        tau = np.exp(rng.uniform(*np.log(self.truncation), mass.shape))
+        tau = log_uniform(rng, self.truncation, mass.shape)
         return np.maximum(c, 0.5), tau
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lensequiv.simulation._checks import check_range
-from lensequiv.simulation.substructure import Range
+from lensequiv.simulation.substructure import Range, log_uniform
 
 __all__ = ["Clumps", "LensLight", "LightComponent", "Neighbours"]
 
@@ -61,12 +61,6 @@ def sersic_flux(
     gamma = np.vectorize(math.gamma, otypes=[float])(2 * index)
     shape = index * np.exp(b) * b ** (-2 * index) * gamma
     return np.asarray(2 * np.pi * np.square(radius) * shape)
-
-
-def _log_uniform(
-    rng: np.random.Generator, bounds: Range, size: tuple[int, ...]
-) -> NDArray[np.float64]:
-    return np.exp(rng.uniform(*np.log(bounds), size))
 
 
 @dataclass(frozen=True)
@@ -119,7 +113,7 @@ class LensLight:
         turn = np.deg2rad(rng.normal(0, self.angle_scatter, n))
         radius = rng.uniform(*self.radius, n) * lens["theta_e"]
         index = rng.uniform(*self.index, n)
-        flux = _log_uniform(rng, self.ratio, (n,)) * lens["source_flux"]
+        flux = log_uniform(rng, self.ratio, (n,)) * lens["source_flux"]
         shines = rng.uniform(size=n) < self.share
         double = rng.uniform(size=n) < self.second
         subtracted = (rng.uniform(size=n) < self.subtracted) & shines
@@ -181,7 +175,7 @@ class Neighbours:
     def draw(self, rng: np.random.Generator, lens: Arrays) -> Arrays:
         """See `LightComponent.draw`."""
         x, y, flux = self._places(rng, lens, self.galaxies)
-        radius = _log_uniform(rng, self.radius, x.shape)
+        radius = log_uniform(rng, self.radius, x.shape)
         index = rng.uniform(*self.index, x.shape)
         drawn = {
             "light_x": x,
@@ -204,7 +198,7 @@ class Neighbours:
         distance = np.sqrt(rng.uniform(low**2, high**2, used.shape))
         distance *= lens["theta_e"][:, None]
         angle = rng.uniform(0, 2 * np.pi, used.shape)
-        flux = _log_uniform(rng, self.ratio, used.shape)
+        flux = log_uniform(rng, self.ratio, used.shape)
         flux *= lens["source_flux"][:, None]
         x = np.where(used, distance * np.cos(angle), FAR)
         y = np.where(used, distance * np.sin(angle), FAR)
@@ -260,8 +254,8 @@ class Clumps:
         cos, sin = np.cos(lens["source_angle"]), np.sin(lens["source_angle"])
         x = (along * cos[:, None] - across * sin[:, None]) * size
         y = (along * sin[:, None] + across * cos[:, None]) * size
-        radius = _log_uniform(rng, self.radius, used.shape) * size
-        flux = _log_uniform(rng, self.ratio, used.shape) * lens["source_flux"][:, None]
+        radius = log_uniform(rng, self.radius, used.shape) * size
+        flux = log_uniform(rng, self.ratio, used.shape) * lens["source_flux"][:, None]
         return {
             "clump_x": np.where(used, x + lens["source_x"][:, None], FAR),
             "clump_y": np.where(used, y + lens["source_y"][:, None], FAR),

@@ -12,10 +12,26 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NoSubstructure", "Range", "Subhalos", "Substructure", "Vortex"]
+__all__ = [
+    "NoSubstructure",
+    "Range",
+    "Subhalos",
+    "Substructure",
+    "Vortex",
+    "log_uniform",
+]
 
 Range = tuple[float, float]
 """Bounds of a draw; a fixed value has both equal."""
+
+
+def log_uniform(
+    rng: np.random.Generator, bounds: Range, size: int | tuple[int, ...]
+) -> NDArray[np.float64]:
+    """Draws numbers whose logarithm is uniform between those of the bounds."""
+    low, high = map(float, np.log(bounds))
+    return np.exp(np.asarray(rng.uniform(low, high, size), np.float64))
+
 
 Masses = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
@@ -117,14 +133,11 @@ class Subhalos:
         total_mass: float | NDArray[np.float64],
     ) -> Masses:
         """See `Substructure.draw`."""
-        mean, slope = (
-            rng.uniform(*value, lenses) if isinstance(value, tuple) else value
-            for value in (self.number, self.slope)
-        )
+        mean, slope = self._each(rng, lenses)
         if self.poisson:
             number = rng.poisson(mean, lenses)
         else:
-            number = np.full(lenses, np.int64(mean))
+            number = np.full(lenses, mean, np.int64)
         used = np.arange(max(number.max(), 1)) < number[:, None]
         low, high = self.mass
         u = rng.uniform(size=used.shape)
@@ -136,6 +149,15 @@ class Subhalos:
         x = np.where(used, radius * np.cos(angle), _FAR)
         y = np.where(used, radius * np.sin(angle), _FAR)
         return x, y, np.where(used, mass, 0.0)
+
+    def _each(
+        self, rng: np.random.Generator, lenses: int
+    ) -> list[float | NDArray[np.float64]]:
+        """Number and slope, drawn for each lens where they are ranges."""
+        return [
+            rng.uniform(*value, lenses) if isinstance(value, tuple) else value
+            for value in (self.number, self.slope)
+        ]
 
 
 @dataclass(frozen=True)

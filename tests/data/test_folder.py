@@ -385,7 +385,7 @@ def test_one_position_at_a_time(make):
     data = ClassFolder(make(STANDARD))
     assert data[torch.tensor(-1)][1] == data.labels[-1]
     with pytest.raises(TypeError, match=r"slice\(0, 2, None\): .*take\(\) makes"):
-        data[:2]
+        data[0:2]
 
 
 def test_what_is_left_out_is_told_once_for_the_set(make):

@@ -255,4 +255,4 @@ def test_one_position_at_a_time(write):
     data = HDF5Images(write())
     assert data[np.int64(25)][1] == data[torch.tensor(25)][1] == 1
     with pytest.raises(TypeError, match=r"slice\(0, 2, None\): .*take\(\) makes"):
-        data[:2]
+        data[0:2]

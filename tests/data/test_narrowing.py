@@ -188,6 +188,6 @@ def test_wide_pixels_that_float32_holds(read_wide, lenses, unit):
 
 
 def test_units_below_the_range_of_float32(lenses):
-    faint = lenses.images[0].numpy().astype(np.float64) * 1e-45
+    faint = lenses.images[0].numpy().astype(np.float64) * 1e-46
     with pytest.raises(ImageError, match="float32 would keep about"):
         as_images(faint)

@@ -214,4 +214,4 @@ def test_folder_of_simulated_images(tmp_path, manifest, expected):
 
 @pytest.mark.parametrize("keyword", ["PIXELSCALE", "PIXEL_SCALE", "ESO INS PIXSCALE"])
 def test_long_keywords(tmp_path, keyword):
-    assert scale(tmp_path / "a.fits", {f"HIERARCH {keyword}": 0.2}) == 0.2
+    assert scale(tmp_path / "a.fits", {f"HIERARCH {keyword}": 0.2}) == (0.2, ())

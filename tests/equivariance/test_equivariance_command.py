@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -36,6 +37,21 @@ def test_images_on_the_pixel_grid(capsys, weights):
         run(capsys, weights, "--images", image, "--output", "json")[1]
     )
     report = measure(lensequiv.from_pretrained(weights), image).to_dict()
+    assert found["rows"] == json.loads(json.dumps(report["rows"]))
+
+
+def test_the_plane_that_is_asked_for(capsys, weights, tmp_path):
+    fits = pytest.importorskip("astropy.io.fits")
+    images = [np.load(path) for path in sample_paths("modelF")[:2]]
+    planes = [
+        fits.ImageHDU(image, name="SCI", ver=i) for i, image in enumerate(images, 1)
+    ]
+    fits.HDUList([fits.PrimaryHDU(), *planes]).writeto(tmp_path / "a.fits")
+    code, _, err = run(capsys, weights, "--images", tmp_path / "a.fits")
+    assert code == 1 and "2 planes that could be the image" in err
+    argv = ("--images", tmp_path / "a.fits", "--hdu", "SCI,2", "--output", "json")
+    (found,) = json.loads(run(capsys, weights, *argv)[1])
+    report = measure(lensequiv.from_pretrained(weights), images[1]).to_dict()
     assert found["rows"] == json.loads(json.dumps(report["rows"]))
 
 
@@ -84,6 +100,7 @@ def test_json_of_all_angles(capsys, weights):
         (("c8-modelF", "c8-modelF"), "give them as LABEL=FOLDER"),
         (("c8-modelF", "--images", "x.npy", "--noise"), "leave out --images"),
         (("c8-modelF", "--images", "x.npy"), "x.npy does not exist"),
+        (("c8-modelF", "--hdu", "1"), "--hdu: only with --images"),
         (("c8-modelF", "--recipe", "modelX"), "'modelX'"),
     ],
 )

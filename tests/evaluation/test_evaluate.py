@@ -7,26 +7,15 @@ import numpy as np
 import pytest
 import torch
 from astropy.io import fits
+from labelled_sets import CARD
 
 import lensequiv
 from lensequiv.data import ClassFolder, ImageError, open_dataset
-from lensequiv.evaluation import evaluate, score, table
+from lensequiv.evaluation import evaluate, score
 from lensequiv.plots import plot_confusion, plot_roc
 from lensequiv.pretrained import save_pretrained
+from lensequiv.reports import table
 from lensequiv.transforms import RandomPose, resample
-
-CARD = {
-    "trained_on": {
-        "recipe": "modelF",
-        "train": {"images": 60, "seed": 1},
-        "val": {"images": 9, "seed": 2},
-        "test": {"images": 15, "seed": 4},
-    },
-    "metrics": {
-        "test": {"auc_micro": 0.9, "auc": {"no": 0.8}, "images": 15},
-        "test_rotated": {"auc_micro": 0.7, "auc": {"no": 0.6}, "images": 15},
-    },
-}
 
 
 def set_manifest(folder, **changes):
@@ -53,7 +42,7 @@ def directly(model, data, part, seed):
 def test_scores_are_those_of_the_training_script(
     model, folder, tmp_path, part, form, monkeypatch
 ):
-    monkeypatch.setattr("lensequiv.evaluation._evaluate._PART", part)
+    monkeypatch.setattr("lensequiv.evaluation._turned._PART", part)
     data, path = ClassFolder(folder), folder
     if form == "hdf5":
         path = tmp_path / "set.h5"
@@ -298,3 +287,9 @@ def test_the_plane_can_be_chosen(model, folder, tmp_path):
 def test_resamples_are_checked_before_the_work(model, tmp_path):
     with pytest.raises(ValueError, match="resamples=-1: expected an integer from 0"):
         evaluate(model, tmp_path / "nowhere", resamples=-1)
+
+
+def test_a_model_whose_classes_nobody_named(folder):
+    model = lensequiv.create_model("c4", num_classes=3).set_input_size(49)
+    with pytest.raises(ValueError, match=r"class0.* not no, .*; set model\.classes to"):
+        evaluate(model, folder)

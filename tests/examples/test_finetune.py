@@ -1,5 +1,6 @@
 """Fine-tuning a weight on another simulation, on a few images."""
 
+import signal
 import sys
 from dataclasses import replace
 
@@ -144,3 +145,26 @@ def test_rates_fall_from_head_to_stem(weight):
     assert rates["blocks.3.conv.weights"] == 0.5
     assert rates["blocks.1.conv.weights"] == 0.25
     assert rates["stem.conv.weights"] == 0.0625
+
+
+@pytest.mark.parametrize("step", [0, 2])
+def test_interrupted(run, weight, tmp_path, monkeypatch, capsys, step):
+    batch = finetune.StoredLenses.batch
+
+    def interrupted(self, at, again=0):
+        if at == step and not again:
+            signal.raise_signal(signal.SIGINT)
+        return batch(self, at, again)
+
+    monkeypatch.setattr(finetune.StoredLenses, "batch", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        run(tmp_path / "out", "--head-share", 0.25)
+    assert caught.value.code == 130
+    assert f"interrupted after {step} of 4 steps" in capsys.readouterr().err
+    if step == 0:
+        assert not [*(tmp_path / "out").glob("*")]
+    else:
+        model = lensequiv.from_pretrained(tmp_path / "out")
+        assert changed(model, weight) == (True, True)
+        assert model.weights_info["fine_tuned"]["steps"] == step
+        assert "test" not in model.weights_info["fine_tuned"]

@@ -10,10 +10,15 @@ import atheris
 import torch
 
 PARTS = ["_checks", "models.steerable", "models.base", "transforms._normalise"]
-PARTS += ["pretrained._format", "pretrained._loading", "transforms._singh2021"]
+PARTS += [
+    "weights._format",
+    "weights._tensors",
+    "pretrained._loading",
+    "transforms._singh2021",
+]
 with atheris.instrument_imports(include=[f"lensequiv.{part}" for part in PARTS]):
     import lensequiv
-    from lensequiv.pretrained import _format
+    from lensequiv.weights import _format
 
 TINY = {"stem_fields": 1, "stem_kernel": 3, "stages": [[1], [1]], "kernel": 3}
 WORDS = ["c4", "c8", "d4", "resnet18", "crop-and-scale", "singh2021-eval", "dropout"]

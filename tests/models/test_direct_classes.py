@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import lensequiv
-from lensequiv.models import InputSizes, LensModel, registry
+from lensequiv.models import InputSizes, LensModel, _builders
 from lensequiv.models.resnet import ResNet18
 from lensequiv.models.singh2021 import Singh2021
 from lensequiv.models.steerable import SteerableCNN
@@ -47,7 +47,7 @@ class Wider(SteerableCNN):
 @pytest.fixture
 def registered(monkeypatch):
     """What a test registers is forgotten afterwards."""
-    monkeypatch.setattr(registry, "_BUILDERS", dict(registry._BUILDERS))
+    monkeypatch.setattr(_builders, "_BUILDERS", dict(_builders._BUILDERS))
 
 
 def copies(model):

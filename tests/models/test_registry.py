@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import lensequiv
-from lensequiv.models import InputSizes, LensModel, registry
+from lensequiv.models import InputSizes, LensModel, _builders
 
 FINITE = ["c4", "c8", "d4", "d8"]
 STEERABLE = [*FINITE, "o2", "so2"]
@@ -18,7 +18,7 @@ SINGH = [f"singh2021-{group}" for group in FINITE]
 @pytest.fixture
 def registered(monkeypatch):
     """What a test registers is forgotten afterwards."""
-    monkeypatch.setattr(registry, "_BUILDERS", dict(registry._BUILDERS))
+    monkeypatch.setattr(_builders, "_BUILDERS", dict(_builders._BUILDERS))
 
 
 class Tiny(LensModel):
@@ -143,10 +143,10 @@ def test_what_a_test_registers_is_forgotten():
 @pytest.mark.parametrize("name", ["c8", "resnet18", "singh2021-d4"])
 @pytest.mark.usefixtures("registered")
 def test_duplicate_names_are_refused(name):
-    before = registry._BUILDERS[name]
+    before = _builders._BUILDERS[name]
     with pytest.raises(ValueError, match=f"'{name}' is already registered"):
         lensequiv.register_model(name)(Tiny)
-    assert registry._BUILDERS[name] is before
+    assert _builders._BUILDERS[name] is before
 
 
 @pytest.mark.usefixtures("registered")

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from lensequiv.inference import Prediction
 from lensequiv.plots import plot_predictions, plot_samples
-from lensequiv.prediction import Prediction
 from lensequiv.simulation import simulate
 
 

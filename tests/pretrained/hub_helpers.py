@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 import lensequiv
-from lensequiv.models import registry
+from lensequiv.models import _builders
 from lensequiv.models.base import InputSizes, LensModel
 
 NAME = "lens-group/tiny"
@@ -30,7 +30,7 @@ class Tiny(LensModel):
 
 def register(monkeypatch):
     """Makes `tests-tiny` a model for as long as the test runs."""
-    monkeypatch.setitem(registry._BUILDERS, "tests-tiny", Tiny)
+    monkeypatch.setitem(_builders._BUILDERS, "tests-tiny", Tiny)
 
 
 def tiny(seed):

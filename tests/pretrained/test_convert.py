@@ -403,9 +403,10 @@ def test_a_kill_leaves_no_folder_or_all_of_it(fixture, tmp_path):
 # The command
 
 
-def test_command(fixture, tmp_path, capsys):
+@pytest.mark.parametrize("said", [["--recipe", "modelJ"], ["--model", "J"]])
+def test_command(fixture, tmp_path, capsys, said):
     path, out = fixture("d4-eval"), tmp_path / "out"
-    argv = ["convert", str(path), "--group", "d4", "--model", "J", str(out)]
+    argv = ["convert", str(path), "--group", "d4", *said, str(out)]
     assert main(argv) == 1
     captured = capsys.readouterr()
     assert captured.err.startswith("lensequiv convert: ") and not captured.out

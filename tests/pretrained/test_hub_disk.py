@@ -99,8 +99,8 @@ CLIENTS = f"""
 import os, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from hub_helpers import NAME, Tiny, logits
-from lensequiv.models import registry
-registry._BUILDERS["tests-tiny"] = Tiny
+from lensequiv.models import _builders
+_builders._BUILDERS["tests-tiny"] = Tiny
 import lensequiv
 assert "huggingface_hub" not in sys.modules
 

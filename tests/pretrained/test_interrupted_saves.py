@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import lensequiv
-from lensequiv.pretrained import _saving
+from lensequiv.weights import _saving
 
 OPTIONS = {"stem_fields": 1, "stem_kernel": 3, "stages": [[1], [1]], "kernel": 3}
 FILES = {"model.safetensors", "config.json", "README.md"}

@@ -12,9 +12,11 @@ import torch
 from safetensors.torch import load, save
 
 import lensequiv
-from lensequiv.pretrained import _catalogue, _format
+from lensequiv.spec._spec import REQUIRED
+from lensequiv.weights import _catalogue, _format
 
 OPTIONS = {"stem_fields": 1, "stem_kernel": 3, "stages": [[1], [1]], "kernel": 3}
+KEYS = [*REQUIRED, "sha256"]
 HUGE = 10**9
 DEEP = "[" * 100_000 + "]" * 100_000
 
@@ -246,7 +248,7 @@ def setting(*path_and_value):
 
 VALUES = [None, True, 0, -1, 1.5, HUGE, 10**400, "text", [], [1], {}, {"a": 1}, ""]
 CONFIG_CHANGES = [
-    *[setting(key, v) for key in _format._SCHEMA for v in VALUES if key != "info"],
+    *[setting(key, v) for key in KEYS for v in VALUES if key != "info"],
     *[setting("info", v) for v in VALUES if not isinstance(v, dict)],
     *[
         setting("preprocess", key, value)
@@ -299,11 +301,8 @@ CONFIG_CHANGES = [
     lambda config: config.update(sha256=config["sha256"].upper()),
     lambda config: config.update(sha256=config["sha256"][:-1]),
     lambda config: config.update(surprise=1),
-    *[lambda config, k=key: config.pop(k) for key in _format._SCHEMA],
-    *[
-        lambda config, k=key: config.update({k + "s": config.pop(k)})
-        for key in _format._SCHEMA
-    ],
+    *[lambda config, k=key: config.pop(k) for key in KEYS],
+    *[lambda config, k=key: config.update({k + "s": config.pop(k)}) for key in KEYS],
     *[
         lambda config, k=key: config["preprocess"].pop(k)
         for key in ("name", "size", "keep", "sky", "peak")

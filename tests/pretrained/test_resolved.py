@@ -7,7 +7,7 @@ import torch
 
 import lensequiv
 from lensequiv.data import read_image, sample_paths
-from lensequiv.models import registry
+from lensequiv.models import _builders
 from lensequiv.models.resnet import ResNet18
 from lensequiv.models.singh2021 import Singh2021
 from lensequiv.models.steerable import SteerableCNN
@@ -57,7 +57,7 @@ def other_code(monkeypatch):
     def change():
         for kind in (SteerableCNN, Singh2021, ResNet18, CropAndScale, Singh2021Eval):
             shift_defaults(monkeypatch, kind.__init__)
-        for builder in registry._BUILDERS.values():
+        for builder in _builders._BUILDERS.values():
             if inspect.isfunction(builder):
                 shift_defaults(monkeypatch, builder)
 

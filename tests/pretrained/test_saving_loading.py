@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 import lensequiv
 from lensequiv import _files
-from lensequiv.pretrained import _format
+from lensequiv.weights import _format
 
 X = torch.rand(2, 1, 129, 129)
 

@@ -1,0 +1,77 @@
+"""Puts trained weights into the package, under the name of their model and recipe.
+
+    python examples/bundle.py runs/c8-modelJ/weights ...
+
+Copies the folders that `examples/train.py` wrote to `lensequiv/weights/bundled`,
+enters their checksums in the catalogue, their logits of three fixed images in
+`tests/pretrained/golden.json` and their scores in the README's table.
+"""
+
+import argparse
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import lensequiv
+from lensequiv.data import sample_paths
+from lensequiv.weights import _catalogue, model_card
+from lensequiv.weights._table import weights_table
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "lensequiv" / "weights"
+GOLDEN = ROOT / "tests" / "pretrained" / "golden.json"
+SAMPLES = 3
+
+
+def golden_logits(folder: Path, recipe: str) -> list[list[float]]:
+    """The first samples' logits, rounded."""
+    model = lensequiv.from_pretrained(folder)
+    logits = model.predict(sample_paths(recipe)[:SAMPLES]).logits
+    return [[round(value, 5) for value in row] for row in logits.tolist()]
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Sorted by key."""
+    path.write_text(json.dumps(dict(sorted(content.items())), indent=2) + "\n")
+
+
+def main() -> None:
+    """Bundles the folders that the command line names."""
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    catalogue = json.loads((PACKAGE / "catalogue.json").read_text())
+    golden = json.loads(GOLDEN.read_text())
+    for folder in p.parse_args().folders:
+        model = lensequiv.from_pretrained(folder)  # checks everything
+        recipe, _, _ = model.weights_info["trained_on"]["recipe"].partition("@")
+        name = f"{model.name}-{recipe}"
+        place = PACKAGE / "bundled" / name
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(folder, place)
+        config = json.loads((place / "config.json").read_text())
+        (place / "README.md").write_text(model_card(config, name))
+        catalogue[name] = {"sha256": config["sha256"]}
+        golden[name] = golden_logits(place, recipe)
+        print(f"{folder}: bundled as {name}")
+    write_json(PACKAGE / "catalogue.json", catalogue)
+    write_json(GOLDEN, golden)
+    _catalogue._catalogue.cache_clear()
+    write_table(ROOT / "README.md")
+
+
+def write_table(readme: Path) -> None:
+    """Replaces the table of weights in a file."""
+    names = lensequiv.list_pretrained()
+    table = weights_table({name: lensequiv.pretrained_info(name) for name in names})
+    text, count = re.subn(
+        r"(?m)^\| weight \|.*\n(?:\|.*\n)+", lambda _: table + "\n", readme.read_text()
+    )
+    if count != 1:
+        raise SystemExit(f"{readme}: found {count} tables of weights, expected one")
+    readme.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

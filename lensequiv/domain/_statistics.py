@@ -1,0 +1,188 @@
+"""Whether an image is anything like the training images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lensequiv._checks import check_number
+from lensequiv.plain import banded_matrix, gaussian_kernel
+from lensequiv.transforms._normalise import order_statistics
+
+__all__ = [
+    "OutOfDomainWarning",
+    "check_ranges",
+    "image_features",
+    "image_statistics",
+    "statistics_out_of_range",
+    "statistics_ranges",
+    "unlike",
+]
+
+# As in `SteerableCNN`: what stands out from its surroundings.
+_CONTRAST_SIGMA, _CONTRAST_FLOOR = 3.0, 0.05
+
+
+class OutOfDomainWarning(UserWarning):
+    """An image differs from the training images in a respect that can be measured."""
+
+
+def image_statistics(images: Tensor) -> dict[str, Tensor]:
+    """Simple statistics of preprocessed images (sky 0, peak 1).
+
+    * `centre`: mean brightness within a tenth of the image's half side from its
+      centre. The simulated lenses emit no light of their own; real ones do.
+    * `edge`: mean brightness of the outermost pixels. Neighbours, or an arc that
+      leaves the frame, raise it.
+    * `maximum`: of the pixels; stars and hot pixels raise it.
+    * `noise`: typical difference of neighbouring pixels (median absolute difference
+      over 0.954, the factor for independent Gaussian noise), relative to the peak.
+    * `extent`: share of pixels brighter than a tenth of the peak.
+
+    Args:
+        images: (N, C, H, W).
+
+    Returns:
+        (N,) float32 by name; the largest over the channels.
+    """
+    centre, edge = _masks(*images.shape[-2:], images.device)
+    pixels = images.flatten(2)
+    across = (images[..., 1:] - images[..., :-1]).flatten(2)
+    down = (images[..., 1:, :] - images[..., :-1, :]).flatten(2)
+    steps = torch.cat([across, down], 2).abs()
+    # The lower median, as torch's.
+    (noise,) = order_statistics(steps, [(steps.shape[2] - 1) // 2])
+    values = {
+        "centre": images[..., centre].mean(2),
+        "edge": images[..., edge].mean(2),
+        "maximum": pixels.amax(2),
+        "noise": noise.squeeze(2) / 0.954,
+        "extent": (pixels > 0.1).float().mean(2),
+    }
+    return {name: value.amax(1) for name, value in values.items()}
+
+
+def image_features(images: Tensor, found: Mapping[str, Tensor] | None = None) -> Tensor:
+    """Sixteen numbers an image, whose distribution makes half of a `Domain`.
+
+    The `image_statistics`; mean, standard deviation, third and fourth central moment
+    of the pixels; and of the local contrast (see `lensequiv.plain.Contrast`) mean,
+    standard deviation, minimum, maximum, third and fourth moment and mean modulus.
+    Turns by 90 degrees and flips change them by rounding alone.
+
+    Args:
+        images: (N, C, H, W), preprocessed.
+        found: The images' `image_statistics`, if they are known.
+
+    Returns:
+        (N, 16) float32; the largest over the channels.
+    """
+    found = image_statistics(images) if found is None else found
+    pixels, local = images.flatten(2), _local_contrast(images).flatten(2)
+    offset = pixels - pixels.mean(2, keepdim=True)
+    # Products, since torch's power of four is many times as slow.
+    square, local_square = offset.square(), local.square()
+    values = [
+        *(pixels.mean(2), pixels.std(2)),
+        *((square * offset).mean(2), square.square().mean(2)),
+        *(local.mean(2), local.std(2), local.amin(2), local.amax(2)),
+        *((local_square * local).mean(2), local_square.square().mean(2)),
+        local.abs().mean(2),
+    ]
+    return torch.stack([*found.values(), *(v.amax(1) for v in values)], 1)
+
+
+@lru_cache(maxsize=16)
+def _masks(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Pixels near the centre and on the edge: (height, width) bool each."""
+    y = torch.linspace(-1, 1, height, dtype=torch.float32, device=device)[:, None]
+    x = torch.linspace(-1, 1, width, dtype=torch.float32, device=device)[None, :]
+    return (x**2 + y**2) < 0.1**2, torch.maximum(x.abs(), y.abs()) == 1
+
+
+def _local_contrast(images: Tensor) -> Tensor:
+    """As `lensequiv.plain.Contrast`."""
+    rows, columns = (_blur(size, images.device) for size in images.shape[2:])
+    smooth = torch.matmul(torch.matmul(rows, images), columns.T)
+    return (images - smooth) * torch.rsqrt(smooth.clamp_min(0) + _CONTRAST_FLOOR)
+
+
+@lru_cache(maxsize=16)
+def _blur(size: int, device: torch.device) -> Tensor:
+    """A Gaussian along one axis of an image, as a matrix: (size, size)."""
+    kernel = gaussian_kernel(_CONTRAST_SIGMA, math.ceil(3 * _CONTRAST_SIGMA))
+    return banded_matrix(kernel, size, 1, len(kernel) // 2).float().to(device)
+
+
+def statistics_ranges(images: Tensor) -> dict[str, list[float]]:
+    """The range of each statistic over many images, a tenth of it added on each side.
+
+    Args:
+        images: (N, C, H, W), preprocessed.
+
+    Returns:
+        [low, high] by name.
+    """
+    ranges = {}
+    for name, value in image_statistics(images).items():
+        low, high = float(value.min()), float(value.max())
+        margin = 0.1 * (high - low)
+        scale = 1e5  # five decimals, rounded away from the images
+        ranges[name] = [
+            math.floor((low - margin) * scale) / scale,
+            math.ceil((high + margin) * scale) / scale,
+        ]
+    return ranges
+
+
+def check_ranges(ranges: Any) -> None:
+    """Requires ranges as `statistics_ranges` returns them, some or all of them.
+
+    Raises:
+        ValueError: Something is wrong with them; the message names it.
+    """
+    known = list(image_statistics(torch.zeros(1, 1, 3, 3)))
+    if not isinstance(ranges, Mapping):
+        raise ValueError("'image_statistics' is no object")
+    for name, limits in ranges.items():
+        if name not in known:
+            raise ValueError(
+                f"unknown image statistic {name!r}; known are {', '.join(known)}"
+            )
+        if not isinstance(limits, list) or len(limits) != 2:
+            raise ValueError(f"image statistic {name!r}: expected [low, high]")
+        for limit in limits:
+            check_number(f"image statistic {name!r}", limit, -3e38, 3e38)
+        if limits[0] > limits[1]:
+            raise ValueError(
+                f"image statistic {name!r}: its low limit is above its high"
+            )
+
+
+def unlike(image: Tensor, ranges: Mapping[str, list[float]]) -> list[str]:
+    """In what respects an image lies outside the training images' ranges.
+
+    Args:
+        image: (C, H, W), preprocessed.
+        ranges: As `statistics_ranges` returns; empty if nothing is known.
+
+    Returns:
+        One sentence part for each statistic that is out of range.
+    """
+    return statistics_out_of_range(image_statistics(image[None]), ranges)
+
+
+def statistics_out_of_range(
+    found: Mapping[str, Tensor], ranges: Mapping[str, list[float]]
+) -> list[str]:
+    """As `unlike`, of one image's `image_statistics`."""
+    return [
+        f"{name} {float(found[name]):.3g} (training {low:.3g} to {high:.3g})"
+        for name, (low, high) in ranges.items()
+        if not low <= float(found[name]) <= high
+    ]

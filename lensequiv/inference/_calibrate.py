@@ -1,0 +1,61 @@
+"""Calibrated probabilities, and a score for oddity, from validation images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lensequiv.domain import fit_domain, fit_temperature, image_features
+from lensequiv.inference._classifier import Classifier
+
+__all__ = ["calibrate"]
+
+
+@torch.no_grad()
+def calibrate(
+    model: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    false_alarms: float = 0.01,
+    batch_size: int = 64,
+    progress: bool = False,
+) -> None:
+    """Sets a model's `temperature` and `domain` from validation images.
+
+    Call it again whenever the weights have changed. `save_pretrained` stores both.
+
+    Args:
+        model: Any model; its mode is kept.
+        images: (N, C, H, W) in any flux unit and of one size, not trained on.
+        labels: (N,) int64, index into `model.classes`.
+        false_alarms: Share of images like these that is to be flagged.
+        batch_size: Images that go through the network at once.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        ValueError: An image cannot be used, or see `fit_domain`.
+    """
+    from tqdm.auto import tqdm
+
+    training, device = model.training, next(model.parameters()).device
+    pixels, embeddings, logits = [], [], []
+    try:
+        model.eval()
+        batches = images.split(batch_size)
+        for batch in tqdm(batches, desc="calibrating", disable=not progress):
+            x = model.preprocess(batch.float())
+            pixels.append(image_features(x).cpu())
+            answer, embedding = model.logits_and_embedding(x.to(device))
+            embeddings.append(embedding.float().cpu())
+            logits.append(answer.float().cpu())
+    finally:
+        model.train(training)
+    model.domain = fit_domain(
+        torch.cat(pixels),
+        torch.cat(embeddings),
+        labels,
+        model.num_classes,
+        false_alarms=false_alarms,
+    )
+    model.temperature = fit_temperature(torch.cat(logits), labels)

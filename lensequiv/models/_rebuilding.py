@@ -1,0 +1,118 @@
+"""A network built again from its record: by pickles and copies, and as a check."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+from torch.random import fork_rng
+
+from lensequiv._checks import check_class_names
+from lensequiv._neutral import neutral
+from lensequiv.models._attributes import check_sides
+from lensequiv.models._builders import build
+from lensequiv.models._call import Call
+from lensequiv.models._recorded import Recorded
+from lensequiv.spec import Origin, Spec
+from lensequiv.transforms import preprocessing_from_config
+
+__all__ = ["check_rebuildable", "rebuild"]
+
+
+def check_rebuildable(model: Recorded) -> None:
+    """Builds a twin from the record, and compares names and shapes of the tensors.
+
+    Raises:
+        ValueError: As `LensModel.check_rebuildable`.
+    """
+    kind = type(model).__name__
+    if model.recipe is None:
+        raise ValueError(
+            f"{kind} is not registered, so from_pretrained could not build it again: "
+            f'decorate it with @lensequiv.register_model("a-name"), where it can be '
+            "imported before loading"
+        )
+    config = model.spec.to_config()
+    check_class_names(model.classes, model.num_classes)
+    check_sides(model, model.preprocess)
+    preprocessing_from_config(config["preprocess"])
+    options = json.loads(json.dumps(config["options"]))
+    try:
+        twin = build(model.recipe, **options, initialize=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"create_model({model.recipe!r}, ...) does not take the options that "
+            f"{kind} was built with, {options}: {error}"
+        ) from error
+    if type(twin) is not type(model):
+        raise ValueError(
+            f"create_model({model.recipe!r}) builds a {type(twin).__name__}, not this "
+            f"{kind}: register {kind} under a name of its own"
+        )
+    ours, theirs = (
+        {name: tuple(tensor.shape) for name, tensor in one.tensors().items()}
+        for one in (model, twin)
+    )
+    for name in sorted(ours.keys() | theirs.keys()):
+        if ours.get(name) != theirs.get(name):
+            raise ValueError(
+                f"tensor {name!r} has the shape {ours.get(name)}, but {model.name} is "
+                f"built with {theirs.get(name)}: a layer was replaced by hand; for "
+                "another head use create_model or from_pretrained with num_classes"
+            )
+
+
+@neutral()
+def rebuild(
+    recipe: str | type[Recorded],
+    call: Call,
+    spec: Spec,
+    origin: Origin | None,
+    tensors: dict[str, Tensor],
+    marks: dict[str, Any],
+    requires_grad: dict[str, bool],
+    training: bool,
+) -> Recorded:
+    """Inverse of `LensModel.__reduce__`; also serves `copy.deepcopy`.
+
+    Args:
+        recipe: Name of a registered model, or a class that is not registered.
+        call: Arguments of the class.
+        spec: The record.
+        origin: Of the weights.
+        tensors: The state dict without the record.
+        marks: Attributes.
+        requires_grad: Of each parameter.
+        training: The mode.
+
+    Raises:
+        TypeError: The tensors are not those of the network that `recipe` builds: its
+            layers were replaced by hand.
+    """
+    if isinstance(recipe, str):
+        model = build(recipe, **spec.options, initialize=False)
+    else:
+        network: Callable[..., Recorded] = recipe
+        lazy = {"initialize": False} if call.takes_initialize else {}
+        with fork_rng(devices=[]):
+            model = network(*call.args, **call.kwargs, **lazy)
+    first = next(iter(tensors.values()))
+    model.to(first.device)
+    for key, value in model.tensors().items():
+        if key in tensors and value.dtype != tensors[key].dtype:
+            model.to(tensors[key].dtype)
+            break
+    try:
+        model.load_tensors(tensors)
+    except RuntimeError as error:
+        raise TypeError(
+            f"{spec.model} cannot be copied or pickled: its layers are no longer those "
+            f"that it was built with ({error}); for another head use create_model or "
+            "from_pretrained with num_classes or classes"
+        ) from error
+    for key, parameter in model.named_parameters():
+        parameter.requires_grad_(requires_grad[key])
+    vars(model).update(marks, _spec=spec, _origin=origin)
+    return model.train(training)

@@ -1,0 +1,40 @@
+"""What travels with a network: its record, and where its weights came from."""
+
+from lensequiv.spec._information import (
+    Converted,
+    Cost,
+    FineTuned,
+    ImageSet,
+    Information,
+    Metrics,
+    Scores,
+    StartedFrom,
+    TrainedOn,
+    Training,
+    as_json,
+    read_information,
+)
+from lensequiv.spec._network import Network
+from lensequiv.spec._origin import Origin
+from lensequiv.spec._spec import FORMAT, Spec, checked_info, migrated
+
+__all__ = [
+    "FORMAT",
+    "Converted",
+    "Cost",
+    "FineTuned",
+    "ImageSet",
+    "Information",
+    "Metrics",
+    "Network",
+    "Origin",
+    "Scores",
+    "Spec",
+    "StartedFrom",
+    "TrainedOn",
+    "Training",
+    "as_json",
+    "checked_info",
+    "migrated",
+    "read_information",
+]
