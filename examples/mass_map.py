@@ -22,8 +22,8 @@ FAINT = 0.07  # of the peak: light that a pixel needs to count
 class MappingModel(nn.Module):
     """A classifier with the auxiliary head.
 
-    The map is made from invariants of an equivariant layer (the maximum over the
-    group), so it turns with the image; from all channels of an ordinary layer.
+    The map is made from the invariants of an equivariant layer, so it turns with the
+    image; from all channels of an ordinary layer.
 
     Args:
         model: The classifier.
@@ -39,12 +39,12 @@ class MappingModel(nn.Module):
         super().__init__()
         self.model, self.pixel_scale = model, pixel_scale
         self.layer, channels, side = _layer_of_stride(model, STRIDE)
-        field_type = model.field_types()[self.layer]
-        fields = channels if field_type is None else len(field_type.representations)
-        self.order = channels // fields
+        # Of a network without symmetry every channel counts as an invariant.
+        self.invariants = getattr(model, "invariants", nn.Identity())
+        count = self.invariants(torch.zeros(1, channels, 1, 1)).shape[1]
         self.stride = (model.input_size - 1) // (side - 1)
         self.draw = nn.Sequential(
-            nn.Conv2d(fields, 32, 1), nn.ReLU(), nn.Conv2d(32, 1, 1)
+            nn.Conv2d(count, 32, 1), nn.ReLU(), nn.Conv2d(32, 1, 1)
         )
         self.seen: Tensor | None = None
         model.get_submodule(self.layer).register_forward_hook(self._remember)
@@ -57,8 +57,7 @@ class MappingModel(nn.Module):
         logits = self.model(x)
         assert self.seen is not None
         inner, self.seen = self.seen, None
-        invariant = inner.unflatten(1, (-1, self.order)).amax(2)
-        return logits, self.draw(invariant)[:, 0]
+        return logits, self.draw(self.invariants(inner))[:, 0]
 
     def target(
         self, masses: Tensor, angle: Tensor, flips: Tensor, shifts: Tensor, frame: int

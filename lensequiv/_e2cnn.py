@@ -42,6 +42,7 @@ from torch import Tensor
 from lensequiv._neutral import full_precision, neutral
 
 __all__ = [
+    "CONTINUOUS",
     "FieldType",
     "GSpace",
     "GeometricTensor",
@@ -52,6 +53,7 @@ __all__ = [
     "R2Conv",
     "ReLU",
     "SequentialModule",
+    "directsum",
     "he_init_std",
     "parse_group",
 ]
@@ -89,12 +91,16 @@ with _deferred_imports():
     import e2cnn.kernels.irreps_basis
     import e2cnn.kernels.utils
     import e2cnn.nn
+    from e2cnn.group import directsum
     from e2cnn.nn import (
         FieldType,
         GeometricTensor,
         ReLU,
         SequentialModule,
     )
+
+CONTINUOUS = ("so2", "o2")
+"""Names of the continuous groups."""
 
 GSpace: TypeAlias = Any
 """An e2cnn `GeneralOnR2`; e2cnn has no types."""
@@ -189,12 +195,15 @@ _mend_numpy2()
 _mend_names()
 
 
-def parse_group(name: str) -> GSpace:
+def parse_group(name: str, max_frequency: int = 0) -> GSpace:
     """The symmetry of the plane that a group name stands for.
 
     Args:
         name: `"c8"`: rotations by multiples of 360/8 degrees; `"d8"`: these and
-            reflections. Any order from 1 (`c1`) on.
+            reflections. Any order from 1 (`c1`) on. `"so2"`: all rotations; `"o2"`:
+            these and reflections.
+        max_frequency: Of a continuous group, the highest angular frequency of its
+            irreducible representations that are made; ignored for the others.
 
     Returns:
         e2cnn's `Rot2dOnR2` or `FlipRot2dOnR2`; for order 1 `TrivialOnR2` or
@@ -203,19 +212,20 @@ def parse_group(name: str) -> GSpace:
     Raises:
         ValueError: The name is not of this form.
     """
+    spaces = e2cnn.gspaces
+    if name.lower() in CONTINUOUS:
+        rotations = spaces.Rot2dOnR2 if name.lower() == "so2" else spaces.FlipRot2dOnR2
+        return rotations(-1, maximum_frequency=max_frequency)
     kind, order = name[:1].lower(), name[1:]
     if kind not in ("c", "d") or not order.isdecimal() or int(order) < 1:
         raise ValueError(
             f"group {name!r}: expected 'c' (rotations) or 'd' (rotations and "
-            "reflections) and an order, for instance 'c8' or 'd4'"
+            "reflections) and an order, for instance 'c8' or 'd4'; or 'so2' or 'o2'"
         )
     n = int(order)
     if n == 1:
-        spaces = e2cnn.gspaces
         return spaces.TrivialOnR2() if kind == "c" else spaces.Flip2dOnR2()
-    if kind == "c":
-        return e2cnn.gspaces.Rot2dOnR2(n)
-    return e2cnn.gspaces.FlipRot2dOnR2(n)
+    return spaces.Rot2dOnR2(n) if kind == "c" else spaces.FlipRot2dOnR2(n)
 
 
 def _forget_buffers(*modules: torch.nn.Module) -> None:

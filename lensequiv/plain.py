@@ -8,6 +8,7 @@ module imports torch alone, so a saved `PlainModel` loads and runs without e2cnn
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,12 @@ def check_input(
         f"{name}: input of {height} x {width} pixels; {advice}; expected a square with "
         f"a side of {', '.join(map(str, few))}; nearest to {height}: {nearest}"
     )
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "gelu": F.gelu,
+}
 
 
 class Mask(nn.Module):
@@ -147,24 +154,48 @@ class Blur(nn.Module):
 
 
 class Contrast(nn.Module):
-    """Local contrast: (x - B) / sqrt(B + floor), B the blurred image."""
+    """Local contrast: (x - B) / sqrt(B + floor), B the blurred image.
 
-    def __init__(self, kernel: Sequence[float], floor: float) -> None:
+    Args:
+        kernel: Of the blur, along either axis.
+        floor: See the formula.
+        edge: If not None: only the pixels within `disc_weights` of that edge count.
+    """
+
+    def __init__(
+        self, kernel: Sequence[float], floor: float, edge: float | None = None
+    ) -> None:
         super().__init__()
         self.blur = Blur(kernel, 1, len(kernel) // 2)
-        self.floor = floor
+        self.floor, self.edge = floor, edge
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to the same shape."""
-        smooth: Tensor = self.blur(x)
-        return (x - smooth) * torch.rsqrt(smooth.clamp_min(0) + self.floor)
+        return local_contrast(x, self.blur, self.floor, self.edge)
+
+
+def local_contrast(
+    x: Tensor,
+    blur: Callable[[Tensor], Tensor],
+    floor: float,
+    edge: float | None,
+) -> Tensor:
+    """(x - B) / sqrt(B + floor); see `Contrast`."""
+    if edge is None:
+        smooth = blur(x)
+        return (x - smooth) * torch.rsqrt(smooth.clamp_min(0) + floor)
+    weights = disc_weights(x.shape[2], x.shape[3], edge, x)
+    # A mean over the pixels that count, also where the blur reaches beyond them.
+    share = blur(weights[None, None]).clamp_min(1e-3)
+    smooth = blur(x * weights) / share
+    return weights * (x - smooth) * torch.rsqrt(smooth.clamp_min(0) + floor)
 
 
 class Conv(nn.Module):
-    """A convolution with bias, then optionally a shortcut and a ReLU.
+    """A convolution with bias, then optionally a shortcut and an activation.
 
-    The input is cast to the weights' type, so that a network can compute in bf16 what
-    is worth it.
+    `relu=False` leaves the activation out. The input is cast to the weights' type, so
+    that a network can compute in bf16 what is worth it.
     """
 
     def __init__(
@@ -176,10 +207,12 @@ class Conv(nn.Module):
         padding: int,
         shortcut: bool = False,
         relu: bool = True,
+        activation: str = "relu",
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding)
         self.shortcut, self.relu = shortcut, relu
+        self.function = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, inputs, H, W) to (N, outputs, h, w)."""
@@ -187,7 +220,7 @@ class Conv(nn.Module):
         y: Tensor = self.conv(x)
         if self.shortcut:
             y = y + x
-        return torch.relu(y) if self.relu else y
+        return self.function(y) if self.relu else y
 
 
 class BasicBlock(nn.Module):
@@ -221,8 +254,14 @@ class MaxPool(nn.Module):
         return F.max_pool2d(x, self.kernel, self.stride, self.padding)
 
 
-class GroupMax(nn.Module):
+def group_max(x: Tensor, order: int) -> Tensor:
     """Maximum over the group: (N, F * order, H, W) to (N, F, H, W)."""
+    fields: Tensor = x.unflatten(1, (-1, order)).amax(2)
+    return fields
+
+
+class GroupMax(nn.Module):
+    """`group_max`."""
 
     def __init__(self, order: int) -> None:
         super().__init__()
@@ -230,8 +269,138 @@ class GroupMax(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        fields: Tensor = x.unflatten(1, (-1, self.order)).amax(2)
-        return fields
+        return group_max(x, self.order)
+
+
+def irrep_norms(x: Tensor, parts: Sequence[int]) -> Tensor:
+    """Lengths of the irreducible parts of fields: what no turn changes.
+
+    Args:
+        x: (N, F * size, H, W).
+        parts: Sizes of a field's parts, which add up to `size`. The first one is
+            invariant by itself and keeps its sign.
+
+    Returns:
+        (N, F * parts, H, W), in single precision or better.
+    """
+    fields = x.unflatten(1, (-1, sum(parts)))
+    fields = fields.to(torch.promote_types(x.dtype, torch.float32))
+    first, *others = fields.split(list(parts), 2)
+    # The length has no gradient at 0.
+    lengths = [(part.square().sum(2, keepdim=True) + 1e-12).sqrt() for part in others]
+    return torch.cat([first, *lengths], 2).flatten(1, 2)
+
+
+class IrrepNorms(nn.Module):
+    """`irrep_norms`."""
+
+    def __init__(self, parts: Sequence[int]) -> None:
+        super().__init__()
+        self.parts = list(parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return irrep_norms(x, self.parts)
+
+
+class Fourier(nn.Module):
+    """An activation of the values of Fourier series: to values, activation, back.
+
+    Args:
+        samples: Values of a field's function.
+        size: Coefficients of a field.
+        activation: `"relu"` or `"gelu"`.
+    """
+
+    to_values: Tensor
+    to_coefficients: Tensor
+
+    def __init__(self, samples: int, size: int, activation: str) -> None:
+        super().__init__()
+        self.register_buffer("to_values", torch.zeros(samples, size))
+        self.register_buffer("to_coefficients", torch.zeros(size, samples))
+        self.function = ACTIVATIONS[activation]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, F * size, H, W) to the same shape."""
+        fields = x.unflatten(1, (-1, self.to_values.shape[1])).flatten(3)
+        values = self.function(torch.matmul(self.to_values.to(x.dtype), fields))
+        back = torch.matmul(self.to_coefficients.to(values.dtype), values)
+        coefficients: Tensor = back.flatten(1, 2).unflatten(2, x.shape[2:])
+        return coefficients
+
+
+def disc_weights(height: int, width: int, edge: float, like: Tensor) -> Tensor:
+    """1 within the largest disc of a map, 0 beyond, with a linear edge.
+
+    Args:
+        height: Of the map, in pixels.
+        width: Of the map, in pixels.
+        edge: Width of the edge, in pixels.
+        like: Of the result's dtype and device.
+
+    Returns:
+        (height, width).
+    """
+    y, x = (
+        torch.arange(side, dtype=like.dtype, device=like.device) - (side - 1) / 2
+        for side in (height, width)
+    )
+    distance = (y.square()[:, None] + x.square()).sqrt()
+    return ((min(height, width) / 2 - distance) / edge).clamp(0, 1)
+
+
+def turned_copies(x: Tensor, count: int) -> Tensor:
+    """Maps turned by (k + 1/2) 90 / count degrees, k = 0 ... count - 1.
+
+    Every copy is interpolated (bicubic), none is the map itself, and the angles are
+    symmetric about 45 degrees: turns by 90 degrees and mirror images of the map permute
+    the copies and turn them by multiples of 90 degrees, exactly.
+
+    Args:
+        x: (N, C, H, H) maps that are zero beyond the largest disc.
+        count: Copies.
+
+    Returns:
+        (N count, C, H, H), the copies of a map one after another.
+    """
+    side = x.shape[-1]
+    steps = (2 * torch.arange(side, dtype=x.dtype, device=x.device) + 1) / side - 1
+    grids = []
+    for k in range(count):
+        angle = math.radians((k + 0.5) * 90 / count)
+        cos, sin = math.cos(angle), math.sin(angle)
+        columns = cos * steps - sin * steps[:, None]
+        rows = sin * steps + cos * steps[:, None]
+        grids.append(torch.stack([columns, rows], -1))
+    grid = torch.stack(grids).repeat(x.shape[0], 1, 1, 1)
+    copies = x.repeat_interleave(count, 0)
+    return F.grid_sample(copies, grid, mode="bicubic", align_corners=False)
+
+
+class TurnedCopies(nn.Module):
+    """`turned_copies`."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return turned_copies(x, self.count)
+
+
+class CopiesMean(nn.Module):
+    """Mean over `turned_copies`: (N count, C) to (N, C)."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        mean: Tensor = x.unflatten(0, (-1, self.count)).mean(1)
+        return mean
 
 
 _STATISTICS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -258,22 +427,56 @@ def check_statistics(kinds: Any) -> tuple[str, ...]:
     return tuple(kinds)
 
 
-def map_statistics(x: Tensor, kinds: Sequence[str]) -> Tensor:
-    """Statistics over the map: (N, C, P) to (N, len(kinds) C)."""
-    return torch.cat([_STATISTICS[kind](x) for kind in kinds], 1)
+def map_statistics(
+    x: Tensor, kinds: Sequence[str], weights: Tensor | None = None
+) -> Tensor:
+    """Statistics over the map.
+
+    Args:
+        x: (N, C, P).
+        kinds: See `check_statistics`.
+        weights: (P,) of the places, all alike if None. The maximum is that of the
+            weighted map.
+
+    Returns:
+        (N, len(kinds) C).
+    """
+    if weights is None:
+        return torch.cat([_STATISTICS[kind](x) for kind in kinds], 1)
+    weights = weights / weights.sum()
+    mean = (x * weights).sum(2)
+    found: list[Tensor] = []
+    for kind in kinds:
+        if kind == "mean":
+            found.append(mean)
+        elif kind == "std":
+            variance = ((x - mean[..., None]).square() * weights).sum(2)
+            found.append((variance + 1e-12).sqrt())
+        else:
+            found.append((x * (weights / weights.max())).amax(2))
+    return torch.cat(found, 1)
 
 
 class MapStatistics(nn.Module):
-    """`map_statistics` of (N, C, H, W), as (N, len(kinds) C)."""
+    """`map_statistics` of (N, C, H, W), as (N, len(kinds) C).
 
-    def __init__(self, kinds: Sequence[str]) -> None:
+    Args:
+        kinds: See `check_statistics`.
+        disc: Whether the places are weighted by `disc_weights` with an edge of a pixel.
+    """
+
+    def __init__(self, kinds: Sequence[str], disc: bool = False) -> None:
         super().__init__()
-        self.kinds = check_statistics(kinds)
+        self.kinds, self.disc = check_statistics(kinds), disc
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class; sums are taken in single precision."""
+        height, width = x.shape[2:]
         x = x.flatten(2).to(torch.promote_types(x.dtype, torch.float32))
-        return map_statistics(x, self.kinds)
+        weights = None
+        if self.disc:
+            weights = disc_weights(height, width, 1.0, x).flatten()
+        return map_statistics(x, self.kinds, weights)
 
 
 class MapMean(nn.Module):
@@ -318,13 +521,17 @@ _LAYERS: dict[str, type[nn.Module]] = {
     "blur": Blur,
     "contrast": Contrast,
     "conv": Conv,
+    "copies-mean": CopiesMean,
     "flatten": Flatten,
+    "fourier": Fourier,
     "group-max": GroupMax,
+    "irrep-norms": IrrepNorms,
     "linear": Linear,
     "map-mean": MapMean,
     "map-statistics": MapStatistics,
     "mask": Mask,
     "max-pool": MaxPool,
+    "turned-copies": TurnedCopies,
 }
 
 

@@ -4,6 +4,7 @@
   `equivariance_error` gives one quantity's, `assert_equivariant` judges.
 * `rotated_lenses` renders lenses at any angle, `orbits` runs a network on them, and
   `Orbits.report()` compares.
+* `lie_derivative` reports the error of the smallest turn, layer by layer.
 * `orbit_spread` and `project` describe the embeddings; `orbit_maps` and `stabilise`
   turn feature maps back for pictures (`lensequiv.plots`).
 """
@@ -14,6 +15,7 @@ from lensequiv.equivariance._elements import (
     stabilise,
     transform,
 )
+from lensequiv.equivariance._lie import LieReport, LieRow, lie_derivative
 from lensequiv.equivariance._maps import OrbitMaps, orbit_maps
 from lensequiv.equivariance._measure import (
     TOLERANCES,
@@ -33,6 +35,8 @@ from lensequiv.equivariance._rotated import (
 __all__ = [
     "TOLERANCES",
     "Element",
+    "LieReport",
+    "LieRow",
     "OrbitMaps",
     "Orbits",
     "Report",
@@ -41,6 +45,7 @@ __all__ = [
     "assert_equivariant",
     "equivariance_error",
     "group_elements",
+    "lie_derivative",
     "measure",
     "orbit_maps",
     "orbit_spread",

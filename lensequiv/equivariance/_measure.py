@@ -28,6 +28,7 @@ __all__ = [
     "assert_equivariant",
     "equivariance_error",
     "evaluate",
+    "layer_types",
     "measure",
     "ready_input",
     "ready_network",
@@ -93,7 +94,7 @@ def measure(
     network = ready_network(model, dtype)
     x = ready_input(network, images, hdu)
     if isinstance(model, LensModel):
-        types = _layer_types(model, layers)
+        types = layer_types(model, layers)
     else:
         in_type = in_type or getattr(model, "in_type", None)
         out_type = out_type or getattr(model, "out_type", None)
@@ -278,9 +279,10 @@ def _plain(out: Any) -> Tensor:
     return out if isinstance(out, Tensor) else out.tensor
 
 
-def _layer_types(
+def layer_types(
     model: LensModel, layers: Sequence[str] | None
 ) -> dict[str, FieldType | None]:
+    """The field types of some layers, or of all that the model names."""
     types = model.field_types()
     if layers is None:
         return types

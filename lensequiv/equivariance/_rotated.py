@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lensequiv.equivariance._elements import Element, group_elements, transform
+from lensequiv.equivariance._elements import Element, in_group, transform
 from lensequiv.equivariance._measure import evaluate, ready_input, ready_network
 from lensequiv.equivariance._report import Report, error_row
 from lensequiv.models import LensModel
@@ -157,9 +157,6 @@ class Orbits:
         and nothing else. Mirror images move pixels onto pixels (see `measure`) and
         would add nothing here.
         """
-        own = [Element(0.0)]
-        if self.group is not None:
-            own += [e for e in group_elements(self.group) if not e.flip]
         rows = []
         for name, values in self.quantities.items():
             reference = self.references[name]
@@ -167,7 +164,7 @@ class Orbits:
                 field_type, element = self.types.get(name), Element(angle)
                 quantity, expected = name, reference
                 if name in self.types:
-                    if field_type is not None and Element(angle % 360) not in own:
+                    if field_type is not None and not in_group(element, self.group):
                         continue
                     quantity = f"mean({name})"
                     expected = transform(reference, element, field_type)

@@ -54,8 +54,15 @@ class PlainLayers:
         padding: int,
         *,
         shortcut: bool = False,
+        activation: str | None = "relu",
     ) -> None:
-        """Appends a convolution with bias and ReLU."""
+        """Appends a convolution with bias and activation, or none if that is None."""
+        # Left out where it is ReLU, as in files of older versions.
+        other: dict[str, Any] = {}
+        if activation is None:
+            other = {"relu": False}
+        elif activation != "relu":
+            other = {"activation": activation}
         self.add(
             "conv",
             {"conv.weight": weight, "conv.bias": bias},
@@ -65,6 +72,7 @@ class PlainLayers:
             stride=stride,
             padding=padding,
             shortcut=shortcut,
+            **other,
         )
 
     def add_linear(

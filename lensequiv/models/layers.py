@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lensequiv._bases import make_isotropic
 from lensequiv._e2cnn import FieldType, R2Conv
 from lensequiv._neutral import neutral
-from lensequiv.plain import banded_matrix, gaussian_kernel
+from lensequiv.plain import banded_matrix, gaussian_kernel, local_contrast
 
 __all__ = ["AntialiasedPool", "FieldNorm", "LocalContrast", "SteerableConv"]
 
@@ -27,6 +28,15 @@ class SteerableConv(R2Conv):
     """A steerable convolution from plain tensor to plain tensor.
 
     The input is padded by half the kernel, so odd maps keep their 90-degree grid.
+
+    Args:
+        in_type: Fields of the input.
+        out_type: Fields of the output.
+        kernel_size: Side of the kernels in pixels.
+        stride: Every how many pixels the result is wanted.
+        isotropic: Whether the kernels are given the right low-frequency limit; see
+            `lensequiv._bases`. False: as e2cnn samples them.
+        **kwargs: See `lensequiv._e2cnn.R2Conv`.
 
     Raises:
         ValueError: `kernel_size` is even.
@@ -38,6 +48,7 @@ class SteerableConv(R2Conv):
         out_type: FieldType,
         kernel_size: int,
         stride: int = 1,
+        isotropic: bool = False,
         **kwargs: Any,
     ) -> None:
         if kernel_size % 2 == 0:
@@ -51,6 +62,8 @@ class SteerableConv(R2Conv):
             bias=False,
             **kwargs,
         )
+        if isotropic:
+            make_isotropic(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C_in, H, W) to (N, C_out, ceil(H / stride), ceil(W / stride))."""
@@ -133,15 +146,16 @@ class LocalContrast(nn.Module):
     Args:
         sigma: Width of the Gaussian in pixels.
         floor: Brightness of the sky relative to the image's peak.
+        edge: If not None, pixels beyond the largest disc of the image count nowhere and
+            the result is 0 there; the disc's edge falls off linearly over so many
+            pixels. None: the whole square, and zeros around it.
     """
 
-    def __init__(self, sigma: float, floor: float) -> None:
+    def __init__(self, sigma: float, floor: float, edge: float | None = None) -> None:
         super().__init__()
         self.blur = _Banded(gaussian_kernel(sigma, math.ceil(3 * sigma)), 1)
-        self.floor = floor
+        self.floor, self.edge = floor, edge
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) of sky 0 and peak 1 to the same shape."""
-        smooth = self.blur(x)
-        contrast: Tensor = (x - smooth) * torch.rsqrt(smooth.clamp_min(0) + self.floor)
-        return contrast
+        return local_contrast(x, self.blur, self.floor, self.edge)

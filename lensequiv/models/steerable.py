@@ -10,22 +10,26 @@ import torch
 from torch import Tensor, nn
 
 from lensequiv._checks import check_count, check_number
-from lensequiv._e2cnn import FieldType, parse_group
+from lensequiv._e2cnn import FieldType
 from lensequiv._neutral import full_precision
 from lensequiv.models.base import LensModel
-from lensequiv.models.conversion import PlainLayers, fold_norm
-from lensequiv.models.layers import (
-    AntialiasedPool,
-    FieldNorm,
-    LocalContrast,
-    SteerableConv,
-)
+from lensequiv.models.conversion import PlainLayers
+from lensequiv.models.fields import Fields, fields_of
+from lensequiv.models.layers import AntialiasedPool, LocalContrast, SteerableConv
 from lensequiv.models.sizes import InputSizes
-from lensequiv.plain import check_statistics, map_statistics
+from lensequiv.plain import (
+    ACTIVATIONS,
+    check_statistics,
+    disc_weights,
+    map_statistics,
+    turned_copies,
+)
 
 __all__ = ["SteerableCNN"]
 
-_STEM_STRIDE = 4
+_STRIDE = 4  # of the first stage
+_MAX_TURNS = 16
+_EDGE = 4.0  # pixels of the disc's edge in the input
 _HIDDEN = 64
 # Beyond these an option is an error, and would fill the memory or never come to an end.
 _MAX_STAGES = 8
@@ -53,59 +57,93 @@ def _check_stages(stages: Any) -> None:
 
 
 class _Block(nn.Module):
-    """Steerable convolution, field norm, ReLU; a shortcut where the types agree."""
+    """Steerable convolution, norm, activation; a shortcut where the types agree."""
 
     def __init__(
-        self, in_type: FieldType, out_type: FieldType, kernel: int, **options: Any
+        self,
+        kind: Fields,
+        in_type: FieldType,
+        fields: int,
+        kernel: int,
+        activation: str,
+        **options: Any,
     ) -> None:
         super().__init__()
+        out_type = kind.type(fields)
         self.conv = SteerableConv(in_type, out_type, kernel, **options)
-        fields = len(out_type.representations)
-        self.norm = FieldNorm(fields, out_type.size // fields)
+        self.norm: Any = kind.norm(fields)
+        self.activation: Any = kind.activation(activation)
         self.shortcut = in_type == out_type
+        self._kind = kind
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(self.conv(x))
-        return torch.relu(y + x if self.shortcut else y)
+        activated: Tensor = self.activation(y + x if self.shortcut else y)
+        return activated
 
     def add_plain(self, layers: PlainLayers) -> None:
-        weight, bias = fold_norm(
-            self.conv.filters()[0], self.norm, repeat=self.norm.size
-        )
+        weight, bias = self._kind.fold(self.conv.filters()[0], self.norm)
+        name = self._kind.add_activation(layers, self.activation)
         layers.add_conv(
-            weight, bias, self.conv.stride, self.conv.padding, shortcut=self.shortcut
+            weight,
+            bias,
+            self.conv.stride,
+            self.conv.padding,
+            shortcut=self.shortcut,
+            activation=name,
         )
+        if name is None:
+            self.activation.add_plain(layers)
 
 
 class SteerableCNN(LensModel, registered="steerable"):
     """An E(2)-steerable CNN whose logits are invariant to its group on the pixel grid.
 
-    Local contrast (a fixed isotropic filter), a steerable stem with stride 4, then
-    stages of steerable blocks on regular fields with antialiased pooling between them;
-    then the maximum over the group, statistics over the map (mean and standard
-    deviation), and a small head. Steerable convolutions after Weiler and Cesa,
-    arXiv:1911.08251.
+    Local contrast (a fixed isotropic filter), a steerable stem, then stages of
+    steerable blocks with antialiased pooling between them, the first at a stride of 4
+    pixels; then the invariants of the fields, statistics over the map (mean and
+    standard deviation), and a small head. Steerable convolutions after Weiler and Cesa,
+    arXiv:1911.08251. Finite groups have regular fields and the maximum over the group
+    as invariant, continuous ones Fourier series and the lengths of their parts
+    (`lensequiv.models.fields`).
 
     On the valid sizes (16 k + 1) every strided layer samples a grid that is symmetric
-    about the centre, so a turn by 90 degrees (or a flip, for D groups) of the input
-    leaves the logits unchanged up to rounding. Other angles of the group are met
+    about the centre, so a turn by 90 degrees (or a flip, for D groups and O(2)) of the
+    input leaves the logits unchanged up to rounding. Other angles of the group are met
     approximately, as well as training with random rotations teaches.
 
     Args:
-        group: `"c8"`, `"d4"` and so on; see `lensequiv._e2cnn.parse_group`.
+        group: `"c8"`, `"d4"`, `"so2"` and so on; see `lensequiv._e2cnn.parse_group`.
         in_channels: Channels of the input.
         num_classes: Number of logits.
-        stem_fields: Regular fields after the stem.
+        stem_fields: Fields after the stem.
         stem_kernel: Side of the stem's kernels in pixels, odd, 3 to 31.
-        stages: Regular fields of the blocks of each stage; resolution is halved
-            between stages.
+        stages: Fields of the blocks of each stage; resolution is halved between stages.
         kernel: Side of all other kernels in pixels, odd, 1 to 11.
-        statistics: Of each invariant field over the map: names among `"mean"`, `"max"`
-            and `"std"`.
+        statistics: Of each invariant over the map: names among `"mean"`, `"max"` and
+            `"std"`.
         contrast_sigma: Width of the local contrast's surroundings in pixels.
         contrast_floor: Sky brightness it assumes, relative to the peak.
         dropout: Probability with which the head drops a hidden value.
         initialize: False leaves the steerable weights zero, for loading.
+        stem_stride: 4, or 2 and an antialiased pooling after the stem: an image has a
+            point-spread function of 1.7 pixels, so a stride of 4 loses detail and
+            aliases it.
+        activation: `"relu"` or `"gelu"`.
+        pool_sigma: Width of the antialiased poolings' Gaussian, in pixels before the
+            pooling.
+        isotropic: Whether kernels have the right low-frequency limit; see
+            `lensequiv._bases`.
+        disc: Whether what the network sees is a disc: its input, and the places of the
+            map over which the statistics are taken. The corners of a square are not
+            turned into one another but by 90 degrees.
+        turns: In how many orientations between 0 and 90 degrees the network looks at
+            an image: the embedding is the mean over them. What differs between angles
+            off the pixel grid averages out; the cost grows with it. More than 1 needs
+            `disc`.
+        max_frequency: Highest angular frequency of the fields of a continuous group.
+        samples: Angles at which fields of a continuous group are sampled for the
+            activation, a multiple of 4.
 
     Raises:
         ValueError: Unknown group, or an option that is out of range or would make
@@ -129,6 +167,14 @@ class SteerableCNN(LensModel, registered="steerable"):
         contrast_floor: float = 0.05,
         dropout: float = 0.0,
         initialize: bool = True,
+        stem_stride: int = 4,
+        activation: str = "relu",
+        pool_sigma: float = 0.66,
+        isotropic: bool = False,
+        disc: bool = False,
+        turns: int = 1,
+        max_frequency: int = 3,
+        samples: int = 16,
     ) -> None:
         _check_stages(stages)
         check_count("stem_fields", stem_fields, high=_MAX_FIELDS)
@@ -138,16 +184,26 @@ class SteerableCNN(LensModel, registered="steerable"):
         check_number("contrast_sigma", contrast_sigma, 0.1, 100)
         check_number("contrast_floor", contrast_floor, 1e-6, 1e6)
         check_number("dropout", dropout, 0, 1)
-        step = _STEM_STRIDE * 2 ** (len(stages) - 1)
+        check_number("pool_sigma", pool_sigma, 0.1, 4)
+        if stem_stride not in (2, _STRIDE) or isinstance(stem_stride, bool):
+            raise ValueError(f"stem_stride={stem_stride!r}: expected 2 or {_STRIDE}")
+        if activation not in ACTIVATIONS:
+            raise ValueError(
+                f"activation={activation!r}: expected one of {', '.join(ACTIVATIONS)}"
+            )
+        check_count("turns", turns, high=_MAX_TURNS)
+        if turns > 1 and not disc:
+            raise ValueError(f"turns={turns}: expected 1 without disc=True")
+        self.turns = turns
+        step = _STRIDE * 2 ** (len(stages) - 1)
         sizes = InputSizes(2 * step + 1, step, 16 * step + 1)
         super().__init__(in_channels, num_classes, sizes)
-        space = parse_group(group)
+        kind = self._kind = fields_of(group, max_frequency, samples)
         self.group = group
-        self.group_order = space.fibergroup.order()
         widths = [stem_fields, *(fields for stage in stages for fields in stage)]
-        values = in_channels * stem_fields * self.group_order * stem_kernel**2
+        values = in_channels * stem_fields * kind.size * stem_kernel**2
         for narrow, wide in pairwise(widths):
-            values += narrow * wide * self.group_order**2 * kernel**2
+            values += narrow * wide * kind.size**2 * kernel**2
         if values > _MAX_FILTER_VALUES:
             raise ValueError(
                 f"stages={stages}, stem_fields={stem_fields}, kernel={kernel}: the "
@@ -155,26 +211,35 @@ class SteerableCNN(LensModel, registered="steerable"):
                 f"{_MAX_FILTER_VALUES:.1e}"
             )
 
-        def regular(fields: int) -> FieldType:
-            return FieldType(space, fields * [space.regular_repr])
-
-        in_type = FieldType(space, in_channels * [space.trivial_repr])
-        out_type = regular(stem_fields)
-        self.contrast = LocalContrast(contrast_sigma, contrast_floor)
+        in_type = FieldType(kind.space, in_channels * [kind.space.trivial_repr])
+        self.contrast = LocalContrast(
+            contrast_sigma, contrast_floor, _EDGE if disc else None
+        )
+        self.disc = disc
+        shared: dict[str, Any] = {
+            "activation": activation,
+            "isotropic": isotropic,
+            "initialize": initialize,
+        }
         self.stem = _Block(
-            in_type, out_type, stem_kernel, stride=_STEM_STRIDE, initialize=initialize
+            kind, in_type, stem_fields, stem_kernel, stride=stem_stride, **shared
         )
         layers: list[nn.Module] = []
+        if stem_stride < _STRIDE:
+            layers.append(AntialiasedPool(pool_sigma))
+        out_type = self.stem.conv.out_type
         for i, stage in enumerate(stages):
             if i > 0:
-                layers.append(AntialiasedPool())
+                layers.append(AntialiasedPool(pool_sigma))
             for fields in stage:
-                in_type, out_type = out_type, regular(fields)
-                layers.append(_Block(in_type, out_type, kernel, initialize=initialize))
+                block = _Block(kind, out_type, fields, kernel, **shared)
+                layers.append(block)
+                out_type = block.conv.out_type
         self.blocks = nn.Sequential(*layers)
         self.out_type = out_type
+        invariants = kind.count_invariants(len(out_type.representations))
         self.head = nn.Sequential(
-            nn.Linear(len(self.statistics) * len(out_type.representations), _HIDDEN),
+            nn.Linear(len(self.statistics) * invariants, _HIDDEN),
             nn.BatchNorm1d(_HIDDEN),
             nn.ReLU(),
             nn.Dropout(dropout),
@@ -184,6 +249,8 @@ class SteerableCNN(LensModel, registered="steerable"):
     def _features(self, x: Tensor) -> Tensor:
         with full_precision():
             contrast = self.contrast(x)
+            if self.turns > 1:
+                contrast = turned_copies(contrast, self.turns)
         # A network cast to half precision as a whole still sees contrasts of full ones.
         contrast = contrast.to(self.stem.norm.weight.dtype)
         features: Tensor = self._step(self.stem, contrast)
@@ -199,13 +266,30 @@ class SteerableCNN(LensModel, registered="steerable"):
                 types[f"blocks.{name}"] = block.conv.out_type
         return types
 
+    def invariants(self, features: Tensor) -> Tensor:
+        """What no turn changes of a layer's fields, at every place of its map.
+
+        Args:
+            features: (N, C, h, w) as a layer of `field_types` returns it.
+
+        Returns:
+            (N, I, h, w): the maximum over the group of every regular field; of every
+            Fourier series the lengths of its parts.
+        """
+        return self._kind.invariants(features)
+
     def _plain_layers(self, layers: PlainLayers) -> None:
+        # Left out where they are not used, as in files of older versions.
+        edge = {"edge": self.contrast.edge} if self.disc else {}
         layers.add(
             "contrast",
             {},
             kernel=list(self.contrast.blur.kernel),
             floor=self.contrast.floor,
+            **edge,
         )
+        if self.turns > 1:
+            layers.add("turned-copies", {}, count=self.turns)
         for block in [self.stem, *self.blocks]:
             if isinstance(block, AntialiasedPool):
                 layers.add(
@@ -217,8 +301,11 @@ class SteerableCNN(LensModel, registered="steerable"):
                 )
             else:
                 block.add_plain(layers)
-        layers.add("group-max", {}, order=self.group_order)
-        layers.add("map-statistics", {}, kinds=list(self.statistics))
+        self._kind.add_invariants(layers)
+        disc = {"disc": True} if self.disc else {}
+        layers.add("map-statistics", {}, kinds=list(self.statistics), **disc)
+        if self.turns > 1:
+            layers.add("copies-mean", {}, count=self.turns)
         layers.mark_embedding()
         head: Any = self.head
         first, norm, _, _, last = head
@@ -226,11 +313,15 @@ class SteerableCNN(LensModel, registered="steerable"):
         layers.add_linear(last)
 
     def _pool(self, features: Tensor) -> Tensor:
-        n, _, height, width = features.shape
-        fields = features.view(n, -1, self.group_order, height, width)
-        invariant = fields.amax(2).flatten(2)
+        invariant = self._kind.invariants(features).flatten(2)
         # Half precision is too coarse for sums over the map.
         invariant = invariant.to(torch.promote_types(invariant.dtype, torch.float32))
-        statistics = map_statistics(invariant, self.statistics)
+        weights = None
+        if self.disc:
+            height, width = features.shape[2:]
+            weights = disc_weights(height, width, 1.0, invariant).flatten()
+        statistics = map_statistics(invariant, self.statistics, weights)
+        if self.turns > 1:
+            statistics = statistics.unflatten(0, (-1, self.turns)).mean(1)
         # A model cast to half precision as a whole has its head in it, too.
         return statistics.to(self.stem.norm.weight.dtype)

@@ -54,6 +54,34 @@ for _group in _FIELDS:
     _register_group(_group)
 
 
+def _register_continuous(group: str, fields: tuple[int, int, int]) -> None:
+    fine, middle, coarse = fields
+
+    @register_model(group)
+    def preset(
+        *,
+        stem_fields: int = fine,
+        stages: Sequence[Sequence[int]] = ((fine,) * 3, (middle,) * 4, (coarse,) * 2),
+        stem_stride: int = 2,
+        activation: str = "gelu",
+        isotropic: bool = True,
+        **options: Any,
+    ) -> LensModel:
+        named = {
+            "stem_fields": stem_fields,
+            "stages": stages,
+            "stem_stride": stem_stride,
+            "activation": activation,
+            "isotropic": isotropic,
+        }
+        return steerable(group, **named, **options)
+
+
+# Seven coefficients a field up to frequency 3 for SO(2), fourteen for O(2).
+_register_continuous("so2", (8, 12, 16))
+_register_continuous("o2", (4, 6, 12))
+
+
 @register_model("resnet18")
 def resnet18(**kwargs: Any) -> LensModel:
     """Torchvision's ResNet-18 for lensing images."""

@@ -10,7 +10,19 @@ import torch
 import lensequiv
 from lensequiv.plain import load_plain
 
-NAMES = ("c4", "c8", "d4", "d8", "resnet18", "singh2021-c4", "singh2021-d4")
+NAMES = (
+    "c4",
+    "c8",
+    "d4",
+    "d8",
+    "so2",
+    "o2",
+    "resnet18",
+    "singh2021-c4",
+    "singh2021-d4",
+)
+NEW = {"stem_stride": 2, "activation": "gelu", "isotropic": True}
+NEW |= {"disc": True, "turns": 2}
 SMALL = {"stem_fields": 2, "stages": ((2,), (2, 2), (3,))}
 
 
@@ -56,6 +68,14 @@ def test_logits_agree(name):
     assert not any(p.requires_grad for p in plain.parameters())
     modules = {type(m).__module__ for m in plain.modules()}
     assert all(m.startswith(("torch.", "lensequiv.plain")) for m in modules)
+
+
+@pytest.mark.parametrize("group", ["c8", "o2"])
+@pytest.mark.parametrize("statistics", [("mean", "std"), ("max", "mean")])
+def test_every_option_agrees(group, statistics):
+    options = {**SMALL, **NEW, "pool_sigma": 1.1, "statistics": statistics}
+    model = lived_in(lensequiv.create_model(group, **options), 97)
+    assert_same_logits(model, model.to_torch(), torch.randn(3, 1, 97, 97))
 
 
 @pytest.mark.slow
@@ -213,31 +233,35 @@ def test_no_plain_form():
 # What deployments do with it
 
 
-@pytest.mark.parametrize("name", ["c8", "singh2021-c4", "resnet18"])
+def deployed(name):
+    """The plain form: of a small network where there is one; "new" has all options."""
+    options = SMALL if name in ("c8", "so2", "new") else {}
+    if name == "new":
+        name, options = "c8", SMALL | NEW
+    return lived_in(lensequiv.create_model(name, **options)).to_torch()
+
+
+@pytest.mark.parametrize("name", ["c8", "so2", "new", "singh2021-c4", "resnet18"])
 def test_export(name):
-    options = SMALL if name == "c8" else {}
-    model = lived_in(lensequiv.create_model(name, **options))
-    plain = model.to_torch()
+    plain = deployed(name)
     x = torch.randn(2, 1, 129, 129)
     batch = torch.export.Dim("batch", min=1, max=64)
     exported = torch.export.export(plain, (x,), dynamic_shapes=({0: batch},))
     assert_same_logits(plain, exported.module(), torch.randn(5, 1, 129, 129))
 
 
-@pytest.mark.parametrize("name", ["c8", "singh2021-c4"])
+@pytest.mark.parametrize("name", ["c8", "so2", "new", "singh2021-c4"])
 def test_compile_without_graph_breaks(name):
     """The graph is captured whole; eager execution of it needs no compiler."""
-    options = SMALL if name == "c8" else {}
-    plain = lived_in(lensequiv.create_model(name, **options)).to_torch()
+    plain = deployed(name)
     compiled = torch.compile(plain, fullgraph=True, backend="aot_eager")
     assert_same_logits(plain, compiled, torch.randn(2, 1, 129, 129))
 
 
-@pytest.mark.parametrize("name", ["c8", "singh2021-c4", "resnet18"])
+@pytest.mark.parametrize("name", ["c8", "so2", "new", "singh2021-c4", "resnet18"])
 def test_onnx(name, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
-    options = SMALL if name == "c8" else {}
-    plain = lived_in(lensequiv.create_model(name, **options)).to_torch()
+    plain = deployed(name)
     x = torch.randn(2, 1, 129, 129)
     path = tmp_path / "model.onnx"
     torch.onnx.export(

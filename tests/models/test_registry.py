@@ -10,8 +10,9 @@ from torch import nn
 import lensequiv
 from lensequiv.models import InputSizes, LensModel, _builders
 
-STEERABLE = ["c4", "c8", "d4", "d8"]
-SINGH = [f"singh2021-{group}" for group in STEERABLE]
+FINITE = ["c4", "c8", "d4", "d8"]
+STEERABLE = [*FINITE, "o2", "so2"]
+SINGH = [f"singh2021-{group}" for group in FINITE]
 
 
 @pytest.fixture
@@ -39,7 +40,8 @@ class Tiny(LensModel):
 
 
 def test_all_names():
-    assert lensequiv.list_models() == [*STEERABLE, "resnet18", *SINGH, "steerable"]
+    expected = sorted([*STEERABLE, "resnet18", *SINGH, "steerable"])
+    assert lensequiv.list_models() == expected
 
 
 @pytest.mark.parametrize(
