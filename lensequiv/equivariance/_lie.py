@@ -38,8 +38,8 @@ from torch import Tensor, nn
 
 from lensequiv.equivariance._elements import generator
 from lensequiv.equivariance._measure import evaluate, layer_types, ready_input
+from lensequiv.inference import ImagesOrPaths
 from lensequiv.models import LensModel
-from lensequiv.prediction import Images
 
 if TYPE_CHECKING:
     from lensequiv._e2cnn import FieldType
@@ -117,7 +117,7 @@ class LieReport:
 
 def lie_derivative(
     model: LensModel,
-    images: Images,
+    images: ImagesOrPaths,
     *,
     layers: Sequence[str] | None = None,
     batch_size: int = 8,
