@@ -92,7 +92,9 @@ def test_classes_are_matched_by_name(model, folder):
 
 def test_other_classes_are_refused_with_both_lists(model, folder):
     (folder / "vort").rename(folder / "axion")
-    with pytest.raises(ValueError, match=r"set has the classes .*axion.*c4 has .*vort"):
+    with pytest.raises(
+        ValueError, match=r"set has the class 'axion', .* are no, sphere, vort;"
+    ):
         evaluate(model, folder)
 
 
@@ -223,7 +225,9 @@ def test_a_model_of_two_classes(folder, shaken):
     )
     two = shaken(two).eval().set_input_size(49)
     two.classes = ("sphere", "no")
-    with pytest.raises(ValueError, match="some of them, not vort"):
+    with pytest.raises(
+        ValueError, match=r"set has the class 'vort', .* classes are sphere, no;"
+    ):
         evaluate(two, folder)
     shutil.rmtree(folder / "vort")
     result = evaluate(two, folder, rotated=False, resamples=0)
@@ -291,5 +295,5 @@ def test_resamples_are_checked_before_the_work(model, tmp_path):
 
 def test_a_model_whose_classes_nobody_named(folder):
     model = lensequiv.create_model("c4", num_classes=3).set_input_size(49)
-    with pytest.raises(ValueError, match=r"class0.* not no, .*; set model\.classes to"):
+    with pytest.raises(ValueError, match=r"class0, class1, .*: set model\.classes to"):
         evaluate(model, folder)

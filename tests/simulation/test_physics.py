@@ -324,10 +324,13 @@ def test_blur_is_a_convolution():
 @pytest.mark.parametrize("recipe", RECIPES_ALL)
 def test_to_lenstronomy_renders_the_image(recipe):
     simulation = simulate(recipe, 6, seed=11, noise=False, rotation=20.0)
+    # In single precision, light of many components adds up to more rounding.
+    tolerance = 1e-5 if simulation.recipe.spread else 3e-6
     for index in range(6):
         expected = to_lenstronomy(simulation, index).image()
         image = simulation.images[index].double().numpy()
-        np.testing.assert_allclose(image, expected, rtol=0, atol=3e-6 * expected.max())
+        atol = tolerance * expected.max()
+        np.testing.assert_allclose(image, expected, rtol=0, atol=atol)
 
 
 # DeepLenseSim, rebuilt from its published code with lenstronomy's own machinery.
