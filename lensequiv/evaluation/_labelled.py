@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lensequiv._checks import check_same_classes
 from lensequiv.data import LabelledImages, open_dataset
 from lensequiv.inference._source import Loaded, PathLike, Source
 from lensequiv.models import LensModel
@@ -60,16 +61,7 @@ def labels_for(
     model: LensModel, dataset: LabelledImages, where: str
 ) -> NDArray[np.int64]:
     """The data set's labels in the order of the model's classes, (N,)."""
-    if unknown := [name for name in dataset.classes if name not in model.classes]:
-        nameless = all(name == f"class{i}" for i, name in enumerate(model.classes))
-        raise ValueError(
-            f"{where} has the classes {list(dataset.classes)}, but {model.name} has "
-            f"{list(model.classes)}; expected these or some of them, not "
-            f"{', '.join(unknown)}"
-            + "; set model.classes to the names of the training's classes"
-            * nameless
-        )
-    order = np.array([model.classes.index(c) for c in dataset.classes])
+    order = np.array(check_same_classes(model.classes, dataset.classes, where))
     labels: NDArray[np.int64] = order[dataset.labels.numpy()]
     if len(found := np.unique(labels)) < 2:
         raise ValueError(
