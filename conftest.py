@@ -11,6 +11,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores: one thread for each, and for the processes they start.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser

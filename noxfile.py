@@ -21,13 +21,13 @@ EXTRAS = "fits,hdf5,pandas,parquet,plots,saliency,sim,train"
 @nox.session
 def quick(session: nox.Session) -> None:
     """Tests of everything in less than a minute; more arguments go to pytest."""
-    session.run("python", "-m", "pytest", "-n", "2", "-q", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "auto", "-q", *session.posargs)
 
 
 @nox.session
 def full(session: nox.Session) -> None:
     """All tests, the code blocks of README and docs included, and the slowest ones."""
-    session.run("python", "-m", "pytest", "--full", *session.posargs)
+    session.run("python", "-m", "pytest", "--full", "-n", "auto", *session.posargs)
 
 
 @nox.session
@@ -74,14 +74,14 @@ def lowest(session: nox.Session) -> None:
     session.install(*filter(None, oldest), "pytest>=8", "pytest-xdist", "sybil>=8")
     session.install("hypothesis", "lenstronomy", "scikit-learn", "pillow")
     session.install("--no-deps", "-e", ".")
-    session.run("python", "-m", "pytest", "-n", "2", "-q", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "auto", "-q", *session.posargs)
 
 
 @nox.session(venv_backend="venv")
 def newest(session: nox.Session) -> None:
     """The tests on the newest versions there are."""
     session.install("--upgrade", "--upgrade-strategy", "eager", "-e", ".[test]")
-    session.run("python", "-m", "pytest", "-n", "2", "-q", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "auto", "-q", *session.posargs)
 
 
 @nox.session(venv_backend="venv")
