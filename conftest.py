@@ -1,8 +1,9 @@
 """Which tests run, and the Python blocks of README and docs as tests.
 
-A bare `pytest` leaves out what is marked `slow` and the code blocks of the docs, so
-that it takes less than a minute; `pytest --full` runs everything. A test that is named
-(`pytest tests/test_x.py::test_y`) always runs.
+A bare `pytest` is for while one works: it leaves out what is marked `slow` and the code
+blocks of the docs, and runs each parametrised test with its first parameters alone.
+`pytest --full` runs everything. A test that is named (`pytest tests/test_x.py::test_y`)
+always runs, with all parameters.
 """
 
 import os
@@ -32,10 +33,12 @@ def pytest_collection_modifyitems(
     named = any("::" in argument for argument in config.args)
     if config.getoption("--full") or named or config.getoption("-m"):
         return
-    kept, left_out = [], []
+    kept, left_out, seen = [], [], set()
     for item in items:
         slow = item.get_closest_marker("slow") or item.path.suffix == ".md"
-        (left_out if slow else kept).append(item)
+        test, _, _ = item.nodeid.partition("[")
+        (left_out if slow or test in seen else kept).append(item)
+        seen.add(test)
     config.hook.pytest_deselected(items=left_out)
     items[:] = kept
 

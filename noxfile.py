@@ -20,7 +20,7 @@ EXTRAS = "fits,hdf5,pandas,parquet,plots,saliency,sim,train"
 
 @nox.session
 def quick(session: nox.Session) -> None:
-    """Tests of everything in less than a minute; more arguments go to pytest."""
+    """Tests of every area in one to two minutes; more arguments go to pytest."""
     session.run("python", "-m", "pytest", "-n", "auto", "-q", *session.posargs)
 
 

@@ -22,6 +22,8 @@ from lensequiv.transforms import (
     rotate,
 )
 
+pytestmark = pytest.mark.slow
+
 MANY = "LENSEQUIV_FUZZ" in os.environ
 SETTINGS = {
     "max_examples": 10_000 if MANY else 60,

@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 import lensequiv
 from lensequiv.transforms import RandomPose, rotate
 
+pytestmark = pytest.mark.slow
+
 TINY = {"stem_fields": 2, "stem_kernel": 5, "stages": ((2,), (2,)), "kernel": 3}
 NAMES = ("c4", "c4", "c8", "d4")
 X = torch.rand(1, 1, 129, 129, generator=torch.Generator().manual_seed(0))

@@ -6,6 +6,8 @@ import torch
 
 from lensequiv.simulation import simulate, write_class_folders, write_hdf5
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):

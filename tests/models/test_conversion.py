@@ -262,6 +262,7 @@ def test_compile_without_graph_breaks(name):
     assert_same_logits(plain, compiled, torch.randn(2, 1, 129, 129))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["c8", "so2", "new", "singh2021-c4", "resnet18"])
 def test_onnx(name, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
@@ -353,6 +354,7 @@ def test_export_with_the_side_left_open(small):
         exported.module()(torch.rand(2, 1, 150, 150))
 
 
+@pytest.mark.slow
 def test_compiled_for_many_sizes(small):
     plain = small.to_torch()
     compiled = torch.compile(plain, fullgraph=True, backend="aot_eager")

@@ -48,6 +48,7 @@ def test_gradients_and_statistics_are_those_of_ordinary_training(name, bf16):
         assert torch.equal(a.grad, b.grad)
 
 
+@pytest.mark.slow
 def test_the_2021_network_has_it_too():
     model = lensequiv.create_model("singh2021-c4").train()
     x, labels = torch.rand(2, 1, 129, 129), torch.tensor([0, 1])

@@ -18,6 +18,8 @@ from lensequiv.plots import (
     plot_projection,
 )
 
+pytestmark = pytest.mark.slow
+
 TINY = {"stem_fields": 2, "stages": [[2], [3]], "stem_kernel": 9, "kernel": 3}
 ANGLES = (0, 45, 90, 180, 360)
 

@@ -63,6 +63,7 @@ def test_wrong_number_is_refused():
         plot_predictions(images(2), prediction(1))
 
 
+@pytest.mark.slow
 def test_samples_of_each_class(tmp_path):
     sets = [simulate("deeplensesim2", 6, seed=0), simulate("deeplensesim3", 6, seed=0)]
     figure = plot_samples(sets, path=tmp_path / "sheet.png")

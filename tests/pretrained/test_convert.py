@@ -22,6 +22,8 @@ from lensequiv.models.singh2021 import Singh2021
 from lensequiv.pretrained import _study2021, model_card
 from lensequiv.transforms import Singh2021Eval
 
+pytestmark = pytest.mark.slow
+
 FIXTURES = Path(__file__).with_name("fixtures_2021")
 GROUPS = ("c4", "c8", "d4", "d8")
 FIELDS = [2, 2, 2, 2, 2, 1]

@@ -13,6 +13,8 @@ from hub_server import Fault
 
 import lensequiv
 
+pytestmark = pytest.mark.slow
+
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 PAGE = b"<!DOCTYPE html><html><body>Please log in to the network</body></html>"
 

@@ -13,6 +13,8 @@ import torch
 import lensequiv
 from lensequiv.weights import _saving
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = {"stem_fields": 1, "stem_kernel": 3, "stages": [[1], [1]], "kernel": 3}
 FILES = {"model.safetensors", "config.json", "README.md"}
 

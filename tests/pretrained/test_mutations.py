@@ -15,6 +15,8 @@ import lensequiv
 from lensequiv.spec._spec import REQUIRED
 from lensequiv.weights import _catalogue, _format
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = {"stem_fields": 1, "stem_kernel": 3, "stages": [[1], [1]], "kernel": 3}
 KEYS = [*REQUIRED, "sha256"]
 HUGE = 10**9

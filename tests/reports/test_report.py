@@ -12,6 +12,8 @@ from lensequiv.evaluation import evaluate
 from lensequiv.pretrained import save_pretrained
 from lensequiv.reports import check_report, table, write_report
 
+pytestmark = pytest.mark.slow
+
 
 class Page(HTMLParser):
     """Open tags, links, pictures and text; fails where tags do not match."""

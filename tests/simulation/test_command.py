@@ -23,6 +23,7 @@ def test_a_recipe_from_a_file(tmp_path, recipe):
     np.testing.assert_array_equal(np.load(out / "no" / "0.npy"), expected[0])
 
 
+@pytest.mark.slow
 def test_a_sheet_alone_and_beside_a_set(tmp_path, recipe, capsys):
     picture = tmp_path / "sheet.png"
     main(["simulate", str(recipe), "--sheet", str(picture)])
