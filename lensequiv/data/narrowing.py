@@ -80,19 +80,15 @@ def narrowed(
             f"holds pixels up to {peak:g}{unit}",
             f"at most {largest:g} in {dtype}",
         )
-    moved = np.abs(narrow.float().numpy() - image)
-    allowed = np.maximum(height, np.abs(image - sky)) / (2 * LEVELS)
-    if (moved > allowed).any():
-        channel = int((moved / allowed).max((1, 2)).argmax())
-        base, rise = float(sky[channel, 0, 0]), float(height[channel, 0, 0])
-        levels = int(rise / (2 * moved[channel].max()))
-        raise ImageError.because(
-            where,
-            f"holds light up to {rise:g} above a sky of {base:g}, of which {dtype}"
-            f" would keep about {levels} levels",
-            f"at least {LEVELS}: load it as torch.float32, or with scaled=True, which"
-            " takes sky and peak of every image to 0 and 1",
-        )
+    _check_levels(
+        image,
+        np.abs(narrow.float().numpy() - image),
+        (sky, height),
+        str(dtype),
+        where,
+        "load it as torch.float32, or with scaled=True, which takes sky and peak of"
+        " every image to 0 and 1",
+    )
     return narrow
 
 
@@ -125,21 +121,52 @@ def check_float32(
     step = np.maximum((np.abs(sky) + rise) * 2.0**-24, 2.0**-150)
     if (step < rise / (8 * LEVELS)).all() or np.array_equal(stored, image):
         return
-    sky, height = _sky_and_height(stored)
     with np.errstate(invalid="ignore"):  # infinite pixels are refused elsewhere
-        moved = np.abs(image - stored.astype(np.float64))
-        allowed = np.maximum(height, np.abs(stored - sky)) / (2 * LEVELS)
-    if (moved > allowed).any():
-        channel = int((moved / allowed).max((1, 2)).argmax())
-        base, light = float(sky[channel, 0, 0]), float(height[channel, 0, 0])
-        levels = int(light / (2 * moved[channel].max()))
-        raise ImageError.because(
+        _check_levels(
+            stored,
+            np.abs(image - stored.astype(np.float64)),
+            _sky_and_height(stored),
+            "float32",
             where,
-            f"holds light up to {light:g} above a sky of {base:g}, of which float32"
-            f" would keep about {levels} levels",
-            f"at least {LEVELS}: subtract the constant, or take another unit, in the"
-            f" type in which the pixels are now ({stored.dtype.name})",
+            "subtract the constant, or take another unit, in the type in which the"
+            f" pixels are now ({stored.dtype.name})",
         )
+
+
+def _check_levels(
+    image: np.ndarray,
+    moved: np.ndarray,
+    sky_and_height: tuple[np.ndarray, np.ndarray],
+    kind: str,
+    where: str | os.PathLike[str],
+    advice: str,
+) -> None:
+    """Refuse an image whose pixels another type moves too far: see `narrowed`.
+
+    Args:
+        image: (C, H, W), as it was.
+        moved: By how much each of its pixels is another in that type.
+        sky_and_height: Of `image`, as `_sky_and_height` returns them.
+        kind: The type's name, for the message.
+        where: File or argument named in the error message.
+        advice: What to do instead.
+
+    Raises:
+        ImageError: The light above the sky would fall on fewer than `LEVELS` steps.
+    """
+    sky, height = sky_and_height
+    allowed = np.maximum(height, np.abs(image - sky)) / (2 * LEVELS)
+    if not (moved > allowed).any():
+        return
+    channel = int((moved / allowed).max((1, 2)).argmax())
+    base, rise = float(sky[channel, 0, 0]), float(height[channel, 0, 0])
+    levels = int(rise / (2 * moved[channel].max()))
+    raise ImageError.because(
+        where,
+        f"holds light up to {rise:g} above a sky of {base:g}, of which {kind}"
+        f" would keep about {levels} levels",
+        f"at least {LEVELS}: {advice}",
+    )
 
 
 def _sky_and_height(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
