@@ -27,6 +27,7 @@ from lensequiv.simulation._profiles import (
 from lensequiv.simulation._recipe import Recipe
 from lensequiv.simulation.detector import Detector, convolve, psf_kernels
 from lensequiv.simulation.lights import sersic_flux
+from lensequiv.simulation.substructure import log_uniform
 
 __all__ = ["LISTS", "add_light", "draw_shared", "render_scene"]
 
@@ -58,8 +59,8 @@ def draw_shared(recipe: Recipe, rng: np.random.Generator, lenses: int) -> Arrays
     }
     drawn: Arrays = {}
     for name, value in names.items():
-        low, high = np.log(recipe.spread.get(name, (1.0, 1.0)))
-        drawn[name] = value * np.exp(rng.uniform(low, high, lenses))
+        factors = recipe.spread.get(name, (1.0, 1.0))
+        drawn[name] = value * log_uniform(rng, factors, lenses)
     if recipe.deflector is not None:
         drawn |= recipe.deflector.draw(rng, lenses)
     if recipe.blur is not None:

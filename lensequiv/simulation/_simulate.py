@@ -129,7 +129,7 @@ def draw(recipe: Recipe, label: int, rng: np.random.Generator) -> Arrays:
         for name in ("theta_e", "shear"):
             p[name] = p[name] * ratio
         p["mass_theta2"] = p["mass_theta2"] * ratio[:, None]
-    p["exposure"] = np.exp(_uniform(rng, tuple(np.log(recipe.exposure))))
+    p["exposure"] = log_uniform(rng, recipe.exposure, BLOCK)
     if more is not None:
         if recipe.ring is not None:
             whole_ring = np.sqrt(total_mass * factor)

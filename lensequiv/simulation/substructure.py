@@ -204,8 +204,7 @@ class Vortex:
         """See `Substructure.draw`."""
         centre = rng.normal(0.0, self.sigma, size=(2, lenses, 1))
         if self.log_length:
-            low, high = np.log(self.length)
-            length = np.exp(rng.uniform(low, high, size=lenses))
+            length = log_uniform(rng, self.length, lenses)
         else:
             length = rng.uniform(*self.length, size=lenses)
         angle = rng.uniform(0, 2 * np.pi, size=lenses)
