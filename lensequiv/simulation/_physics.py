@@ -236,8 +236,9 @@ def fused_deflection(
         x and y components, (B, n, n) `dtype` each. *Unit*: arcsec.
     """
     padding = -mass_x.shape[1] % _FUSED
+    # Contiguous: the compiled kernel is one for one order in memory.
     x, y, strength = (
-        F.pad(at.T, (0, 0, 0, padding)) for at in (mass_x, mass_y, theta2)
+        F.pad(at.T, (0, 0, 0, padding)).contiguous() for at in (mass_x, mass_y, theta2)
     )
     dx, dy = ((axis - at[..., None]).to(dtype) for at in (x, y))
     strength = strength.to(dtype)
