@@ -205,6 +205,13 @@ def half_if_harmless(model: LensModel) -> dict[str, Any]:
     return {}
 
 
+def _name(data: LabelledSet, i: int) -> str:
+    """Of an image, for messages."""
+    if isinstance(data, ClassFolder):
+        return str(data.paths[i])
+    return f"{data.path} images[{int(data.rows[i])}]"
+
+
 def check_images(
     model: LensModel,
     data: LabelledSet | SimulatedSet,
@@ -221,25 +228,20 @@ def check_images(
         ImageError: An image cannot be read.
         ValueError: An image does not fit the model; the message names it.
     """
-
-    def name(i: int) -> str:
-        if isinstance(data, ClassFolder):
-            return str(data.paths[i])
-        return f"{data.path} images[{int(data.rows[i])}]"
-
     if isinstance(data, SimulatedSet):
-        return  # by the recipe's own grid
+        return  # a recipe makes no other images
     title = f"checking {path_of(data).name}"
     for i in tqdm(range(len(data)), desc=title, unit="img", delay=2):
         image = data[i][0] if images is None else images[i].float()
         if len(image) != model.in_channels:
             raise ValueError(
-                f"{name(i)} has {len(image)} channels; expected {model.in_channels}"
+                f"{_name(data, i)} has {len(image)} channels; expected "
+                f"{model.in_channels}"
             )
         try:
             model.preprocess(image)
         except ValueError as error:
-            raise ValueError(f"{name(i)}: {error}") from None
+            raise ValueError(f"{_name(data, i)}: {error}") from None
 
 
 def check_room(out: Path, model: LensModel, copies: int) -> None:
