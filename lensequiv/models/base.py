@@ -113,6 +113,13 @@ class LensModel(Recorded):
             f"{size} (model.predict does it by itself)",
         )
 
+    def _cast(self, x: Tensor) -> Tensor:
+        """`x` in the type of the first layer's weight."""
+        layer, _, name = self.input_weight.rpartition(".")
+        # Not `get_parameter`: in replicas of DataParallel weights are plain tensors.
+        weight: Tensor = getattr(self.get_submodule(layer), name)
+        return x.to(weight.dtype)
+
     def field_types(self) -> dict[str, FieldType | None]:
         """The inner layers whose maps have a known behaviour under rotation.
 
