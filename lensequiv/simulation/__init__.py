@@ -1,16 +1,19 @@
 """Simulated lenses after the recipes of the 2021 study and others (extra `sim`)."""
 
+from lensequiv.simulation._chunk import LensChunk
 from lensequiv.simulation._dataset import SimulatedLenses
 from lensequiv.simulation._files import load_recipe
 from lensequiv.simulation._lenstronomy import LenstronomyModel, to_lenstronomy
 from lensequiv.simulation._rerender import render_lenses, without_substructure
 from lensequiv.simulation._simulate import Simulation, iter_blocks, simulate
+from lensequiv.simulation._stream import LensStream
 from lensequiv.simulation._write import write_class_folders, write_hdf5
 from lensequiv.simulation.deflectors import PowerLaw
 from lensequiv.simulation.detector import Blur, Detector
 from lensequiv.simulation.halos import Combined, Halos
 from lensequiv.simulation.lights import Clumps, LensLight, Neighbours
 from lensequiv.simulation.noise import (
+    BatchNoise,
     CoaddNoise,
     Noise,
     Noiseless,
@@ -38,13 +41,16 @@ from lensequiv.simulation.substructure import (
 
 __all__ = [
     "RECIPES",
+    "BatchNoise",
     "Blur",
     "Clumps",
     "CoaddNoise",
     "Combined",
     "Detector",
     "Halos",
+    "LensChunk",
     "LensLight",
+    "LensStream",
     "LenstronomyModel",
     "Neighbours",
     "NoSubstructure",

@@ -135,11 +135,12 @@ def cosmology(hubble: float, omega_matter: float) -> Any:
     return FlatLambdaCDM(H0=hubble, Om0=omega_matter)
 
 
-def ray_grid(recipe: Recipe) -> Tensor:
+def ray_grid(recipe: Recipe, device: torch.device | str = "cpu") -> Tensor:
     """Positions of the rays along one axis, (pixels * supersampling,), in arcsec."""
     count = recipe.pixels * recipe.supersampling
     step = recipe.pixel_scale / recipe.supersampling
-    return (torch.arange(count, dtype=torch.float64) - (count - 1) / 2) * step
+    at = torch.arange(count, dtype=torch.float64, device=device)
+    return (at - (count - 1) / 2) * step
 
 
 def deflect(
@@ -183,7 +184,7 @@ def deflect(
             0.0, 0.0, pick["theta_e"], x, y, _CORE
         )
     else:
-        q = torch.tensor(axis_ratio, dtype=dtype, device=axis.device)
+        q = torch.full((), axis_ratio, dtype=dtype, device=axis.device)
         halo_x, halo_y = func.reduced_deflection_angle_sie(
             0.0, 0.0, q, pick["halo_angle"], pick["theta_e"], x, y, _CORE
         )
@@ -434,7 +435,7 @@ def render(
     Returns:
         (B, pixels, pixels) expected counts, on the device of `lens`.
     """
-    axis = ray_grid(recipe).to(lens["theta_e"].device)
+    axis = ray_grid(recipe, lens["theta_e"].device)
     x, y = deflect(
         axis, lens, axis_ratio=recipe.halo_axis_ratio, straight=straight, dtype=dtype
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,8 +17,12 @@ __all__ = ["Arrays", "render_lenses", "without_substructure"]
 
 Arrays = dict[str, NDArray[np.float64]]
 
-# Rays traced together: few enough for the processor's cache.
+# Rays traced together: few enough for the processor's cache. On another device enough
+# to fill it, and memory for them: up to twenty numbers a ray at a time, in at most a
+# fifth of the memory.
 _RAYS = 360_000
+_DEVICE_RAYS = 30_000_000
+_DEVICE_SHARE = 5 * 20 * 4
 
 
 def render_lenses(
@@ -36,7 +42,7 @@ def render_lenses(
         straight: Whether each lens's point masses are equal and evenly spaced on a
             straight line (vortices). Their deflection then has a closed form, which is
             faster and agrees with the sum to 1e-5.
-        device: Where to render; the result is on the CPU.
+        device: Where to render; the result stays there.
 
     Returns:
         (N, pixels, pixels) float32 expected counts, sky included.
@@ -46,26 +52,74 @@ def render_lenses(
     """
     check_extra()
     recipe = get_recipe(recipe)
-    lens = {name: torch.from_numpy(v).to(device) for name, v in parameters.items()}
-    together = max(1, _RAYS // (recipe.pixels * recipe.supersampling) ** 2)
-    draw_image = render if recipe.is_plain else render_scene
+    used = used_places(parameters)
     # Lenses with as many masses go together, so that few places are empty.
-    used = {
-        name: torch.from_numpy(_last_used(parameters[marker]))
+    order = np.argsort(used["mass"], kind="stable")
+    lens = {
+        name: torch.from_numpy(value[order]).to(device)
+        for name, value in parameters.items()
+    }
+    used = {name: number[order] for name, number in used.items()}
+    images = torch.empty(len(order), recipe.pixels, recipe.pixels, device=device)
+    places = torch.from_numpy(order).to(device)
+    for at, rendered in render_pieces(recipe, lens, used, straight=straight):
+        images[places[at]] = rendered
+    return images
+
+
+def render_pieces(
+    recipe: Recipe,
+    lens: dict[str, Tensor],
+    used: dict[str, NDArray[np.int64]],
+    *,
+    straight: bool,
+) -> Iterator[tuple[slice, Tensor]]:
+    """Renders lenses piece by piece, as many at a time as the device likes best.
+
+    Args:
+        recipe: Everything that all images share.
+        lens: What `Simulation.parameters` holds, as float64 tensors of one device.
+            Lenses with as many masses should stand together: the longest list of a
+            piece decides its cost.
+        used: What `used_places` says of them.
+        straight: See `render_lenses`.
+
+    Yields:
+        Which lenses, and their images (B, pixels, pixels) float32 without noise, on
+        that device.
+    """
+    rays = _rays_together(lens["theta_e"].device)
+    together = max(1, rays // (recipe.pixels * recipe.supersampling) ** 2)
+    draw_image = render if recipe.is_plain else render_scene
+    count = len(used["mass"])
+    for start in range(0, count, together):
+        at = slice(start, min(start + together, count))
+        widths = {name: int(number[at].max()) for name, number in used.items()}
+        piece = {
+            name: value[at, : widths[name.split("_")[0]]]
+            if value.ndim == 2
+            else value[at]
+            for name, value in lens.items()
+        }
+        yield at, draw_image(piece, recipe, straight=straight)
+
+
+def used_places(parameters: Arrays) -> dict[str, NDArray[np.int64]]:
+    """One past the last place that each lens uses of each list, (N,) by list."""
+    return {
+        name: _last_used(parameters[marker])
         for name, marker in LISTS.items()
         if marker in parameters
     }
-    images = torch.empty(len(used["mass"]), recipe.pixels, recipe.pixels)
-    for places in used["mass"].argsort(stable=True).split(together):
-        widths = {name: int(number[places].amax()) for name, number in used.items()}
-        chunk = {
-            name: value[places.to(device)][:, : widths[name.split("_")[0]]]
-            if value.ndim == 2
-            else value[places.to(device)]
-            for name, value in lens.items()
-        }
-        images[places] = draw_image(chunk, recipe, straight=straight).cpu()
-    return images
+
+
+def _rays_together(device: torch.device) -> int:
+    if device.type == "cpu":
+        return _RAYS
+    if device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory
+        return min(_DEVICE_RAYS, memory // _DEVICE_SHARE)
+    return _DEVICE_RAYS
 
 
 def _last_used(marker: NDArray[np.float64]) -> NDArray[np.int64]:

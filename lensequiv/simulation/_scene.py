@@ -109,7 +109,7 @@ def render_scene(
     all lenses share a grid of rays.
     """
     lens = _in_pixels(lens, recipe)
-    axis = ray_grid(recipe).to(lens["theta_e"].device)
+    axis = ray_grid(recipe, lens["theta_e"].device)
     x, y = _deflected(axis, lens, recipe, straight, dtype)
     source = {
         name: lens[name].to(dtype)

@@ -16,25 +16,18 @@ from torch import Tensor
 
 from lensequiv._threads import map_in_threads
 from lensequiv.data import splits
-from lensequiv.simulation._physics import (
-    check_extra,
-    convention_factor,
-    mass_to_arcsec2,
-    virial_radius,
-)
-from lensequiv.simulation._rerender import Arrays, render_lenses
-from lensequiv.simulation._scene import add_light, draw_shared
-from lensequiv.simulation.detector import Detector
-from lensequiv.simulation.halos import Combined, Halos, draw_shapes
+from lensequiv.simulation._draw import BLOCK, Arrays, draw, rotate, stack
+from lensequiv.simulation._observe import generator_of, observe_batch, observe_each
+from lensequiv.simulation._physics import check_extra
+from lensequiv.simulation._rerender import render_lenses
 from lensequiv.simulation.recipes import Recipe, get_recipe
-from lensequiv.simulation.substructure import Range, Substructure, log_uniform
 
 __all__ = ["Simulation", "iter_blocks", "simulate"]
 
-# Lenses of one class drawn from one random stream. Changing it changes every image.
-BLOCK = 64
 # Images that are handed on together, and that a worker makes at a time.
 _TASK, _PIECE = 64, 16
+# The same on another device than the processor.
+_DEVICE_PIECE = 16 * BLOCK
 
 
 @dataclass(frozen=True)
@@ -43,8 +36,8 @@ class Simulation:
 
     Attributes:
         images: (N, pixels, pixels) float32 counts, all of the first class, then all
-            of the second, and so on.
-        labels: (N,) int64, index into `classes`.
+            of the second, and so on; on the device that was asked for.
+        labels: (N,) int64, index into `classes`, beside the images.
         classes: Class names.
         parameters: float64 arrays by name. (N,): `z_lens`, `z_source`, `theta_e` (the
             isothermal sphere's Einstein radius, arcsec), `shear`, `shear_angle`
@@ -79,96 +72,6 @@ class Simulation:
         )
 
 
-def _uniform(rng: np.random.Generator, bounds: Range) -> NDArray[np.float64]:
-    return rng.uniform(*bounds, size=BLOCK)
-
-
-def draw(recipe: Recipe, label: int, rng: np.random.Generator) -> Arrays:
-    """Draws one block of lenses of one class; see `Simulation.parameters`."""
-    degree = np.pi / 180
-    p: Arrays = {
-        "z_lens": _uniform(rng, recipe.z_lens),
-        "z_source": _uniform(rng, recipe.z_source),
-        "shear": _uniform(rng, recipe.shear),
-        "shear_angle": _uniform(rng, recipe.shear_angle) * degree,
-    }
-    if recipe.source_square is None:
-        radius = _uniform(rng, recipe.source_radius)
-        angle = _uniform(rng, (0, 2 * np.pi))
-        p["source_x"], p["source_y"] = radius * np.cos(angle), radius * np.sin(angle)
-    else:
-        p["source_x"] = _uniform(rng, recipe.source_square)
-        p["source_y"] = _uniform(rng, recipe.source_square)
-    p["axis_ratio"] = _uniform(rng, recipe.axis_ratio)
-    p["source_angle"] = _uniform(rng, recipe.source_angle) * degree
-    p["halo_angle"] = np.full(BLOCK, recipe.halo_angle * degree)
-    # What only richer recipes draw comes from a stream of its own.
-    more = None if recipe.is_plain else rng.spawn(1)[0]
-    shared: Arrays = {} if more is None else draw_shared(recipe, more, BLOCK)
-    total_mass = shared.get("total_mass", np.full(BLOCK, recipe.total_mass))
-    p |= shared
-    component = recipe.substructure[recipe.classes[label]]
-    if any(isinstance(c, Halos | Combined) for c in recipe.substructure.values()):
-        p |= _draw_halos(recipe, component, rng, total_mass, p["z_lens"])
-    else:
-        whole: float | NDArray[np.float64] = recipe.total_mass
-        if recipe.spread:
-            whole = total_mass
-        p["mass_x"], p["mass_y"], p["mass"] = component.draw(rng, BLOCK, whole)
-    p["substructure_mass"] = p["mass"].sum(1)
-    factor = mass_to_arcsec2(p["z_lens"], p["z_source"], recipe)
-    p["mass_theta2"] = p["mass"] * factor[:, None]
-    halo = total_mass
-    if recipe.shared_mass:
-        # A drawn substructure heavier than the whole lens (1 in 1e6 for `sphere`)
-        # leaves no halo.
-        halo = np.maximum(halo - p["substructure_mass"], 0.0)
-    p["theta_e"] = np.sqrt(halo * factor)
-    if recipe.z_source_convention is not None:
-        ratio = convention_factor(p["z_lens"], p["z_source"], recipe)
-        for name in ("theta_e", "shear"):
-            p[name] = p[name] * ratio
-        p["mass_theta2"] = p["mass_theta2"] * ratio[:, None]
-    p["exposure"] = log_uniform(rng, recipe.exposure, BLOCK)
-    if more is not None:
-        if recipe.ring is not None:
-            whole_ring = np.sqrt(total_mass * factor)
-            ring = log_uniform(more, recipe.ring, BLOCK)
-            p["pixel_scale"] = whole_ring / ring
-        add_light(recipe, more, p)
-    return p
-
-
-def _draw_halos(
-    recipe: Recipe,
-    component: Substructure,
-    rng: np.random.Generator,
-    total_mass: NDArray[np.float64],
-    z_lens: NDArray[np.float64],
-) -> Arrays:
-    """Masses with their shapes."""
-    masses, shapes = draw_shapes(component, rng, BLOCK, total_mass, z_lens)
-    names = ("mass_x", "mass_y", "mass", "mass_concentration", "mass_truncation")
-    drawn = dict(zip(names, (*masses, *shapes), strict=True))
-    reach = virial_radius(drawn["mass"], z_lens, recipe)
-    # The isothermal sphere (concentration -1) keeps r_200 itself.
-    drawn["mass_scale"] = reach / np.abs(np.where(shapes[0] == 0, 1, shapes[0]))
-    return drawn
-
-
-def _rotate(p: Arrays, degrees: float) -> Arrays:
-    """Turns the whole lens, source included, anticlockwise on the sky."""
-    angle = np.deg2rad(degrees)
-    cos, sin = np.cos(angle), np.sin(angle)
-    turned = dict(p)
-    for name in [key.removesuffix("_x") for key in p if key.endswith("_x")]:
-        x, y = p[f"{name}_x"], p[f"{name}_y"]
-        turned[f"{name}_x"], turned[f"{name}_y"] = x * cos - y * sin, x * sin + y * cos
-    for name in [key for key in p if key.endswith("_angle")]:
-        turned[name] = p[name] + angle
-    return turned
-
-
 def simulate_range(
     recipe: Recipe,
     label: int,
@@ -193,53 +96,75 @@ def simulate_range(
         stop: One past the last.
         rotation: Turns every lens anticlockwise on the sky. *Unit*: degrees.
         noise: Whether to add noise.
-        device: Where to render; the result is on the CPU.
+        device: Where to render and to draw the noise. On another than the CPU noise
+            comes from one stream a block: equal in distribution, not in value.
 
     Returns:
-        (stop - start, pixels, pixels) float32 counts and their parameters.
+        (stop - start, pixels, pixels) float32 counts on that device and their
+        parameters.
     """
     check_extra()
     keep_memory()
+    device = torch.device(device)
+    if device.type != "cpu":
+        return _simulate_on(
+            device, recipe, label, seed, start, stop, rotation=rotation, noise=noise
+        )
+    parameters = rotate(_draw_range(recipe, label, seed, start, stop), rotation)
+    straight = recipe.substructure[recipe.classes[label]].straight
+    images = render_lenses(recipe, parameters, straight=straight)
+    if noise:
+        images = observe_each(recipe.noise, images, parameters, (seed, label, start))
+    return images, parameters
+
+
+def _draw_range(recipe: Recipe, label: int, seed: int, start: int, stop: int) -> Arrays:
+    """The parameters of images `start` to `stop`, one random stream a block."""
     parts = []
     for block in range(start // BLOCK, -(-stop // BLOCK)):
         drawn = draw(recipe, label, np.random.default_rng([seed, label, block]))
         first = block * BLOCK
         keep = slice(max(start - first, 0), min(stop - first, BLOCK))
         parts.append({name: value[keep] for name, value in drawn.items()})
-    parameters = _rotate(
-        {name: stack([p[name] for p in parts]) for name in parts[0]}, rotation
-    )
+    return {name: stack([p[name] for p in parts]) for name in parts[0]}
+
+
+def _simulate_on(
+    device: torch.device,
+    recipe: Recipe,
+    label: int,
+    seed: int,
+    start: int,
+    stop: int,
+    *,
+    rotation: float,
+    noise: bool,
+) -> tuple[Tensor, Arrays]:
+    """As `simulate_range`, with noise drawn on the device for a block at a time.
+
+    Blocks are always whole, so that an image does not depend on `start` and `stop`.
+    """
+    first, last = start // BLOCK, -(-stop // BLOCK)
+    drawn = _draw_range(recipe, label, seed, first * BLOCK, last * BLOCK)
+    parameters = rotate(drawn, rotation)
     straight = recipe.substructure[recipe.classes[label]].straight
     images = render_lenses(recipe, parameters, straight=straight, device=device)
-    if noise and isinstance(recipe.noise, Detector):
-        images = _observe(recipe.noise, images, parameters, [seed, label, start])
-    elif noise:
-        for image, index, exposure in zip(
-            images.numpy(), range(start, stop), parameters["exposure"], strict=True
-        ):
-            # The 1 keeps these streams apart from those of the parameters.
-            rng = np.random.default_rng([seed, label, index, 1])
-            image[:] = recipe.noise.add(rng, image, exposure)
-    return images, parameters
-
-
-def _observe(
-    detector: Detector, images: Tensor, parameters: Arrays, key: list[int]
-) -> Tensor:
-    """Adds a detector's noise, from one random stream an image."""
-    seed, label, start = key
-    size, defects = images.shape[-1], int(parameters["defects"].max(initial=0))
-    drawn = [
-        detector.deviates(np.random.default_rng([seed, label, i, 1]), size, defects)
-        for i in range(start, start + len(images))
-    ]
-    normals, hot = (torch.from_numpy(np.stack(d)) for d in zip(*drawn, strict=True))
-    lens = {
-        name: torch.from_numpy(value)
-        for name, value in parameters.items()
-        if value.ndim == 1
-    }
-    return detector.observe(images, lens, normals, hot)
+    if noise:
+        lens = {
+            name: torch.from_numpy(value).to(device)
+            for name, value in parameters.items()
+            if value.ndim == 1
+        }
+        for block in range(first, last):
+            at = slice((block - first) * BLOCK, (block - first + 1) * BLOCK)
+            images[at] = observe_batch(
+                recipe.noise,
+                images[at],
+                {name: value[at] for name, value in lens.items()},
+                generator_of(device, seed, label, block),
+            )
+    keep = slice(start - first * BLOCK, stop - first * BLOCK)
+    return images[keep], {name: value[keep] for name, value in parameters.items()}
 
 
 def iter_blocks(
@@ -267,8 +192,9 @@ def iter_blocks(
         start: First image.
         rotation: Turns every lens anticlockwise on the sky. *Unit*: degrees.
         noise: Whether to add noise.
-        workers: Threads; as many as torch uses if None.
-        device: Where to render; the images are on the CPU.
+        workers: Threads; if None, as many as torch uses on the CPU, one elsewhere.
+        device: Where to render and to draw the noise; the images stay there. Blocks
+            are larger on another than the CPU, and one worker is enough.
 
     Yields:
         Index of the first image, images (B, pixels, pixels) float32 counts, and their
@@ -278,12 +204,15 @@ def iter_blocks(
         ValueError: `workers` is below 1.
     """
     recipe = get_recipe(recipe)
-    workers = torch.get_num_threads() if workers is None else workers
+    on_cpu = torch.device(device).type == "cpu"
+    if workers is None:
+        workers = torch.get_num_threads() if on_cpu else 1
     if workers < 1:
         raise ValueError(f"workers={workers}: expected at least 1")
+    task, size = (_TASK, _PIECE) if on_cpu else (_DEVICE_PIECE, _DEVICE_PIECE)
 
     def piece(first: int) -> tuple[Tensor, Arrays]:
-        last = min(first + _PIECE, n)
+        last = min(first + size, n)
         return simulate_range(
             recipe,
             label,
@@ -296,11 +225,11 @@ def iter_blocks(
         )
 
     # One task's pieces, and enough to keep all workers busy meanwhile.
-    waiting = _TASK // _PIECE + 2 * workers
-    pieces = map_in_threads(piece, range(start, n, _PIECE), workers, waiting)
+    waiting = task // size + 2 * workers
+    pieces = map_in_threads(piece, range(start, n, size), workers, waiting)
     with closing(pieces):
-        for first in range(start, n, _TASK):
-            done = list(islice(pieces, _TASK // _PIECE))
+        for first in range(start, n, task):
+            done = list(islice(pieces, task // size))
             yield (
                 first,
                 torch.cat([images for images, _ in done]),
@@ -359,7 +288,7 @@ def simulate(
     seed two recipes share the draws whose ranges they share: use disjoint seeds for
     sets that must be independent, across recipes too.
 
-    Memory is that of the result (90 kB an image) plus at most 0.3 GB.
+    Memory is that of the result (90 kB an image) plus at most 0.3 GB (on a GPU 4 GB).
 
     Args:
         recipe: A name of `RECIPES` or a `Recipe`.
@@ -367,9 +296,10 @@ def simulate(
         seed: From 0 to 2**32 - 1; the same seed gives the same images.
         rotation: Turns every lens anticlockwise on the sky. *Unit*: degrees.
         noise: Whether to add noise; without it the expected counts.
-        workers: Threads; as many as torch uses if None.
-        device: Where to render; on another than the CPU one worker is enough, and
-            pixels may differ where rounding decides a Poisson draw.
+        workers: Threads; if None, as many as torch uses on the CPU, one elsewhere.
+        device: Where to render and to draw the noise; the images stay there. On
+            another device than the CPU noise has another random stream: the same seed
+            gives the same images on the same device, and the same lenses on all.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -384,7 +314,7 @@ def simulate(
     recipe = get_recipe(recipe)
     n, seed = checked_request(n, seed, at_least=1)
     counts = class_counts(recipe, n)
-    images = torch.empty(n, recipe.pixels, recipe.pixels)
+    images = torch.empty(n, recipe.pixels, recipe.pixels, device=device)
     columns: dict[str, list[NDArray[np.float64]]] = {}
     position = 0
     with tqdm(total=n, desc=recipe.name, unit="img", disable=not progress) as bar:
@@ -406,19 +336,9 @@ def simulate(
                 bar.update(len(block))
     return Simulation(
         images=images,
-        labels=torch.repeat_interleave(torch.tensor(counts)),
+        labels=torch.repeat_interleave(torch.tensor(counts)).to(device),
         classes=recipe.classes,
         parameters={name: stack(parts) for name, parts in columns.items()},
         recipe=recipe,
         seed=seed,
-    )
-
-
-def stack(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Concatenates along the images, padding the point masses with zeros."""
-    if parts[0].ndim == 1:
-        return np.concatenate(parts)
-    width = max(part.shape[1] for part in parts)
-    return np.concatenate(
-        [np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in parts]
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from lensequiv.simulation._checks import check_range
 from lensequiv.simulation.lights import sersic_flux
+from lensequiv.simulation.noise import normal
 from lensequiv.simulation.substructure import Range, log_uniform
 
 __all__ = ["Blur", "Detector"]
@@ -122,6 +125,8 @@ class Detector:
         sky: What stays in the image: always 0.
     """
 
+    pixelwise: ClassVar[bool] = False  # gradients, defects and correlated noise
+
     peak_snr: Range = (4.0, 300.0)
     sky_level: Range = (3.0, 3000.0)
     read_noise: Range = (0.0, 8.0)
@@ -220,13 +225,29 @@ class Detector:
         sigma.mul_(noisy / (1 + 4 * weight.square()).sqrt())
         result = torch.addcmul(images, smooth, sigma)
         result += noisy * (p["gradient_right"] * at + p["gradient_down"] * at[:, None])
-        count = lens["defects"].long()
+        lenses = torch.arange(len(images), device=images.device)
         peak = images.amax((1, 2))
         for k in range(hot.shape[1]):
-            (which,) = (count > k).nonzero(as_tuple=True)
-            row, column = ((hot[which, k, i] * n).long() for i in (0, 1))
-            result[which, row, column] = peak[which] * (3 * hot[which, k, 2] - 1)
+            row, column = ((hot[:, k, i] * n).long().clamp_max(n - 1) for i in (0, 1))
+            at = lenses, row, column
+            value = peak * (3 * hot[:, k, 2] - 1)
+            result[at] = torch.where(lens["defects"] > k, value, result[at])
         return result
+
+    def add_batch(
+        self, images: Tensor, lens: dict[str, Tensor], generator: torch.Generator
+    ) -> Tensor:
+        """See `BatchNoise.add_batch`.
+
+        An image has no more defects than all but one in 1e9 draws from `defects` have.
+        """
+        hot = torch.rand(
+            (len(images), most_defects(self.defects), _HOT),
+            generator=generator,
+            dtype=images.dtype,
+            device=images.device,
+        )
+        return self.observe(images, lens, normal(images, generator), hot)
 
     def deviates(
         self, rng: np.random.Generator, size: int, defects: int
@@ -234,3 +255,14 @@ class Detector:
         """The random numbers of one image on the processor; see `observe`."""
         normals = rng.standard_normal((size, size), dtype=np.float32)
         return normals, rng.random((defects, _HOT), dtype=np.float32)
+
+
+def most_defects(mean: float) -> int:
+    """The number that a Poisson deviate exceeds once in 1e9 times."""
+    number, term = 0, math.exp(-mean)
+    below = term
+    while below < 1 - 1e-9 and number < mean + 10 * (1 + math.sqrt(mean)):
+        number += 1
+        term *= mean / number
+        below += term
+    return number

@@ -1,6 +1,7 @@
 from functools import cache
 
 import pytest
+import torch
 
 from lensequiv.simulation import simulate
 
@@ -14,3 +15,9 @@ def simulated():
         return simulate(recipe, 192, seed=1, noise=noise, rotation=rotation)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def device(request):
+    """Where tests compute."""
+    return torch.device(request.config.getoption("--device", default="cpu"))

@@ -13,13 +13,13 @@ from scipy import stats
 from lensequiv.simulation import (
     Subhalos,
     Vortex,
-    _simulate,
+    _draw,
     model_1,
     model_f,
     model_j,
 )
+from lensequiv.simulation._draw import BLOCK
 from lensequiv.simulation._physics import mass_to_arcsec2
-from lensequiv.simulation._simulate import BLOCK
 
 BLOCKS = 50
 N = BLOCKS * BLOCK
@@ -36,8 +36,8 @@ def with_classes(**components):
 
 def draw(recipe, label, blocks=BLOCKS):
     rng = np.random.default_rng([2021, label])
-    parts = [_simulate.draw(recipe, label, rng) for _ in range(blocks)]
-    return {name: _simulate.stack([p[name] for p in parts]) for name in parts[0]}
+    parts = [_draw.draw(recipe, label, rng) for _ in range(blocks)]
+    return {name: _draw.stack([p[name] for p in parts]) for name in parts[0]}
 
 
 @pytest.fixture(scope="module")

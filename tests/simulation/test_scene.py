@@ -27,8 +27,8 @@ from lensequiv.simulation import (
     simulate,
     to_lenstronomy,
 )
+from lensequiv.simulation._draw import draw
 from lensequiv.simulation._physics import ray_grid
-from lensequiv.simulation._simulate import draw
 
 SMALL = replace(
     get_recipe("wide"), name="small", pixels=48, psf_size=9, ring=(6.0, 15.0)

@@ -1,0 +1,87 @@
+"""Noise on rendered images: image by image on the processor, else in batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lensequiv.simulation._draw import Arrays
+from lensequiv.simulation.detector import Detector
+from lensequiv.simulation.noise import BatchNoise, Noise
+
+__all__ = ["generator_of", "observe_batch", "observe_each"]
+
+
+def observe_each(
+    noise: Noise, images: Tensor, parameters: Arrays, key: tuple[int, int, int]
+) -> Tensor:
+    """Adds noise from one random stream an image, on the processor.
+
+    Args:
+        noise: What to add.
+        images: (N, H, W) expected counts; may be overwritten.
+        parameters: What was drawn of the lenses.
+        key: Seed, label, and index of the first image.
+
+    Returns:
+        (N, H, W).
+    """
+    seed, label, start = key
+    # The 1 keeps these streams apart from those of the parameters.
+    rngs = [
+        np.random.default_rng([seed, label, index, 1])
+        for index in range(start, start + len(images))
+    ]
+    if isinstance(noise, Detector):
+        size, defects = images.shape[-1], int(parameters["defects"].max(initial=0))
+        drawn = [noise.deviates(rng, size, defects) for rng in rngs]
+        normals, hot = (torch.from_numpy(np.stack(d)) for d in zip(*drawn, strict=True))
+        lens = {
+            name: torch.from_numpy(value)
+            for name, value in parameters.items()
+            if value.ndim == 1
+        }
+        return noise.observe(images, lens, normals, hot)
+    for image, rng, exposure in zip(
+        images.numpy(), rngs, parameters["exposure"], strict=True
+    ):
+        image[:] = noise.add(rng, image, exposure)
+    return images
+
+
+def observe_batch(
+    noise: Noise,
+    images: Tensor,
+    lens: dict[str, Tensor],
+    generator: torch.Generator,
+) -> Tensor:
+    """Adds noise where the images are, or through the processor if it must be.
+
+    Args:
+        noise: What to add. One that only has `add` gets the images one by one, on the
+            processor.
+        images: (N, H, W) expected counts.
+        lens: What was drawn of the lenses, (N,) each, on the device of the images.
+        generator: Of that device.
+
+    Returns:
+        (N, H, W), on the device of the images.
+    """
+    if isinstance(noise, BatchNoise):
+        return noise.add_batch(images, lens, generator)
+    seed = torch.randint(2**62, (), generator=generator, device=images.device)
+    rng = np.random.default_rng(int(seed))
+    exposures = lens["exposure"].tolist()
+    noisy = [
+        noise.add(rng, image, exposure)
+        for image, exposure in zip(images.cpu().numpy(), exposures, strict=True)
+    ]
+    return torch.from_numpy(np.stack(noisy)).to(images)
+
+
+def generator_of(device: torch.device, *key: int) -> torch.Generator:
+    """A generator whose stream belongs to these numbers alone."""
+    # Seeds of other uses have fewer numbers, or another one at their end.
+    (seed,) = np.random.SeedSequence([*key, 2]).generate_state(1, np.uint64)
+    return torch.Generator(device).manual_seed(int(seed) % 2**63)
