@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lensequiv.models._recompute import recomputed
 from lensequiv.models._recorded import Recorded
 from lensequiv.models.sizes import InputSizes
-from lensequiv.plain import check_input
+from lensequiv.plain import check_device, check_input
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
@@ -170,9 +170,11 @@ class LensModel(Recorded):
 
         Raises:
             TypeError: `x` is no floating-point tensor.
-            ValueError: The size or channel count is not one of this model's.
+            ValueError: The size or channel count is not one of this model's, or `x` is
+                on another device than the model.
         """
         self.check_input(x)
+        check_device(self.name, self, x)
         return self._features(x)
 
     def embed(self, x: Tensor) -> Tensor:
