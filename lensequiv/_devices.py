@@ -29,7 +29,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
         return wanted
     reason = _missing_cuda(wanted) if wanted.type == "cuda" else _missing_mps()
     if reason is None:
-        if wanted.type == "cuda" and wanted.index is None:
+        if wanted == torch.device("cuda"):  # without a number
             wanted = torch.device("cuda", torch.cuda.current_device())
         reason = _failure(wanted)
     if reason is not None:
@@ -37,18 +37,18 @@ def resolve_device(device: str | torch.device) -> torch.device:
     return wanted
 
 
-def _parsed(device: str | torch.device) -> torch.device:
+def _parsed(device: object) -> torch.device:
     """A device of one of the three kinds, whether it is there or not.
 
     Raises:
         ValueError: It is none.
     """
+    if not isinstance(device, str | torch.device):
+        raise ValueError(f"device={device!r:.60}: {_EXPECTED}")
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    if not isinstance(device, str | torch.device):
-        raise ValueError(f"device={device!r:.60}: {_EXPECTED}")
     try:
         wanted = torch.device(device)
     except RuntimeError:

@@ -60,12 +60,14 @@ def without_tf32() -> Iterator[None]:
         yield
         return
     places: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
-    name, exact = "allow_tf32", False
+    name: str = "allow_tf32"
+    exact: bool | str = False
     try:
         before = [getattr(place, name) for place in places]
     except RuntimeError:  # set by torch's newer names, after which it refuses these
-        places = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
-        name, exact = "fp32_precision", "ieee"  # type: ignore[assignment]
+        convolutions: Any = torch.backends.cudnn
+        places = (convolutions.conv, torch.backends.cuda.matmul)
+        name, exact = "fp32_precision", "ieee"
         before = [getattr(place, name) for place in places]
     try:
         for place in places:

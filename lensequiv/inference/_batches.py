@@ -205,10 +205,10 @@ class Run:
         for i, item in enumerate(items):
             if isinstance(item, Exception) or next(usable):
                 continue
-            told[i] = self.preparation.reason(item)
+            told[i] = reason = self.preparation.reason(item)
             if self.options.on_error == "raise":
-                raise told[i]
-        kept = (None if x is None else x[answers.usable] for x in answers)
+                raise reason
+        kept: list[Any] = [x if x is None else x[answers.usable] for x in answers]
         return told, Answers(*kept)
 
 

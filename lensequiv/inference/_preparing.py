@@ -165,14 +165,14 @@ def _groups(
     """Images of one kind that follow each other, and errors."""
     good: list[Prepared] = []
     for item in items:
-        failed = isinstance(item, Exception)
-        if good and (failed or kind(good[0]) != kind(item)):
+        fits = isinstance(item, Prepared) and (not good or kind(good[0]) == kind(item))
+        if good and not fits:
             yield good
             good = []
-        if failed:
-            yield item
-        else:
+        if isinstance(item, Prepared):
             good.append(item)
+        else:
+            yield item
     if good:
         yield good
 

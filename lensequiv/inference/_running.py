@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -152,16 +152,13 @@ class Runner:
             return None
         if pending.copied is not None:
             pending.copied.synchronize()
-        logits, features, distances, usable = (
-            None if values[0] is None else torch.cat(values)
-            for values in zip(*pending.parts, strict=True)
-        )
-        if not bool((logits.isfinite().all(1) | ~usable).all()):
+        whole = Answers(*map(_joined, zip(*pending.parts, strict=True)))
+        if not bool((whole.logits.isfinite().all(1) | ~whole.usable).all()):
             raise ValueError(
                 f"{self.model.name}: a logit is NaN or infinite, so the weights are "
                 "useless: their training diverged, or they were changed"
             )
-        return Answers(logits, features, distances, usable)
+        return whole
 
     def _in_parts(self, items: list[Prepared]) -> list[Answers]:
         """Images of one kind, as many at once as the device has memory for."""
@@ -235,3 +232,9 @@ class Runner:
             return found.cpu()
         pinned = torch.empty_like(found, device="cpu", pin_memory=True)
         return pinned.copy_(found, non_blocking=True)
+
+
+def _joined(values: Sequence[Tensor | None]) -> Any:
+    """The values of several parts as one, in memory of its own; None for no values."""
+    found = [value for value in values if value is not None]
+    return torch.cat(found) if found else None
