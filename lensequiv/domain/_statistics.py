@@ -15,6 +15,7 @@ from lensequiv.plain import banded_matrix, gaussian_kernel
 from lensequiv.transforms._order import median_of_positive
 
 __all__ = [
+    "STATISTICS",
     "OutOfDomainWarning",
     "check_ranges",
     "image_features",
@@ -26,6 +27,9 @@ __all__ = [
 
 # As in `SteerableCNN`: what stands out from its surroundings.
 _CONTRAST_SIGMA, _CONTRAST_FLOOR = 3.0, 0.05
+STATISTICS = ("centre", "edge", "maximum", "noise", "extent")
+"""Names of the `image_statistics`, in the order of the `image_features`."""
+
 _AT_ONCE = 16  # images whose pixels a processor's cache holds
 
 
@@ -57,14 +61,14 @@ def image_statistics(images: Tensor) -> dict[str, Tensor]:
     pixels, (_, _, height, width) = images.flatten(2), images.shape
     rows, columns, disc = _disc(height, width, images.device)
     bright = torch.gt(pixels, 0.1).to(torch.float32)
-    values = {
-        "centre": (images[..., rows, columns] * disc).sum((2, 3)),
-        "edge": _edge(images).mean(2),
-        "maximum": pixels.amax(2),
-        "noise": median_of_positive(_steps(images)) / 0.954,
-        "extent": bright.mean(2),
-    }
-    return {name: value.amax(1) for name, value in values.items()}
+    values = (
+        (images[..., rows, columns] * disc).sum((2, 3)),
+        _edge(images).mean(2),
+        pixels.amax(2),
+        median_of_positive(_steps(images)) / 0.954,
+        bright.mean(2),
+    )
+    return {n: value.amax(1) for n, value in zip(STATISTICS, values, strict=True)}
 
 
 def image_features(images: Tensor, found: Mapping[str, Tensor] | None = None) -> Tensor:
@@ -108,9 +112,7 @@ def _is_large(images: Tensor) -> bool:
 
 
 @lru_cache(maxsize=16)
-def _disc(
-    height: int, width: int, device: torch.device
-) -> tuple[slice, slice, Tensor]:
+def _disc(height: int, width: int, device: torch.device) -> tuple[slice, slice, Tensor]:
     """The pixels near the centre.
 
     Returns:
@@ -183,13 +185,12 @@ def check_ranges(ranges: Any) -> None:
     Raises:
         ValueError: Something is wrong with them; the message names it.
     """
-    known = list(image_statistics(torch.zeros(1, 1, 3, 3)))
     if not isinstance(ranges, Mapping):
         raise ValueError("'image_statistics' is no object")
     for name, limits in ranges.items():
-        if name not in known:
+        if name not in STATISTICS:
             raise ValueError(
-                f"unknown image statistic {name!r}; known are {', '.join(known)}"
+                f"unknown image statistic {name!r}; known are " + ", ".join(STATISTICS)
             )
         if not isinstance(limits, list) or len(limits) != 2:
             raise ValueError(f"image statistic {name!r}: expected [low, high]")
@@ -215,7 +216,7 @@ def unlike(image: Tensor, ranges: Mapping[str, list[float]]) -> list[str]:
 
 
 def statistics_out_of_range(
-    found: Mapping[str, Tensor], ranges: Mapping[str, list[float]]
+    found: Mapping[str, Tensor | float], ranges: Mapping[str, list[float]]
 ) -> list[str]:
     """As `unlike`, of one image's `image_statistics`."""
     return [

@@ -163,6 +163,9 @@ def stack(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
     if parts[0].ndim == 1:
         return np.concatenate(parts)
     width = max(part.shape[1] for part in parts)
-    return np.concatenate(
-        [np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in parts]
-    )
+    whole = np.zeros((sum(map(len, parts)), width))
+    first = 0
+    for part in parts:
+        whole[first : first + len(part), : part.shape[1]] = part
+        first += len(part)
+    return whole

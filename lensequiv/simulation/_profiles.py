@@ -13,6 +13,8 @@ import math
 import torch
 from torch import Tensor
 
+from lensequiv.simulation._fused import fused
+
 __all__ = [
     "halo_weight",
     "multipole_deflection",
@@ -54,8 +56,27 @@ def power_law_deflection(
     Returns:
         x and y components.
     """
-    t = slope - 1
     f = (1 - axis_ratio) / (1 + axis_ratio)
+    t = slope - 1
+    coefficients = [torch.ones_like(f)]
+    flattest = float(axis_ratio.min()) if flattest is None else flattest
+    for n in range(1, _terms((1 - flattest) / (1 + flattest))):
+        factor = -f * (2 * n - (2 - t)) / (2 * n + (2 - t))
+        coefficients.append(coefficients[-1] * factor)
+    return _sum_series(x, y, theta_e, axis_ratio, angle, t, coefficients)
+
+
+@fused
+def _sum_series(
+    x: Tensor,
+    y: Tensor,
+    theta_e: Tensor,
+    axis_ratio: Tensor,
+    angle: Tensor,
+    t: Tensor,
+    coefficients: list[Tensor],
+) -> tuple[Tensor, Tensor]:
+    """The deflection from the coefficients of its series."""
     cos, sin = torch.cos(angle), torch.sin(angle)
     # The ray in the frame of the axes, the major one shrunk by the axis ratio.
     a, b = (x * cos + y * sin) * axis_ratio, y * cos - x * sin
@@ -64,11 +85,6 @@ def power_law_deflection(
     # takes two real operations a term, a twentieth of caustics' complex ones.
     cos_2 = (a * a - b * b).div_(square)
     twice = 2 * cos_2
-    coefficients = [torch.ones_like(f)]
-    flattest = float(axis_ratio.min()) if flattest is None else flattest
-    for n in range(1, _terms((1 - flattest) / (1 + flattest))):
-        factor = -f * (2 * n - (2 - t)) / (2 * n + (2 - t))
-        coefficients.append(coefficients[-1] * factor)
     after = torch.zeros_like(square)
     last = after + coefficients[-1]
     for c in coefficients[-2:0:-1]:
@@ -93,6 +109,7 @@ def _terms(flattening: float) -> int:
     return max(2, math.ceil(math.log(_ACCURACY) / math.log(flattening)))
 
 
+@fused
 def multipole_deflection(
     x: Tensor, y: Tensor, order: int, strength: Tensor, angle: Tensor
 ) -> tuple[Tensor, Tensor]:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lensequiv.simulation._fused import compiles_on
 from lensequiv.simulation._physics import (
+    add_sersic,
     blur,
+    blur_each,
     deflect,
+    fused_deflection,
+    fused_sersic,
     gaussian_kernel,
+    gaussian_weights,
     line_deflection,
     point_deflection,
     ray_grid,
@@ -120,19 +127,20 @@ def render_scene(
         for name in ("sersic_index", "effective_radius")
     )
     beta = (x.clone(), y.clone()) if _has(lens, "clump") else (x, y)
-    light = sersic(x, y, source, index, radius)
+    light = fused_sersic(x, y, source, index, radius)
     if _has(lens, "clump"):
-        _add_sersics(light, *beta, lens, "clump")
+        light = _add_sersics(light, *beta, lens, "clump")
     if _has(lens, "light"):
         rays = axis.to(dtype).expand(light.shape)
-        _add_sersics(light, rays, rays.mT, lens, "light")
+        light = _add_sersics(light, rays, rays.mT, lens, "light")
     image = sum_blocks(light, recipe.supersampling).div_(recipe.supersampling**2)
     if _has(lens, "star"):
         _add_stars(image, lens, recipe)
     if recipe.blur is not None:
         image = convolve(image, psf_kernels(lens, recipe.psf_size).to(dtype))
     else:
-        image = _blur_each(image, lens["psf_sigma"] / recipe.pixel_scale, recipe)
+        sigma = lens["psf_sigma"] / recipe.pixel_scale
+        image = _blurred(image, sigma, recipe.psf_size)
     image = image * (lens["exposure"] * lens["amplitude"]).to(dtype)[:, None, None]
     if isinstance(recipe.noise, Detector):
         return image
@@ -213,10 +221,13 @@ def _by_masses(
     masses = tuple(lens[name] for name in ("mass_x", "mass_y", "mass_theta2"))
     if not masses[0].shape[1]:
         return []
-    if straight:
+    by_points = point_deflection
+    if compiles_on(axis.device):
+        by_points = fused_deflection
+    elif straight:
         return [line_deflection(axis, *masses, dtype=dtype)]
-    if "mass_concentration" not in lens:
-        return [point_deflection(axis, *masses, dtype=dtype)]
+    if straight or "mass_concentration" not in lens:
+        return [by_points(axis, *masses, dtype=dtype)]
     point = lens["mass_concentration"] == 0
     found = []
     for which, extended in ((point, False), (~point, True)):
@@ -227,7 +238,7 @@ def _by_masses(
         chosen = [value[:, columns] for value in masses]
         chosen[2] = torch.where(which[:, columns], chosen[2], 0.0)
         if not extended:
-            found.append(point_deflection(axis, *chosen, dtype=dtype))
+            found.append(by_points(axis, *chosen, dtype=dtype))
             continue
         shapes = [
             lens[f"mass_{name}"][:, columns]
@@ -297,28 +308,42 @@ def _has(lens: dict[str, Tensor], name: str) -> bool:
 
 def _add_sersics(
     light: Tensor, x: Tensor, y: Tensor, lens: dict[str, Tensor], name: str
-) -> None:
-    """Adds a list of Sersic profiles, place by place as far as they are used.
+) -> Tensor:
+    """Adds a list of Sersic profiles, on the CPU only as far as places are used.
 
     Args:
-        light: (B, n, n) to add to.
+        light: (B, n, n) to add to; may be overwritten.
         x: (B, n, n) positions where it is seen; `y` likewise.
         y: See `x`.
         lens: Holds the list.
         name: `"light"` or `"clump"`.
+
+    Returns:
+        (B, n, n).
     """
-    used = lens[LISTS[name]].nonzero()
-    for pairs in used.split(max(1, len(light))):
-        which, place = pairs.T
+
+    def profiles(at: tuple[Tensor | slice, Tensor | int]) -> tuple[Any, ...]:
         p = {
-            key: lens[f"{name}_{key}"][which, place].to(light.dtype)
+            key: lens[f"{name}_{key}"][at].to(light.dtype)
             for key in ("x", "y", "amplitude", "radius", "index", "axis_ratio", "angle")
         }
         shape = {f"source_{key}": p[key] for key in ("x", "y", "angle")}
         shape["axis_ratio"] = p["axis_ratio"]
-        index, radius = p["index"][:, None, None], p["radius"][:, None, None]
+        sizes = (p[key][:, None, None] for key in ("index", "radius", "amplitude"))
+        return shape, *sizes
+
+    if light.device.type != "cpu":
+        # Which places are used is known there alone, and asking takes longer.
+        for place in range(lens[f"{name}_x"].shape[1]):
+            light = add_sersic(light, x, y, *profiles((slice(None), place)))
+        return light
+    used = lens[LISTS[name]].nonzero()
+    for pairs in used.split(max(1, len(light))):
+        which, place = pairs.T
+        shape, index, radius, amplitude = profiles((which, place))
         one = sersic(x[which], y[which], shape, index, radius)
-        light.index_add_(0, which, one.mul_(p["amplitude"][:, None, None]))
+        light.index_add_(0, which, one.mul_(amplitude))
+    return light
 
 
 def _add_stars(image: Tensor, lens: dict[str, Tensor], recipe: Recipe) -> None:
@@ -340,20 +365,9 @@ def _add_stars(image: Tensor, lens: dict[str, Tensor], recipe: Recipe) -> None:
                 image.index_put_((lenses, top + i, left + j), share, accumulate=True)
 
 
-def _blur_each(image: Tensor, sigma: Tensor, recipe: Recipe) -> Tensor:
+def _blurred(image: Tensor, sigma: Tensor, size: int) -> Tensor:
     """Convolves each image with its own Gaussian; see `_physics.blur`."""
-    if len(image) == 1:
-        kernel = gaussian_kernel(float(sigma[0]), recipe.psf_size)
-        return blur(image, kernel)
-    size = recipe.psf_size
-    offset = torch.arange(size, dtype=sigma.dtype, device=sigma.device) - size // 2
-    weights = torch.exp(-0.5 * (offset / sigma[:, None]) ** 2)
-    weights = (weights / weights.sum(1, keepdim=True)).to(image.dtype)[..., None, None]
-    half = size // 2
-    for axis in (2, 1):
-        pad = (half, half) if axis == 2 else (0, 0, half, half)
-        padded = torch.nn.functional.pad(image, pad)
-        image = torch.zeros_like(image)
-        for i in range(size):
-            image.addcmul_(padded.narrow(axis, i, image.shape[axis]), weights[:, i])
-    return image
+    if len(image) == 1 and image.device.type == "cpu":
+        return blur(image, gaussian_kernel(float(sigma[0]), size))
+    weights = gaussian_weights(sigma, size).to(image.dtype)
+    return blur_each(image, weights[..., None, None])
