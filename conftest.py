@@ -2,8 +2,11 @@
 
 A bare `pytest` is for while one works: it leaves out what is marked `slow` and the code
 blocks of the docs, and runs each parametrised test with its first parameters alone.
-`pytest --full` runs everything. A test that is named (`pytest tests/test_x.py::test_y`)
-always runs, with all parameters.
+`pytest --full` runs everything, and so does `--device cuda` (tests/conftest.py). A test
+that is named (`pytest tests/test_x.py::test_y`) always runs, with all parameters.
+
+Without sybil (extra `test`), as on a machine that only lends its accelerator, folders
+of tests run, but not the code blocks: pytest then refuses `README.md` and `docs`.
 """
 
 import os
@@ -17,8 +20,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
-from sybil import Sybil
-from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+
+try:
+    from sybil import Sybil
+    from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+except ModuleNotFoundError:
+    Sybil = None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,7 +38,8 @@ def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
     named = any("::" in argument for argument in config.args)
-    if config.getoption("--full") or named or config.getoption("-m"):
+    accelerated = config.getoption("--device", "cpu") != "cpu"
+    if config.getoption("--full") or named or accelerated or config.getoption("-m"):
         return
     kept, left_out, seen = [], [], set()
     for item in items:
@@ -60,9 +68,10 @@ def _back(namespace: dict[str, Any]) -> None:
     shutil.rmtree(folder)
 
 
-pytest_collect_file = Sybil(
-    parsers=[PythonCodeBlockParser(), SkipParser()],
-    patterns=["README.md", "docs/*.md"],
-    setup=_in_temporary_folder,
-    teardown=_back,
-).pytest()
+if Sybil is not None:
+    pytest_collect_file = Sybil(
+        parsers=[PythonCodeBlockParser(), SkipParser()],
+        patterns=["README.md", "docs/*.md"],
+        setup=_in_temporary_folder,
+        teardown=_back,
+    ).pytest()

@@ -31,6 +31,7 @@ from finish import calibrate_if_possible
 from lenses import StoredLenses
 from sets import (
     Sets,
+    SimulatedSet,
     check_images,
     check_room,
     choose_size,
@@ -41,7 +42,8 @@ from sets import (
 )
 from torch import Tensor
 from tqdm.auto import tqdm
-from train import check_finite, renew_batch_norm
+from train import check_finite
+from validate import renew_batch_norm
 
 import lensequiv
 from lensequiv.domain import statistics_ranges
@@ -275,6 +277,7 @@ def main() -> None:
         if data is None:
             print(f"no test scores: {args.data} holds no test set")
             continue
+        assert not isinstance(data, SimulatedSet)  # all are in args.data
         try:
             found = evaluate(model, data, rotated=False, resamples=0)
         except Exception:

@@ -1,4 +1,10 @@
-"""The end of a training run: calibrate, score the test set once, write the weights."""
+"""The end of a training run: calibrate, score the test set once, write the weights.
+
+`train.py` does it by itself where there is a test set. A run that was trained elsewhere
+(`--no-test`, `campaign.py`) is finished by
+
+    python examples/finish.py runs/c8-modelJ --data data/modelJ
+"""
 
 from __future__ import annotations
 
@@ -6,14 +12,14 @@ import argparse
 import contextlib
 import json
 import platform
-import sys
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from sets import Sets, manifest, path_of
+from sets import Sets, open_sets
 from torch import Tensor
 
 import lensequiv
@@ -41,53 +47,26 @@ def calibrate_if_possible(model: LensModel, images: Tensor, labels: Tensor) -> N
         print(f"not calibrated: {error}")
 
 
-def write_weights(
-    args: argparse.Namespace,
-    seconds: float,
-    history: list[dict[str, Any]],
-    trained_on: dict[str, Any],
-    sets: Sets,
-    accelerator: Accelerator,
-) -> None:
-    """Writes `OUT/weights`, scores them on the test set once, writes the scores, too.
+def write_weights(run: Path, sets: Sets, told: dict[str, Any] | None = None) -> None:
+    """Calibrates `RUN/best`, scores it on the test set once, writes `RUN/weights`.
 
     Args:
-        args: Of `train.py`.
-        seconds: The run took.
-        history: Of the validation scores.
-        trained_on: What `Lenses.describe` says.
-        sets: Of the run.
-        accelerator: Of the run.
+        run: Folder of a run of `train.py`.
+        sets: Validation and test images.
+        told: Length and validation scores of the whole run; as they were when the
+            best weights were written if None.
     """
-    model = lensequiv.from_pretrained(args.out / "best")
+    model = lensequiv.from_pretrained(run / "best")
     images, labels = sets.val.load_arrays(), sets.val.labels
     calibrate_if_possible(model, images, labels)
-    info: dict[str, Any] = {
-        "trained_on": described(trained_on, sets),
-        "training": {
-            "command": " ".join(["python examples/train.py", *sys.argv[1:]]),
-            "images_seen": args.steps * args.batch_size,
-            "minutes": round(seconds / 60, 1),
-            "started_from": args.init,
-            "before": earlier_run(args.init),
-            "machine": f"{platform.machine()}, {accelerator.num_processes} processes "
-            f"of {torch.get_num_threads()} threads on {accelerator.device.type}",
-            "date": datetime.now(UTC).date().isoformat(),
-            "validation": history,
-        },
-        "cost": {"parameters": sum(p.numel() for p in model.parameters())},
-        "image_statistics": statistics_ranges(model.preprocess(images)),
-        "licence": "MIT",
-        "versions": {
-            "lensequiv": lensequiv.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-    }
+    info: dict[str, Any] = dict(model.weights_info)
+    info["trained_on"] = {**info["trained_on"], **sets.describe()}
+    info["training"] = {**info["training"], **(told or {})}
+    info["image_statistics"] = statistics_ranges(model.preprocess(images))
     with contextlib.suppress(NotImplementedError):  # no plain form, whose work is told
-        info["cost"]["multiply_adds"] = model.multiply_adds()
+        info["cost"] = {**info["cost"], "multiply_adds": model.multiply_adds()}
     model.weights_info = info
-    folder = model.save_pretrained(args.out / "weights")
+    folder = model.save_pretrained(run / "weights")
     if sets.test is None:
         print(f"written to {folder}, without test scores: there is no test set")
         return
@@ -107,21 +86,47 @@ def write_weights(
     print(json.dumps(scores, indent=2))
 
 
-def described(trained_on: dict[str, Any], sets: Sets) -> dict[str, Any]:
-    """What is known of the sets, for the card; `trained_on` is of the training set."""
-    found: dict[str, Any] = {}
-    if recipe := trained_on.get("recipe"):
-        found["recipe"] = recipe
+def run_information(
+    args: argparse.Namespace,
+    trained_on: dict[str, Any],
+    sets: Sets,
+    model: LensModel,
+    accelerator: Accelerator,
+) -> dict[str, Any]:
+    """What is known of a run, for the card, but for its length and its scores.
+
+    Args:
+        args: Of `train.py`.
+        trained_on: What `Lenses.describe` says.
+        sets: Of the run.
+        model: What is trained.
+        accelerator: Of the run.
+    """
     apart = ("recipe", "simulated_with")
-    found["train"] = {k: v for k, v in trained_on.items() if k not in apart}
-    for split, data in (("val", sets.val), ("test", sets.test)):
-        if data is not None:
-            found[split] = {"images": len(data)}
-            if (seed := manifest(path_of(data)).get("seed")) is not None:
-                found[split]["seed"] = seed
-    if versions := trained_on.get("simulated_with"):
-        found["simulated_with"] = versions
-    return found
+    kind = accelerator.device.type
+    where = torch.cuda.get_device_name() if kind == "cuda" else f"on {kind}"
+    return {
+        "trained_on": {
+            **{key: trained_on[key] for key in apart if trained_on.get(key)},
+            "train": {k: v for k, v in trained_on.items() if k not in apart},
+            **sets.describe(),
+        },
+        "training": {
+            "command": shlex.join(["python", "examples/train.py", *args.argv]),
+            "started_from": args.init,
+            "before": earlier_run(args.init),
+            "machine": f"{platform.machine()}, {accelerator.num_processes} processes "
+            f"of {torch.get_num_threads()} threads {where}",
+            "date": datetime.now(UTC).date().isoformat(),
+        },
+        "cost": {"parameters": sum(p.numel() for p in model.parameters())},
+        "licence": "MIT",
+        "versions": {
+            "lensequiv": lensequiv.__version__,
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+        },
+    }
 
 
 def earlier_run(init: str | None) -> dict[str, Any] | None:
@@ -132,3 +137,19 @@ def earlier_run(init: str | None) -> dict[str, Any] | None:
     if "training" not in info:
         return None
     return {**info["training"], "trained_on": info.get("trained_on", {})}
+
+
+def main() -> None:
+    """Finishes a run whose weights were not tested where it was made."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="folder of a run of train.py")
+    parser.add_argument("--data", type=Path, required=True, help="holds val and test")
+    args = parser.parse_args()
+    if not (args.run / "best" / "config.json").is_file():
+        parser.error(f"{args.run} holds no best/; expected a run of train.py")
+    classes = lensequiv.from_pretrained(args.run / "best").classes
+    write_weights(args.run, open_sets(args.data, classes=classes, simulated=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,12 +1,14 @@
 """Training images for `train.py`: from disk, or simulated while training.
 
 Every batch is a function of the step alone, so a run can go on where it was killed.
-With several processes each one gets its own images.
+With several processes each one gets its share of it.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +18,14 @@ from torch import Tensor
 
 import lensequiv
 from lensequiv.data import HDF5Images, open_dataset
-from lensequiv.simulation import get_recipe, iter_blocks
+from lensequiv.simulation import LensChunk, LensStream, Recipe, get_recipe
 
 # A lens may have more point masses; the heaviest ones say enough.
 MASSES = 128
+# Fresh lenses made in one go: on an accelerator, and on a processor.
+CHUNK = (3072, 384)
+# Chunks from here on are for the batch-norm statistics: no run has as many steps.
+APART = 10**9
 
 
 class Batch(NamedTuple):
@@ -28,13 +34,16 @@ class Batch(NamedTuple):
     Attributes:
         images: (N, C, H, W), float16 or float32.
         labels: (N,) int64.
-        masses: (N, K, 3) float32 with x, y (arcsec) and squared Einstein radius
-            (arcsec^2) of the point masses, or None where they are not known.
+        masses: (N, K, 3) float32 with x, y and squared Einstein radius of the point
+            masses, or None where they are not known. If `ready`, in pixels from the
+            central pixel and pixels^2; else in arcsec from the centre and arcsec^2.
+        ready: Whether the images are posed and preprocessed.
     """
 
     images: Tensor
     labels: Tensor
     masses: Tensor | None
+    ready: bool = False
 
 
 class Lenses(ABC):
@@ -157,92 +166,126 @@ class StoredLenses(Lenses):
 
 
 class FreshLenses(Lenses):
-    """Lenses simulated while training, each seen `reuse` times on average.
+    """Lenses simulated while training, on the device that trains: none is seen twice.
 
-    The newest `pool` lenses wait in memory, from which batches are drawn at random;
-    enough are added at every step. On processors a lens takes about as long to simulate
-    as to train on, which `reuse` makes up for.
+    Their poses are the simulator's own, so that nothing is interpolated, and they come
+    preprocessed, a chunk of some thousands at a time: see
+    `lensequiv.simulation.LensStream`.
+    `open` has to be called first.
 
     Args:
-        recipe: Name of a recipe.
+        recipes: Recipes with the same classes, which take turns, or their names.
         batch_size: Images a step for this process.
-        seed: Of lenses and batches.
-        pool: Lenses in memory.
-        reuse: How often a lens is seen on average.
+        seed: Of the lenses.
         rank: Of this process.
-        world: Number of processes.
-    """
+        world: Number of processes, 1, 2, 4 or 8; together they see in each step what
+            one alone would see.
 
-    CHUNK = 256  # of each class, simulated together
+    Raises:
+        ValueError: Another number of processes, or recipes with other classes.
+    """
 
     def __init__(
         self,
-        recipe: str,
+        recipes: Sequence[str | Recipe],
         batch_size: int,
         *,
         seed: int,
-        pool: int = 36864,
-        reuse: float = 8.0,
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        self.recipe = get_recipe(recipe)
-        self.classes, self.pixel_scale = self.recipe.classes, self.recipe.pixel_scale
-        self.batch_size, self.seed, self.reuse = batch_size, seed, reuse
+        self.recipes = [get_recipe(name) for name in recipes]
+        first = self.recipes[0]
+        if math.gcd(8, batch_size * world) % world:
+            raise ValueError(
+                f"{world} processes with {batch_size} fresh lenses each: expected 1, "
+                "2, 4 or 8 processes, and together a multiple of 8 lenses"
+            )
+        if any(recipe.classes != first.classes for recipe in self.recipes):
+            raise ValueError(
+                f"--fresh {','.join(recipe.name for recipe in self.recipes)}: expected "
+                "recipes with the same classes"
+            )
+        self.classes, self.channels = first.classes, 1
+        self.side = min(recipe.pixels for recipe in self.recipes)
+        self.pixel_scale = first.pixel_scale
+        # Where every lens has its own, the network must not expect one.
+        self.scale = None if first.ring else first.pixel_scale
+        self.batch_size, self.seed = batch_size, seed
         self.rank, self.world = rank, world
-        self.chunk = self.CHUNK * len(self.classes)
-        self.first = min(pool, 8 * self.chunk)
-        self.pool = max(pool // self.chunk, 1) * self.chunk
-        self.channels, self.side = 1, self.recipe.pixels
-        self.scale = self.pixel_scale
-        size = self.recipe.pixels
-        self.images = torch.empty(self.pool, 1, size, size, dtype=torch.float16)
-        self.labels = torch.empty(self.pool, dtype=torch.int64)
-        self.masses = torch.zeros(self.pool, MASSES, 3)
-        self.made = 0
+        self.seen = 0
+        self._following: Iterator[LensChunk] = iter(())
+        self._kept: dict[bool, tuple[int, Batch]] = {}
 
-    def _wanted(self, step: int) -> int:
-        """How many lenses must have been made for a step, a multiple of the chunk."""
-        seen = self.first + (step + 1) * self.batch_size / self.reuse
-        return -(-int(seen) // self.chunk) * self.chunk
+    def open(
+        self, size: int, device: torch.device, prepare: Callable[[Tensor], Tensor]
+    ) -> None:
+        """Says what the network wants.
 
-    def _simulate(self) -> None:
-        """Puts the next chunk where the oldest one is."""
-        # Ten million of each class are more than a process will ever draw.
-        start = self.rank * 10_000_000 + self.made // len(self.classes)
-        place = self.made % self.pool
-        for label in range(len(self.classes)):
-            for _, images, truth in iter_blocks(
-                self.recipe, label, start + self.CHUNK, seed=self.seed, start=start
-            ):
-                rows = slice(place, place + len(images))
-                self.images[rows, 0] = images.half()
-                self.labels[rows] = label
-                self.masses[rows] = heaviest(
-                    *(truth[f"mass_{name}"] for name in ("x", "y", "theta2"))
-                )
-                place += len(images)
-        self.made += self.chunk
+        Args:
+            size: Side of its input in pixels.
+            device: Where it is trained.
+            prepare: Its preprocessing.
+        """
+        # As many as are worth one go, in whole batches and equal parts of the classes.
+        unit = math.lcm(self.batch_size * self.world, 8 * len(self.classes))
+        many = CHUNK[device.type == "cpu"]
+        chunk = unit * max(1, many // unit)
+        self.each = chunk // self.world // self.batch_size  # batches in a chunk
+        self.prepare = prepare
+        self.stream = LensStream(
+            self.recipes, seed=self.seed, size=size, chunk=chunk, device=device
+        )
+
+    def _ready(self, lenses: LensChunk) -> Batch:
+        """Preprocessed images, and the masses in units of their pixels."""
+        scale = lenses.pixel_scale[:, None]
+        x, y, theta2 = lenses.masses.unbind(-1)
+        masses = torch.stack([x, y, theta2 / scale**2], -1)
+        return Batch(self.prepare(lenses.images), lenses.labels, masses, ready=True)
+
+    def _chunk(self, index: int, again: bool) -> Batch:
+        """A chunk; those of the steps are prepared ahead."""
+        last = self._kept.get(again)
+        if last is not None and last[0] == index:
+            return last[1]
+        share = {"part": self.rank, "parts": self.world}
+        if again:
+            lenses = self.stream.chunk(index, **share)
+        else:
+            if last is None or index != last[0] + 1:
+                self._following = self.stream.chunks(index, **share)
+            lenses = next(self._following)
+        self._kept[again] = (index, self._ready(lenses))
+        return self._kept[again][1]
 
     def batch(self, step: int, again: int = 0) -> Batch:
-        """See `Lenses`; the first batch after a restart fills the pool again."""
-        wanted = self._wanted(step)
-        if wanted - self.made > self.pool:
-            self.made = wanted - self.pool
-        while self.made < wanted:
-            self._simulate()
-        generator = torch.Generator().manual_seed(
-            ((self.seed * 1_000_003 + step) * 1009 + again) * self.world + self.rank
+        """See `Lenses`."""
+        index, place = divmod(again - 1 if again else step, self.each)
+        if again:
+            index += APART + 1000 * step
+        else:
+            self.seen = max(self.seen, (step + 1) * self.batch_size)
+        chunk = self._chunk(index, bool(again))
+        assert chunk.masses is not None
+        # The same share of each part of a chunk: so that several processes, which have
+        # some parts each, see together in a step what one alone would see.
+        parts = math.gcd(8, self.batch_size * self.world) // self.world
+        each = self.batch_size // parts
+        rows = slice(place * each, (place + 1) * each)
+        images, labels, masses = (
+            t.unflatten(0, (parts, -1))[:, rows].flatten(0, 1)
+            for t in (chunk.images, chunk.labels, chunk.masses)
         )
-        size = (self.batch_size,)
-        index = torch.randint(min(self.made, self.pool), size, generator=generator)
-        return Batch(self.images[index], self.labels[index], self.masses[index])
+        return Batch(images, labels, masses, ready=True)
 
     def describe(self) -> dict[str, Any]:
         """See `Lenses`."""
+        names = [recipe.name for recipe in self.recipes]
         return {
-            "recipe": self.recipe.name,
-            "images": self.made * self.world,
+            "recipe": names[0],
+            **({"recipes": names} if len(names) > 1 else {}),
+            "images": self.seen * self.world,
             "seed": self.seed,
             "fresh": True,
             "simulated_with": {

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lensequiv.models import LensModel
 
 STRIDE = 8  # image pixels a pixel of the map, as nearly as a layer has it
-WIDTH = 0.2  # arcsec: the Gaussian that a point mass is smeared into
+WIDTH = 4.0  # pixels: the Gaussian that a point mass is smeared into
 SMALL = 0.005  # convergence below which the target is linear, above logarithmic
 FAINT = 0.07  # of the peak: light that a pixel needs to count
 
@@ -27,7 +27,6 @@ class MappingModel(nn.Module):
 
     Args:
         model: The classifier.
-        pixel_scale: Of the images. *Unit*: arcsec/pixel.
 
     Attributes:
         model: The classifier.
@@ -35,9 +34,9 @@ class MappingModel(nn.Module):
         stride: Image pixels a pixel of the map.
     """
 
-    def __init__(self, model: LensModel, pixel_scale: float) -> None:
+    def __init__(self, model: LensModel) -> None:
         super().__init__()
-        self.model, self.pixel_scale = model, pixel_scale
+        self.model = model
         self.layer, channels, side = _layer_of_stride(model, STRIDE)
         # Of a network without symmetry every channel counts as an invariant.
         self.invariants = getattr(model, "invariants", nn.Identity())
@@ -59,42 +58,55 @@ class MappingModel(nn.Module):
         inner, self.seen = self.seen, None
         return logits, self.draw(self.invariants(inner))[:, 0]
 
-    def target(
-        self, masses: Tensor, angle: Tensor, flips: Tensor, shifts: Tensor, frame: int
-    ) -> Tensor:
-        """The maps the network should draw for augmented images.
+    def target(self, masses: Tensor) -> Tensor:
+        """The maps the network should draw.
 
         Args:
-            masses: (N, K, 3) x, y (arcsec from the centre of the simulated image) and
-                squared Einstein radius (arcsec^2) of the point masses.
-            angle: What `RandomPose.draw` drew for the images.
-            flips: The same.
-            shifts: The same.
-            frame: Side of the simulated images, in pixels.
+            masses: (N, K, 3) x, y (pixels from the central pixel of the network's
+                input) and squared Einstein radius (pixels^2) of the point masses.
 
         Returns:
             (N, h, w): log(1 + kappa / SMALL) of the convergence kappa of all point
             masses, each a Gaussian of `WIDTH` with the mass's own integral.
         """
         size = self.model.input_size
-        steps = torch.arange(0, size, self.stride) - float(size // 2)
-        cos, sin = torch.cos(angle)[:, None], torch.sin(angle)[:, None]
-        # Where `RandomPose` puts the masses, in pixels from the centre of its crop: the
-        # inverse of the turn, flip and shift by which it samples the frame.
-        offset = (frame - 1) // 2 - (frame - 1) / 2
-        x, y, theta2 = masses.unbind(-1)
-        x = flips[:, None] * (x / self.pixel_scale - offset)
-        y = y / self.pixel_scale - offset
-        moved = torch.stack([cos * x + sin * y, cos * y - sin * x]) - shifts
+        steps = torch.arange(0, size, self.stride, device=masses.device) - size // 2
         # Gaussians are products of a row and a column.
-        width = WIDTH / self.pixel_scale
-        columns, rows = torch.exp(
-            -(steps - moved[..., None]).square() / (2 * width**2)
-        ).unbind()
+        places = masses[..., :2].movedim(2, 0)[..., None]
+        columns, rows = torch.exp(-(steps - places).square() / (2 * WIDTH**2)).unbind()
         # The integral of kappa over the sky is pi times the squared Einstein radius.
-        height = theta2 / (2 * WIDTH**2)
-        kappa = (rows * height[..., None]).mT @ columns
+        height = masses[..., 2:] / (2 * WIDTH**2)
+        kappa = (rows * height).mT @ columns
         return torch.log1p(kappa / SMALL)
+
+
+def posed_masses(
+    masses: Tensor,
+    drawn: tuple[Tensor, Tensor, Tensor],
+    frame: int,
+    pixel_scale: float,
+) -> Tensor:
+    """Where `RandomPose` puts point masses.
+
+    Args:
+        masses: (N, K, 3) x, y (arcsec from the centre of the simulated image) and
+            squared Einstein radius (arcsec^2).
+        drawn: What `RandomPose.draw` drew for the images.
+        frame: Side of the simulated images, in pixels.
+        pixel_scale: Of the images. *Unit*: arcsec/pixel.
+
+    Returns:
+        (N, K, 3) as `MappingModel.target` takes them.
+    """
+    angle, flips, shifts = drawn
+    cos, sin = torch.cos(angle)[:, None], torch.sin(angle)[:, None]
+    # The inverse of the turn, flip and shift by which the frame is sampled.
+    offset = (frame - 1) // 2 - (frame - 1) / 2
+    x, y, theta2 = masses.unbind(-1)
+    x = flips[:, None] * (x / pixel_scale - offset)
+    y = y / pixel_scale - offset
+    moved = torch.stack([cos * x + sin * y, cos * y - sin * x]) - shifts
+    return torch.stack([*moved, theta2 / pixel_scale**2], -1)
 
 
 @torch.no_grad()

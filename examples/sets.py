@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,40 @@ from tqdm.auto import tqdm
 
 from lensequiv.data import ClassFolder, HDF5Images, open_dataset, read_stored
 from lensequiv.models import LensModel
+from lensequiv.simulation import get_recipe, simulate
 from lensequiv.transforms import CropAndScale
+
+
+class SimulatedSet:
+    """A set that is simulated when it is wanted, and lies in memory from then on.
+
+    Args:
+        recipe: Name of a recipe.
+        images: Their number, over all classes.
+        seed: Of the simulation.
+
+    Attributes:
+        classes: In the order of the labels.
+        labels: (N,) int64.
+    """
+
+    def __init__(self, recipe: str, images: int, seed: int) -> None:
+        self.recipe, self.seed = get_recipe(recipe), seed
+        self.classes = self.recipe.classes
+        self._made = simulate(self.recipe, images, seed=seed)
+        self.labels = self._made.labels
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.labels)
+
+    def load_arrays(self, **options: Any) -> Tensor:
+        """(N, 1, H, W) float32 counts; the options, which save memory, do nothing."""
+        return self._made.images[:, None]
+
+
+simulated_set = lru_cache(maxsize=4)(SimulatedSet)
+"""A `SimulatedSet`, made once for several runs of a process."""
 
 LabelledSet = ClassFolder | HDF5Images
 
@@ -38,9 +72,22 @@ class Sets:
     """
 
     train: LabelledSet | None
-    val: LabelledSet
+    val: LabelledSet | SimulatedSet
     test: LabelledSet | None
     classes: tuple[str, ...]
+
+    def describe(self) -> dict[str, Any]:
+        """Images and seed of the validation and the test set, for the model card."""
+        found: dict[str, Any] = {}
+        for split, data in (("val", self.val), ("test", self.test)):
+            if data is None:
+                continue
+            found[split] = {"images": len(data)}
+            if isinstance(data, SimulatedSet):
+                found[split]["seed"] = data.seed
+            elif (seed := manifest(path_of(data)).get("seed")) is not None:
+                found[split]["seed"] = seed
+        return found
 
 
 def find(data: Path, split: str) -> Path | None:
@@ -158,8 +205,17 @@ def half_if_harmless(model: LensModel) -> dict[str, Any]:
     return {}
 
 
+def _name(data: LabelledSet, i: int) -> str:
+    """Of an image, for messages."""
+    if isinstance(data, ClassFolder):
+        return str(data.paths[i])
+    return f"{data.path} images[{int(data.rows[i])}]"
+
+
 def check_images(
-    model: LensModel, data: LabelledSet, images: Tensor | None = None
+    model: LensModel,
+    data: LabelledSet | SimulatedSet,
+    images: Tensor | None = None,
 ) -> None:
     """Makes sure that every image of a set can be preprocessed.
 
@@ -172,23 +228,20 @@ def check_images(
         ImageError: An image cannot be read.
         ValueError: An image does not fit the model; the message names it.
     """
-
-    def name(i: int) -> str:
-        if isinstance(data, ClassFolder):
-            return str(data.paths[i])
-        return f"{data.path} images[{int(data.rows[i])}]"
-
+    if isinstance(data, SimulatedSet):
+        return  # a recipe makes no other images
     title = f"checking {path_of(data).name}"
     for i in tqdm(range(len(data)), desc=title, unit="img", delay=2):
         image = data[i][0] if images is None else images[i].float()
         if len(image) != model.in_channels:
             raise ValueError(
-                f"{name(i)} has {len(image)} channels; expected {model.in_channels}"
+                f"{_name(data, i)} has {len(image)} channels; expected "
+                f"{model.in_channels}"
             )
         try:
             model.preprocess(image)
         except ValueError as error:
-            raise ValueError(f"{name(i)}: {error}") from None
+            raise ValueError(f"{_name(data, i)}: {error}") from None
 
 
 def check_room(out: Path, model: LensModel, copies: int) -> None:

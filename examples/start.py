@@ -36,7 +36,7 @@ def training_images(
             "process, of which batch norms can take a variance"
         )
     if data is None:
-        return FreshLenses(args.fresh, reuse=args.reuse, **share)
+        return FreshLenses(args.fresh, **share)
     return StoredLenses(data, limit=args.images, **share)
 
 

@@ -4,71 +4,86 @@
     lensequiv simulate modelJ --images 7500 --seed 8 data/modelJ/test
     python examples/train.py c8 --data data/modelJ --fresh modelJ --out runs/c8-modelJ
 
-`--fresh` simulates training images on the way; without it they are `DATA/train` (class
-folders, anybody's) or `DATA/train.h5`. `DATA/val` is needed; without `DATA/test` the
-weights are saved without test scores. All that a run will need is checked before its
-first step. `accelerate launch examples/train.py ...` runs the same on any number of
-GPUs or nodes, `ACCELERATE_USE_CPU=1 torchrun --standalone --nproc-per-node 2
-examples/train.py ...` in two processes on processors. Every random number follows from
-`--seed`, the step and the process, so a killed run that is started again with the same
-command goes on from its last checkpoint to the same result. The validation set chooses
-among the evaluations; the test set is scored once, at the end.
-`OUT/weights` is then a folder for `lensequiv.from_pretrained`.
+`--fresh` simulates training images on the way, on the device that trains; without it
+they are `DATA/train` (class folders, anybody's) or `DATA/train.h5`. `DATA/val` is
+needed, but for `--fresh` without `--data`: then validation images are simulated, too.
+Without `DATA/test` the weights are saved without test scores. All that a run will need
+is checked before its first step. `--minutes` ends a run by the clock: the schedule
+follows it.
+
+A GPU is used where there is one. `accelerate launch examples/train.py ...` runs the
+same on any number of GPUs or nodes, `ACCELERATE_USE_CPU=1 torchrun --standalone
+--nproc-per-node 2 examples/train.py ...` in two processes on processors. Every random
+number follows from `--seed`, the step and the process, so a killed run that is started
+again with the same command goes on from its last checkpoint to the same result. The
+validation set chooses among the evaluations; the test set is scored once, at the end.
+`OUT/best` is loadable from the first evaluation on, `OUT/weights` is the folder for
+`lensequiv.from_pretrained`.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import json
+import math
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from finish import save_atomically, write_weights
-from lenses import StoredLenses
-from mass_map import MappingModel, map_loss
+from finish import run_information, save_atomically, write_weights
+from lenses import Batch, FreshLenses
+from mass_map import MappingModel, map_loss, posed_masses
 from sets import (
+    Sets,
     check_images,
     check_room,
     half_if_harmless,
     number,
     open_sets,
+    simulated_set,
     whole,
 )
 from start import first_weights, same_classes, training_images
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
-from torchmetrics.classification import MulticlassAccuracy, MultilabelAUROC
 from tqdm.auto import tqdm
+from validate import renew_batch_norm, validate
 
-from lensequiv.models import LensModel
 from lensequiv.simulation import get_recipe
 from lensequiv.transforms import RandomPose
 
+SAVE_EVERY = 60  # seconds between checkpoints
 
-def arguments() -> argparse.Namespace:
-    """The command line."""
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line; `argv` in its place."""
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("model", help="a name that lensequiv.list_models() knows")
-    p.add_argument("--data", type=Path, required=True, help="holds train val test")
+    p.add_argument("--data", type=Path, help="holds train val test")
     p.add_argument("--out", type=Path, required=True, help="checkpoint and result")
-    p.add_argument("--fresh", metavar="RECIPE", help="simulate the training images")
     p.add_argument(
-        "--reuse", type=number(0.001), default=8.0, help="times a fresh one is seen"
+        "--fresh",
+        metavar="RECIPE",
+        type=lambda names: names.split(","),
+        help="simulate the training images; several recipes, with commas, take turns",
     )
     p.add_argument("--images", type=whole(1), help="use so many stored training images")
     p.add_argument("--init", help="weight or folder whose body and head to start from")
     p.add_argument("--steps", type=whole(2), default=12000)
+    p.add_argument("--minutes", type=number(0.001), help="in place of --steps")
     p.add_argument("--batch-size", type=whole(2), default=64, help="over all processes")
     p.add_argument(
         "--lr", type=number(1e-12), default=0.012, help="peak of the one-cycle"
     )
     p.add_argument(
-        "--warm-up", type=number(0, 1), default=0.25, help="share of the steps"
+        "--warm-up", type=number(0, 1), default=0.25, help="share of the run"
     )
     p.add_argument("--weight-decay", type=number(0), default=1e-2)
     p.add_argument(
@@ -90,10 +105,17 @@ def arguments() -> argparse.Namespace:
     p.add_argument(
         "--no-test",
         action="store_true",
-        help="for a search: end with the last evaluation, write no weights",
+        help="end with the last evaluation: OUT/best is the result (see finish.py)",
     )
     p.add_argument("--seed", type=whole(0), default=0)
     p.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
+    p.add_argument(
+        "--launch",
+        choices=("graphs", "eager", "compile"),
+        default="graphs",
+        help="how the network's kernels reach a GPU: as recorded CUDA graphs (one "
+        "process), one by one, or by torch.compile, which works on processors, too",
+    )
     p.add_argument(
         "--size",
         type=whole(1),
@@ -107,62 +129,52 @@ def arguments() -> argparse.Namespace:
         type=number(1e-9),
         help="of the images in arcsec, where neither manifest nor header tells it",
     )
-    return p.parse_args()
+    args = p.parse_args(argv)
+    args.argv = list(sys.argv[1:] if argv is None else argv)
+    if args.data is None and not args.fresh:
+        p.error("--data is needed, but for --fresh")
+    return args
 
 
-@torch.no_grad()
-def renew_batch_norm(
-    model: LensModel, batches: list[Tensor], accelerator: Accelerator
-) -> None:
-    """Batch-norm statistics of the averaged weights, over augmented images.
+def opened_sets(args: argparse.Namespace) -> Sets:
+    """The sets of a run; its validation images are simulated if there is no `--data`.
 
-    The running ones belong to older weights and lag behind at high learning rates.
+    Their number and seed are those that the docs use for all recipes.
     """
-    norms = [
-        m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
-    ]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # cumulative average
-    model.train()
-    for x in batches:
-        with accelerator.autocast():
-            model(x)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-        for statistic in (norm.running_mean, norm.running_var):
-            assert statistic is not None
-            statistic.copy_(cast(Tensor, accelerator.reduce(statistic, "mean")))
-    model.eval()
+    if args.data is None:
+        val = simulated_set(args.fresh[0], 4500, 2)
+        return Sets(None, val, None, val.classes)
+    wanted = None
+    if args.fresh:
+        wanted = get_recipe(args.fresh[0]).classes
+    if args.init:
+        wanted = same_classes(args.init, wanted)
+    return open_sets(
+        args.data,
+        classes=wanted,
+        simulated=bool(args.fresh),
+        test=not args.no_test,
+        hdu=args.hdu,
+    )
 
 
-@torch.no_grad()
-def validate(
-    model: LensModel, images: Tensor, labels: Tensor, accelerator: Accelerator
-) -> dict[str, Any]:
-    """ROC AUC (micro-average, one-vs-rest) and accuracy; processes share the images."""
-    classes = model.num_classes
-    # One decision for every image and class, which is what the micro-average takes.
-    micro = MultilabelAUROC(classes, average="micro").to(accelerator.device)
-    each = MultilabelAUROC(classes, average="none").to(accelerator.device)
-    right = MulticlassAccuracy(classes, average="micro").to(accelerator.device)
-    model.eval()
-    mine = slice(accelerator.process_index, None, accelerator.num_processes)
-    for raw, y in zip(images[mine].split(250), labels[mine].split(250), strict=True):
-        x, y = model.preprocess(raw.float()), y.to(accelerator.device)
-        with accelerator.autocast():
-            logits = model(x.to(accelerator.device))
-        # In double precision: float32 ties what is almost certain.
-        chance, truth = logits.double().softmax(1), F.one_hot(y, classes)
-        for metric, wanted in ((micro, truth), (each, truth), (right, y)):
-            metric.update(chance, wanted)
-    values = [round(v, 5) for v in each.compute().tolist()]
-    return {
-        "auc_micro": round(float(micro.compute()), 5),
-        "auc": dict(zip(model.classes, values, strict=True)),
-        "accuracy": round(float(right.compute()), 5),
-    }
+def one_cycle(progress: float, warm_up: float) -> tuple[float, float]:
+    """Rate relative to its peak, and momentum, at a point of a run.
+
+    The one-cycle policy (Smith and Topin, arXiv:1708.07120) with cosines and the
+    numbers of torch's OneCycleLR: from 1/25 up to 1 and down to 4e-6, the momentum from
+    0.95 down to 0.85 and back.
+
+    Args:
+        progress: From 0 to 1.
+        warm_up: Where the peak lies, from 0 to 1.
+    """
+    up = progress < warm_up
+    x = progress / warm_up if up else (progress - warm_up) / max(1 - warm_up, 1e-9)
+    mix = (1 + math.cos(math.pi * min(x, 1.0))) / 2  # from 1 to 0
+    if up:
+        return 1 + (1 / 25 - 1) * mix, 0.85 + 0.1 * mix
+    return 4e-6 + (1 - 4e-6) * mix, 0.95 - 0.1 * mix
 
 
 class Training:
@@ -170,55 +182,68 @@ class Training:
 
     def __init__(self, args: argparse.Namespace, accelerator: Accelerator) -> None:
         self.args, self.accelerator = args, accelerator
-        wanted = None
-        if args.fresh:
-            wanted = get_recipe(args.fresh).classes
-        if args.init:
-            wanted = same_classes(args.init, wanted)
-        self.sets = open_sets(
-            args.data,
-            classes=wanted,
-            simulated=bool(args.fresh),
-            test=not args.no_test,
-            hdu=args.hdu,
-        )
+        if args.minutes and accelerator.num_processes > 1:
+            raise ValueError("--minutes: expected one process, whose clock counts")
+        self.sets = opened_sets(args)
         torch.manual_seed(args.seed)
         self.lenses = training_images(args, accelerator, self.sets.train)
         model = first_weights(args, self.lenses)
         check_room(args.out, model, copies=12)
         half = half_if_harmless(model)
-        if isinstance(self.lenses, StoredLenses):
+        if isinstance(self.lenses, FreshLenses):
+            self.lenses.open(model.input_size, accelerator.device, model.preprocess)
+        else:
             check_images(model, self.lenses.data, self.lenses.load(**half))
-        self.val = self.sets.val.load_arrays(**half)
-        check_images(model, self.sets.val, self.val)
+        images = self.sets.val.load_arrays(**half)
+        check_images(model, self.sets.val, images)
+        self.val = torch.cat(
+            [
+                model.preprocess(part.to(accelerator.device).float())
+                for part in images.split(250)
+            ]
+        )
         if self.sets.test is not None:
             check_images(model, self.sets.test)
         self.pose = RandomPose(model.input_size)
         self.network: nn.Module = model
         self.mapping: MappingModel | None = None
         if args.map_weight and self.lenses.pixel_scale:
-            self.network = self.mapping = MappingModel(model, self.lenses.pixel_scale)
+            self.network = self.mapping = MappingModel(model)
         self.model = model
         # Deep copies rebuild a model from its state, so this one shares nothing. Only
         # parameters move: buffers are renewed before they are used, and copying the
         # bases of the filters at every step took a twelfth of its time.
-        self.averaged = copy.deepcopy(model)
+        self.averaged = copy.deepcopy(model).to(accelerator.device)
         self.move_average = get_ema_multi_avg_fn(args.ema)
+        self.network.to(accelerator.device).train()
         self.parameters = list(self.network.parameters())
         optimizer = torch.optim.AdamW(
             self.parameters, lr=args.lr, weight_decay=args.weight_decay, fused=True
         )
-        # The schedule divides by zero where the warm-up is a single step.
-        warm_up = max(args.warm_up, 1.5 / args.steps)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, args.lr, total_steps=args.steps, pct_start=warm_up
-        )
-        self.wrapped, self.optimizer = accelerator.prepare(self.network, optimizer)
-        self.averaged.to(accelerator.device)
+        self.wrapped, self.optimizer = accelerator.prepare(self.launched(), optimizer)
         # Walking through all modules at every step takes as long as the averaging.
         self.moving = list(self.averaged.parameters()), list(model.parameters())
         self.first, self.seconds, self.best = 0, 0.0, -1.0
         self.history: list[dict[str, Any]] = []
+        self.saved = time.monotonic()
+
+    def launched(self) -> nn.Module:
+        """The network as `--launch` wants it."""
+        args, accelerator = self.args, self.accelerator
+        if args.launch == "compile":
+            self.network.compile()
+        cuda = accelerator.device.type == "cuda" and accelerator.num_processes == 1
+        if args.launch == "graphs" and cuda:
+            before = [buffer.clone() for buffer in self.network.buffers()]
+            x = self.augmented(0, 1).images
+            bf16 = args.precision == "bf16"
+            # Weights change between the steps: nothing of them may be kept.
+            with torch.autocast("cuda", torch.bfloat16, bf16, cache_enabled=False):
+                torch.cuda.make_graphed_callables(self.network, (x,))
+            # Recording took steps whose batch-norm statistics must not stay.
+            for buffer, value in zip(self.network.buffers(), before, strict=True):
+                buffer.copy_(value)
+        return self.network
 
     def parts(self) -> dict[str, Any]:
         """What a checkpoint holds, by name."""
@@ -226,12 +251,11 @@ class Training:
             "network": self.network,
             "averaged": self.averaged,
             "optimizer": self.optimizer,
-            "schedule": self.schedule,
         }
 
     def decisive(self) -> dict[str, str]:
         """The arguments that a run must be continued with, as text."""
-        free = ("out", "data", "no_test", "size")
+        free = ("out", "data", "no_test", "size", "argv", "launch")
         given = {k: v for k, v in vars(self.args).items() if k not in free}
         given["input size"] = self.model.input_size
         given["classes"] = ", ".join(self.model.classes)
@@ -239,13 +263,13 @@ class Training:
 
     def save(self, step: int, seconds: float) -> None:
         """Writes the checkpoint: the old one stays until the new one is whole."""
+        self.saved = time.monotonic()
         if self.accelerator.is_main_process:
             state = {name: part.state_dict() for name, part in self.parts().items()}
             state |= {"step": step, "seconds": seconds}
             state |= {"best": self.best, "history": self.history}
             state["arguments"] = self.decisive()
             save_atomically(state, self.args.out / "checkpoint.pt")
-        self.accelerator.wait_for_everyone()
 
     def resume(self) -> None:
         """Goes on from the checkpoint, if there is one."""
@@ -266,85 +290,119 @@ class Training:
         self.best, self.history = state["best"], state["history"]
         self.accelerator.print(f"resuming {path} at step {self.first}")
 
-    def augmented(
-        self, step: int, again: int = 0
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Preprocessed images, labels and, if masses are known, their maps."""
-        batch = self.lenses.batch(step, again)
-        accelerator = self.accelerator
-        seed = (self.args.seed * 1_000_003 + step) * 1009 + again
-        torch.manual_seed(seed * accelerator.num_processes + accelerator.process_index)
-        drawn = self.pose.draw(len(batch.labels))
-        x = self.model.preprocess(self.pose.apply_drawn(batch.images, *drawn))
-        maps = None
-        if self.mapping is not None and batch.masses is not None:
-            frame = batch.images.shape[-1]
-            maps = self.mapping.target(batch.masses, *drawn, frame)
-            maps = maps.to(accelerator.device)
-        return x.to(accelerator.device), batch.labels.to(accelerator.device), maps
+    def augmented(self, step: int, again: int = 0) -> Batch:
+        """What the network sees in a step, and should say of it, on its device."""
+        batch, accelerator = self.lenses.batch(step, again), self.accelerator
+        if not batch.ready:
+            seed = (self.args.seed * 1_000_003 + step) * 1009 + again
+            torch.manual_seed(
+                seed * accelerator.num_processes + accelerator.process_index
+            )
+            drawn = self.pose.draw(len(batch.labels))
+            frame, masses = batch.images.shape[-1], batch.masses
+            if masses is not None:
+                scale = self.lenses.pixel_scale
+                assert scale is not None
+                masses = posed_masses(masses, drawn, frame, scale)
+            x = self.model.preprocess(self.pose.apply_drawn(batch.images, *drawn))
+            batch = Batch(x, batch.labels, masses)
+        device = accelerator.device
+        masses = None if batch.masses is None else batch.masses.to(device)
+        return Batch(batch.images.to(device), batch.labels.to(device), masses, True)
 
-    def step(self, step: int) -> Tensor:
+    def step(self, step: int, progress: float) -> Tensor:
         """One step; returns the loss of the classification."""
-        x, labels, maps = self.augmented(step)
+        x, labels, masses, _ = self.augmented(step)
         if self.mapping is None:
             loss = total = F.cross_entropy(self.wrapped(x).float(), labels)
         else:
             logits, drawn = self.wrapped(x)
             loss = F.cross_entropy(logits.float(), labels)
-            assert maps is not None
+            assert masses is not None
+            maps = self.mapping.target(masses)
             mapping_loss = map_loss(drawn, maps, x, self.mapping.stride)
             total = loss + self.args.map_weight * mapping_loss
         self.optimizer.zero_grad()
         self.accelerator.backward(total)
         self.accelerator.clip_grad_norm_(self.parameters, 1.0)
+        rate, momentum = one_cycle(progress, self.args.warm_up)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * self.args.lr
+            group["betas"] = (momentum, group["betas"][1])
         self.optimizer.step()
-        self.schedule.step()
         self.move_average(*self.moving, step)
         return loss.detach()
 
-    def evaluate(self, step: int, loss: float) -> None:
+    def told(self) -> dict[str, Any]:
+        """How far the run has come, for the card."""
+        return {
+            "images_seen": self.history[-1]["step"] * self.args.batch_size,
+            "minutes": round(self.seconds / 60, 1),
+            "validation": self.history,
+        }
+
+    def evaluate(self, step: int, loss: float, seconds: float) -> None:
         """Scores the averaged weights on the validation images, keeps the best."""
-        enough = -(-self.args.norm_images // self.args.batch_size)
-        batches = [self.augmented(step, again + 1)[0] for again in range(enough)]
-        renew_batch_norm(self.averaged, batches, self.accelerator)
+        args, accelerator = self.args, self.accelerator
+        enough = -(-args.norm_images // args.batch_size)
+        batches = (self.augmented(step, again + 1).images for again in range(enough))
+        renew_batch_norm(self.averaged, batches, accelerator)
         labels = self.sets.val.labels
-        result = validate(self.averaged, self.val, labels, self.accelerator)
+        result = validate(self.averaged, self.val, labels, accelerator)
         self.history.append({"step": step + 1, "loss": loss, **result})
-        self.accelerator.print(
-            f"\nstep {step + 1}: validation AUC {result['auc_micro']:.5f}, "
+        self.seconds = seconds
+        accelerator.print(
+            f"\nstep {step + 1}, {seconds / 60:.1f} minutes, "
+            f"{self.told()['images_seen']} images seen: "
+            f"validation AUC {result['auc_micro']:.5f}, "
             f"accuracy {result['accuracy']:.4f}"
         )
         if result["auc_micro"] > self.best:
             self.best = result["auc_micro"]
-            if self.accelerator.is_main_process:
-                self.averaged.save_pretrained(self.args.out / "best")
+            if accelerator.is_main_process:
+                told = run_information(
+                    args,
+                    self.lenses.describe(),
+                    self.sets,
+                    self.averaged,
+                    accelerator,
+                )
+                told["training"] |= self.told()
+                self.averaged.save_pretrained(args.out / "best", info=told)
         self.averaged.train()
 
-    def run(self) -> float:
-        """All steps that are left; returns the seconds that all of them took."""
+    def run(self) -> None:
+        """All steps that are left."""
         args = self.args
-        due = {
-            args.steps * (i + 1) // args.evaluations for i in range(args.evaluations)
-        }
+        if not args.minutes and self.first >= args.steps:
+            return
         self.network.train()
-        started, earlier = time.monotonic(), self.seconds
+        started = time.monotonic() - self.seconds
         bar = tqdm(
-            range(self.first, args.steps),
             initial=self.first,
-            total=args.steps,
+            total=None if args.minutes else args.steps,
             mininterval=5,
             disable=not self.accelerator.is_local_main_process,
         )
-        for step in bar:
-            loss = self.step(step)
-            if step % 20 == 0 or step + 1 in due:
+        for step in itertools.count(self.first):
+            if args.minutes:
+                done = (time.monotonic() - started) / 60 / args.minutes
+                last, share = done >= 1, done
+            else:
+                done = step / (args.steps - 1)
+                last, share = step + 1 >= args.steps, (step + 1) / args.steps
+            loss = self.step(step, min(done, 1.0))
+            due = last or share * args.evaluations >= len(self.history) + 1
+            if step % 20 == 0 or due:
                 check_finite(loss, step)
                 bar.set_postfix(loss=f"{loss.item():.3f}", best=f"{self.best:.4f}")
-            if step + 1 in due:
-                self.evaluate(step, loss.item())
-            if step + 1 in due or (step + 1) % 200 == 0:
-                self.save(step + 1, earlier + time.monotonic() - started)
-        return earlier + time.monotonic() - started
+            if due:
+                self.evaluate(step, loss.item(), time.monotonic() - started)
+            if due or time.monotonic() - self.saved > SAVE_EVERY:
+                self.save(step + 1, time.monotonic() - started)
+            bar.update()
+            if last:
+                break
 
 
 def check_finite(loss: Tensor, step: int) -> None:
@@ -356,26 +414,25 @@ def check_finite(loss: Tensor, step: int) -> None:
         )
 
 
-def main() -> None:
-    """Trains, chooses by validation, tests once, saves."""
-    args = arguments()
-    accelerator = Accelerator(
+def accelerator_of(args: argparse.Namespace) -> Accelerator:
+    """What runs on any device and in any number of processes."""
+    torch.backends.cudnn.benchmark = True  # all batches are of one shape
+    return Accelerator(
         mixed_precision="bf16" if args.precision == "bf16" else "no",
         # Batch-norm statistics are averaged over processes before they are used.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
+
+
+def main() -> None:
+    """Trains, chooses by validation, tests once, saves."""
+    args = arguments()
+    accelerator = accelerator_of(args)
     training = Training(args, accelerator)
     training.resume()
-    seconds = training.run()
+    training.run()
     if accelerator.is_main_process and not args.no_test:
-        write_weights(
-            args,
-            seconds,
-            training.history,
-            training.lenses.describe(),
-            training.sets,
-            accelerator,
-        )
+        write_weights(args.out, training.sets, training.told())
     accelerator.end_training()
 
 

@@ -294,8 +294,14 @@ class R2Conv(e2cnn.nn.R2Conv):  # type: ignore[misc]
                 self.weights.copy_(std * torch.randn_like(self.weights))
 
     def _own_basis(self) -> None:
-        """Replaces the basis tensors that e2cnn shares between all models."""
+        """Replaces the basis tensors that e2cnn shares between all models.
+
+        Its positions of channels become whole numbers: e2cnn keeps tensors.
+        """
         expansion = self._basisexpansion
+        for name, positions in vars(expansion).items():
+            if name.startswith(("in_indices_", "out_indices_")):
+                setattr(expansion, name, [int(position) for position in positions])
         for name, shared in list(expansion._modules.items()):
             own = copy.copy(shared)
             own._buffers = {
@@ -389,6 +395,12 @@ class R2Conv(e2cnn.nn.R2Conv):  # type: ignore[misc]
         torch.nn.Module.train(self, mode)
         return self
 
+    def _apply(self, *args: Any, **kwargs: Any) -> R2Conv:
+        """Moves or casts, and keeps no filters of the old device."""
+        self._kept = None
+        applied: R2Conv = super()._apply(*args, **kwargs)
+        return applied
+
     def register_buffer(self, name: str, *args: Any, **kwargs: Any) -> None:
         """Registers all buffers but the filters, which would depend on the mode.
 
@@ -399,11 +411,22 @@ class R2Conv(e2cnn.nn.R2Conv):  # type: ignore[misc]
 
 
 class InnerBatchNorm(e2cnn.nn.InnerBatchNorm):  # type: ignore[misc]
-    """e2cnn's, without its channel indices in the state dict."""
+    """e2cnn's for fields of one size, without its channel indices in the state dict.
+
+    e2cnn's own slices by tensors, for which a GPU has to wait, and copies its result.
+    """
 
     def __init__(self, in_type: FieldType, **kwargs: Any) -> None:
         super().__init__(in_type, **kwargs)
         _forget_buffers(self)
+
+    def forward(self, input: GeometricTensor) -> GeometricTensor:
+        """Normalises every field by the mean and variance of all its channels."""
+        n, _, height, width = input.tensor.shape
+        ((size, _),) = self._contiguous.items()
+        fields = input.tensor.reshape(n, -1, size, height, width)
+        normed: Tensor = self._modules[f"batch_norm_[{size}]"](fields)
+        return GeometricTensor(normed.view(n, -1, height, width), self.out_type)
 
 
 class PointwiseAvgPoolAntialiased(

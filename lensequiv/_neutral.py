@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
-__all__ = ["full_precision", "neutral"]
+__all__ = ["full_precision", "neutral", "without_tf32"]
 
 
 @contextmanager
@@ -44,3 +45,34 @@ def full_precision() -> Iterator[None]:
             if torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
         yield
+
+
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """Float32 products on CUDA with all 24 bits, not the eleven of TF32.
+
+    Torch's own setting lets convolutions drop the others, which moves logits by some
+    1e-3 of their scale.
+    """
+    import torch
+
+    if not torch.cuda.is_initialized():
+        yield
+        return
+    places: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    name: str = "allow_tf32"
+    exact: bool | str = False
+    try:
+        before = [getattr(place, name) for place in places]
+    except RuntimeError:  # set by torch's newer names, after which it refuses these
+        convolutions: Any = torch.backends.cudnn
+        places = (convolutions.conv, torch.backends.cuda.matmul)
+        name, exact = "fp32_precision", "ieee"
+        before = [getattr(place, name) for place in places]
+    try:
+        for place in places:
+            setattr(place, name, exact)
+        yield
+    finally:
+        for place, value in zip(places, before, strict=True):
+            setattr(place, name, value)

@@ -70,6 +70,27 @@ def check_input(
     )
 
 
+def check_device(name: str, network: nn.Module, x: Tensor) -> None:
+    """Requires a batch on the device of the network's weights.
+
+    Args:
+        name: Of the network, for the message.
+        network: Whose first parameter says where it is.
+        x: The batch.
+
+    Raises:
+        ValueError: It is on another; the message names both.
+    """
+    if torch.compiler.is_compiling():
+        return
+    weight = next(network.parameters(), None)  # copies of DataParallel have none
+    if weight is not None and weight.device != x.device:
+        raise ValueError(
+            f"{name} is on {weight.device}, the images are on {x.device}; expected one "
+            f"device: x.to({str(weight.device)!r}), or model.to({str(x.device)!r})"
+        )
+
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
     "gelu": F.gelu,
@@ -574,6 +595,7 @@ class PlainModel(nn.Sequential):
         name = f"plain {self.config.get('model', 'model')}"
         channels = self.config.get("in_channels")
         check_input(name, x, channels, self.config.get("input_sizes", ()), _ADVICE)
+        check_device(name, self, x)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits.

@@ -1,3 +1,10 @@
+"""Fixtures of all tests, and the device that the tests of devices run on.
+
+`pytest tests/devices --device cuda` compares a GPU with the processor. The fixture
+`device` is that device. A test marked `accelerator("what it checks")` means nothing on
+a processor and is skipped there.
+"""
+
 from pathlib import Path
 
 import numpy as np
@@ -5,6 +12,66 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[1]
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--device",
+        default="cpu",
+        metavar="cpu|cuda|cuda:N|mps|auto",
+        help="device of the tests that ask for one; auto: the best that is there",
+    )
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers",
+        "accelerator(what): means nothing on a processor; says what it checks",
+    )
+    config.tested_device = _device(config.getoption("--device", "cpu"))
+
+
+def _device(name):
+    """The device of a name, once something was computed on it."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            name = "cuda"
+        else:
+            name = "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.ones(1, device=device).add(1).item()
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise pytest.UsageError(f"--device {name}: {reason}") from None
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", torch.cuda.current_device())
+    return device
+
+
+def pytest_report_header(config):
+    device = config.tested_device
+    card = "the processor; what only an accelerator can show is skipped"
+    if device.type == "cuda":
+        found = torch.cuda.get_device_properties(device)
+        card = f"{found.name}, {found.total_memory / 2**30:.0f} GiB, "
+        card += f"CUDA {torch.version.cuda}, {torch.cuda.device_count()} visible"
+    elif device.type == "mps":
+        card = "Metal"
+    return f"device: {device} ({card}), torch {torch.__version__}"
+
+
+def pytest_runtest_setup(item):
+    marker = item.get_closest_marker("accelerator")
+    if marker is not None and item.config.tested_device.type == "cpu":
+        (what,) = marker.args
+        pytest.skip(f"needs --device cuda or mps; not checked here: {what}")
+
+
+@pytest.fixture(scope="session")
+def device(request):
+    """The device under test; the processor unless `--device` names another."""
+    return request.config.tested_device
 
 
 @pytest.fixture(autouse=True)

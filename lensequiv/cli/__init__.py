@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return interrupted(args, argv)
         except BrokenPipeError:
             return reader_left()
-        except (OSError, ValueError, ImportError) as error:
+        except (OSError, ValueError, ImportError, MemoryError) as error:
             print(f"lensequiv {args.command}: {error}", file=sys.stderr)
             return 1
     return 0

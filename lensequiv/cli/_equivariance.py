@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lensequiv.cli._output import print_json
 from lensequiv.cli._types import Commands
+from lensequiv.cli._weights import add_device, chosen_device
 
 if TYPE_CHECKING:
     from lensequiv.equivariance import Orbits, Report, RotatedLenses
@@ -60,6 +61,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--float64", action="store_true", help="compute in double precision"
     )
+    add_device(parser)
     parser.add_argument("--output", choices=("table", "json"), default="table")
     parser.add_argument(
         "--plot", type=Path, metavar="FILE.png", help="draw error against angle"
@@ -89,6 +91,7 @@ def _equivariance(args: argparse.Namespace) -> None:
     import torch
 
     _check(args)
+    args.device = chosen_device(args.device, float64=args.float64)
     dtype = torch.float64 if args.float64 else None
     models = _models(args.names, args.seed)
     reports: list[Report] = []
@@ -100,7 +103,7 @@ def _equivariance(args: argparse.Namespace) -> None:
         reports.append(_on_grid(name, model, args, lenses, dtype))
         for rendered, results in ((lenses, everything), (noise, noisy)):
             if rendered is not None:
-                results.append(_turned(name, model, rendered, dtype))
+                results.append(_turned(name, model, rendered, dtype, args.device))
     if args.output == "json":
         _print_json(reports, everything + noisy)
     else:
@@ -208,13 +211,16 @@ def _on_grid(
     from lensequiv.equivariance import measure
 
     images: Any = args.images if lenses is None else lenses.reference
-    return replace(measure(model, images, dtype=dtype, hdu=args.hdu), model=name)
+    found = measure(model, images, dtype=dtype, hdu=args.hdu, device=args.device)
+    return replace(found, model=name)
 
 
-def _turned(name: str, model: LensModel, lenses: RotatedLenses, dtype: Any) -> Orbits:
+def _turned(
+    name: str, model: LensModel, lenses: RotatedLenses, dtype: Any, device: Any
+) -> Orbits:
     from lensequiv.equivariance import orbits
 
-    return orbits(model, lenses, name=name, dtype=dtype, progress=True)
+    return orbits(model, lenses, name=name, dtype=dtype, progress=True, device=device)
 
 
 def _print_json(reports: list[Report], orbits: list[Orbits]) -> None:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from lensequiv.cli._types import Commands
-from lensequiv.cli._weights import add_input_size, load
+from lensequiv.cli._weights import add_device, add_input_size, chosen_device, load
 
 __all__ = ["add"]
 
@@ -40,7 +40,10 @@ def add(commands: Commands) -> None:
     evaluate.add_argument(
         "--resamples", type=int, default=1000, metavar="B", help="default: 1000"
     )
-    evaluate.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    evaluate.add_argument(
+        "--precision", choices=("fp32", "tf32", "bf16"), default="fp32"
+    )
+    add_device(evaluate)
     evaluate.add_argument("--batch-size", type=int, default=64)
     evaluate.add_argument(
         "--hdu", help="number or name of the FITS extension, for class folders"
@@ -72,6 +75,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         )
     if args.report:
         check_report(args.report)  # before minutes of work, not after
+    device = chosen_device(args.device)
     result = evaluate(
         load(args.weights, args.input_size),
         args.data,
@@ -83,6 +87,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         limit=args.limit,
         batch_size=args.batch_size,
         precision=args.precision,
+        device=device,
         resamples=args.resamples,
         name=args.weights,
         progress=True,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import torch
+
     from lensequiv.models import LensModel
 
 
@@ -18,6 +21,37 @@ def add_input_size(parser: argparse.ArgumentParser) -> None:
         help="side of the central square that the network sees (default: that of its "
         "training), for images that are smaller",
     )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Adds the option `--device`."""
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="auto|cpu|cuda[:N]|mps",
+        help="where to compute (default: auto, CUDA if there is any, else MPS, else "
+        "the CPU)",
+    )
+
+
+def chosen_device(device: str, *, float64: bool = False) -> torch.device:
+    """What `--device` says; told on the screen if it is not the CPU.
+
+    Args:
+        device: What `--device` says.
+        float64: Whether double precision is needed, which MPS does not know.
+
+    Raises:
+        ValueError: It is not there.
+    """
+    from lensequiv._devices import describe, resolve_device
+
+    chosen = resolve_device(device)
+    if device == "auto" and float64 and chosen.type == "mps":
+        chosen = resolve_device("cpu")
+    if chosen.type != "cpu":
+        print(f"on {describe(chosen)}", file=sys.stderr)
+    return chosen
 
 
 def load(weights: str, input_size: int | None) -> LensModel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -36,10 +36,10 @@ class Gaussians:
         """Mahalanobis distance from the nearest mean, in units of `reach`.
 
         Args:
-            x: (N, D) on the CPU.
+            x: (N, D) on the device of the tensors.
 
         Returns:
-            (N,) float64; infinite where a value is not finite.
+            (N,) float64 there; infinite where a value is not finite.
 
         Raises:
             ValueError: D differs.
@@ -54,6 +54,11 @@ class Gaussians:
         offset = z[:, None] - self.means
         distance = offset.square().sum(2).sqrt().amin(1) / self.reach
         return distance.nan_to_num(nan=math.inf, posinf=math.inf)
+
+    def to(self, device: torch.device) -> Gaussians:
+        """The same with its tensors on a device."""
+        moved = {name: getattr(self, name).to(device) for name in _TENSORS}
+        return replace(self, **moved)
 
 
 _PARTS = {"pixels": "its pixels", "embedding": "the network's embedding"}
@@ -102,13 +107,27 @@ class Domain:
         """
         if not pixels:
             return [], torch.empty(0)
-        distances = torch.stack(
-            [
-                self.pixels.distance(torch.stack(list(pixels))),
-                self.embedding.distance(torch.stack(list(embeddings))),
-            ],
-            1,
-        )
+        rows = torch.stack(list(pixels)), torch.stack(list(embeddings))
+        return self.verdict(self.distances(*rows))
+
+    def distances(self, pixels: Tensor, embeddings: Tensor) -> Tensor:
+        """How far images are from the training images, by pixels and by embedding.
+
+        Args:
+            pixels: (N, 16), see `lensequiv.domain.image_features`.
+            embeddings: (N, D), on the same device, which is that of the domain.
+
+        Returns:
+            (N, 2) float64 there.
+
+        Raises:
+            ValueError: The embedding is one of another network.
+        """
+        parts = self.pixels.distance(pixels), self.embedding.distance(embeddings)
+        return torch.stack(parts, 1)
+
+    def verdict(self, distances: Tensor) -> tuple[list[list[str]], Tensor]:
+        """What `judge` returns, of the `distances` on the CPU."""
         scores, which = distances.max(1)
         names = list(_PARTS.values())
         notes = [
@@ -120,6 +139,12 @@ class Domain:
             for score, i in zip(scores.tolist(), which.tolist(), strict=True)
         ]
         return notes, scores.float()
+
+    def to(self, device: torch.device) -> Domain:
+        """The same with its tensors on a device."""
+        return replace(
+            self, pixels=self.pixels.to(device), embedding=self.embedding.to(device)
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors by name, as they are stored."""

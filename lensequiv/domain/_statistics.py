@@ -12,9 +12,10 @@ from torch import Tensor
 
 from lensequiv._checks import check_number
 from lensequiv.plain import banded_matrix, gaussian_kernel
-from lensequiv.transforms._normalise import order_statistics
+from lensequiv.transforms._order import median_of_positive
 
 __all__ = [
+    "STATISTICS",
     "OutOfDomainWarning",
     "check_ranges",
     "image_features",
@@ -26,6 +27,10 @@ __all__ = [
 
 # As in `SteerableCNN`: what stands out from its surroundings.
 _CONTRAST_SIGMA, _CONTRAST_FLOOR = 3.0, 0.05
+STATISTICS = ("centre", "edge", "maximum", "noise", "extent")
+"""Names of the `image_statistics`, in the order of the `image_features`."""
+
+_AT_ONCE = 16  # images whose pixels a processor's cache holds
 
 
 class OutOfDomainWarning(UserWarning):
@@ -50,21 +55,20 @@ def image_statistics(images: Tensor) -> dict[str, Tensor]:
     Returns:
         (N,) float32 by name; the largest over the channels.
     """
-    centre, edge = _masks(*images.shape[-2:], images.device)
-    pixels = images.flatten(2)
-    across = (images[..., 1:] - images[..., :-1]).flatten(2)
-    down = (images[..., 1:, :] - images[..., :-1, :]).flatten(2)
-    steps = torch.cat([across, down], 2).abs()
-    # The lower median, as torch's.
-    (noise,) = order_statistics(steps, [(steps.shape[2] - 1) // 2])
-    values = {
-        "centre": images[..., centre].mean(2),
-        "edge": images[..., edge].mean(2),
-        "maximum": pixels.amax(2),
-        "noise": noise.squeeze(2) / 0.954,
-        "extent": (pixels > 0.1).float().mean(2),
-    }
-    return {name: value.amax(1) for name, value in values.items()}
+    if _is_large(images):
+        parts = [image_statistics(part) for part in images.split(_AT_ONCE)]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    pixels, (_, _, height, width) = images.flatten(2), images.shape
+    rows, columns, disc = _disc(height, width, images.device)
+    bright = torch.gt(pixels, 0.1).to(torch.float32)
+    values = (
+        (images[..., rows, columns] * disc).sum((2, 3)),
+        _edge(images).mean(2),
+        pixels.amax(2),
+        median_of_positive(_steps(images)) / 0.954,
+        bright.mean(2),
+    )
+    return {n: value.amax(1) for n, value in zip(STATISTICS, values, strict=True)}
 
 
 def image_features(images: Tensor, found: Mapping[str, Tensor] | None = None) -> Tensor:
@@ -82,27 +86,62 @@ def image_features(images: Tensor, found: Mapping[str, Tensor] | None = None) ->
     Returns:
         (N, 16) float32; the largest over the channels.
     """
+    if found is None and _is_large(images):
+        return torch.cat([image_features(part) for part in images.split(_AT_ONCE)])
     found = image_statistics(images) if found is None else found
     pixels, local = images.flatten(2), _local_contrast(images).flatten(2)
-    offset = pixels - pixels.mean(2, keepdim=True)
-    # Products, since torch's power of four is many times as slow.
+    mean, local_mean = pixels.mean(2, True), local.mean(2, True)
+    offset, local_offset = pixels - mean, local - local_mean
+    # Products, since torch's power of four is many times as slow, and so is its `std`.
     square, local_square = offset.square(), local.square()
+    others = pixels.shape[2] - 1
     values = [
-        *(pixels.mean(2), pixels.std(2)),
+        *(mean.squeeze(2), (square.sum(2) / others).sqrt()),
         *((square * offset).mean(2), square.square().mean(2)),
-        *(local.mean(2), local.std(2), local.amin(2), local.amax(2)),
+        *(local_mean.squeeze(2), (local_offset.square().sum(2) / others).sqrt()),
+        *(local.amin(2), local.amax(2)),
         *((local_square * local).mean(2), local_square.square().mean(2)),
         local.abs().mean(2),
     ]
     return torch.stack([*found.values(), *(v.amax(1) for v in values)], 1)
 
 
+def _is_large(images: Tensor) -> bool:
+    """Whether images are better taken in parts, which stay in a processor's cache."""
+    return images.is_cpu and len(images) > _AT_ONCE
+
+
 @lru_cache(maxsize=16)
-def _masks(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Pixels near the centre and on the edge: (height, width) bool each."""
-    y = torch.linspace(-1, 1, height, dtype=torch.float32, device=device)[:, None]
-    x = torch.linspace(-1, 1, width, dtype=torch.float32, device=device)[None, :]
-    return (x**2 + y**2) < 0.1**2, torch.maximum(x.abs(), y.abs()) == 1
+def _disc(height: int, width: int, device: torch.device) -> tuple[slice, slice, Tensor]:
+    """The pixels near the centre.
+
+    Returns:
+        Rows and columns of a box around them, and their weights in it, of sum 1.
+    """
+    y = torch.linspace(-1, 1, height, dtype=torch.float32, device="cpu")[:, None]
+    x = torch.linspace(-1, 1, width, dtype=torch.float32, device="cpu")[None, :]
+    within = (x**2 + y**2) < 0.1**2
+    box = []
+    for axis in (1, 0):
+        places = within.any(axis).nonzero().flatten().tolist() or [0]
+        box.append(slice(places[0], places[-1] + 1))
+    rows, columns = box
+    weights = within[rows, columns].float() / within.sum()
+    return rows, columns, weights.to(device)
+
+
+def _edge(images: Tensor) -> Tensor:
+    """The outermost pixels: (N, C, height, width) to (N, C, their number)."""
+    sides = [images[..., 0, :], images[..., -1, :]]
+    sides += [images[..., 1:-1, 0], images[..., 1:-1, -1]]
+    return torch.cat(sides, 2)
+
+
+def _steps(images: Tensor) -> Tensor:
+    """Absolute differences of neighbours: (N, C, their number), in new memory."""
+    across = images[..., 1:] - images[..., :-1]
+    down = images[..., 1:, :] - images[..., :-1, :]
+    return torch.cat([across.flatten(2), down.flatten(2)], 2).abs_()
 
 
 def _local_contrast(images: Tensor) -> Tensor:
@@ -146,13 +185,12 @@ def check_ranges(ranges: Any) -> None:
     Raises:
         ValueError: Something is wrong with them; the message names it.
     """
-    known = list(image_statistics(torch.zeros(1, 1, 3, 3)))
     if not isinstance(ranges, Mapping):
         raise ValueError("'image_statistics' is no object")
     for name, limits in ranges.items():
-        if name not in known:
+        if name not in STATISTICS:
             raise ValueError(
-                f"unknown image statistic {name!r}; known are {', '.join(known)}"
+                f"unknown image statistic {name!r}; known are " + ", ".join(STATISTICS)
             )
         if not isinstance(limits, list) or len(limits) != 2:
             raise ValueError(f"image statistic {name!r}: expected [low, high]")
@@ -178,7 +216,7 @@ def unlike(image: Tensor, ranges: Mapping[str, list[float]]) -> list[str]:
 
 
 def statistics_out_of_range(
-    found: Mapping[str, Tensor], ranges: Mapping[str, list[float]]
+    found: Mapping[str, Tensor | float], ranges: Mapping[str, list[float]]
 ) -> list[str]:
     """As `unlike`, of one image's `image_statistics`."""
     return [

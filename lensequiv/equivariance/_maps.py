@@ -73,7 +73,8 @@ def orbit_maps(
         known = ", ".join(types) or "none"
         raise ValueError(f"{model.name}: layer {layer!r}; expected one of {known}")
     network = ready_network(model, None)
-    maps = evaluate(network, ready_input(network, lenses.images[:, lens]), types, 8)
+    found = evaluate(network, ready_input(network, lenses.images[:, lens]), types, 8)
+    maps = {name: value.cpu() for name, value in found.items()}
     if layer is None:
         first, *_ = (maps[name].shape[2:] for name in types)
         layer = [name for name in types if maps[name].shape[2:] == first][-1]

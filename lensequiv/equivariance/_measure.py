@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from lensequiv._devices import resolve_device
+from lensequiv._neutral import without_tf32
 from lensequiv.equivariance._elements import (
     Element,
     group_elements,
@@ -49,6 +51,7 @@ def measure(
     dtype: torch.dtype | None = None,
     batch_size: int = 8,
     hdu: int | str | None = None,
+    device: str | torch.device | None = None,
 ) -> Report:
     """Measures how far a network is from equivariant on the pixel grid.
 
@@ -83,15 +86,17 @@ def measure(
             model's own if None.
         batch_size: Images that go through the network at once.
         hdu: Which image, where files have several; see `lensequiv.data.read_image`.
+        device: Where to compute, on a copy of the model; see `lensequiv.predict`. Where
+            the model is if None.
 
     Returns:
         A row for each quantity and element.
 
     Raises:
         ValueError: An image or layer does not fit the model, or a group does not fit
-            the fields.
+            the fields, or the device is not there or cannot compute in `dtype`.
     """
-    network = ready_network(model, dtype)
+    network = ready_network(model, dtype, device)
     x = ready_input(network, images, hdu)
     if isinstance(model, LensModel):
         types = layer_types(model, layers)
@@ -193,14 +198,25 @@ def assert_equivariant(
     return report
 
 
-def ready_network(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
-    """The network in evaluation mode: the model itself if it is so, else a copy."""
-    own = _like(model).dtype
-    wanted = dtype or own
-    if not model.training and wanted == own:
+def ready_network(
+    model: nn.Module,
+    dtype: torch.dtype | None,
+    device: str | torch.device | None = None,
+) -> nn.Module:
+    """The network in evaluation mode: the model itself if it is so, else a copy.
+
+    Raises:
+        ValueError: There is no such device, or it knows no such type.
+    """
+    own = _like(model)
+    wanted = dtype or own.dtype
+    place = own.device if device is None else resolve_device(device)
+    if place.type == "mps" and wanted == torch.float64:
+        raise ValueError("MPS computes in float32, not in float64: device='cpu' does")
+    if not model.training and (place, wanted) == (own.device, own.dtype):
         return model
     # Evaluation mode again after the cast, so that filters are expanded in it.
-    return copy.deepcopy(model).to(wanted).eval()
+    return copy.deepcopy(model).to(place, wanted).eval()
 
 
 def ready_input(
@@ -231,6 +247,7 @@ def _like(network: nn.Module) -> Tensor:
     return next(network.parameters(), torch.empty(0))
 
 
+@without_tf32()
 @torch.no_grad()
 def evaluate(
     network: nn.Module,

@@ -125,7 +125,10 @@ def error_row(quantity: str, element: Element, found: Tensor, expected: Tensor) 
     Raises:
         ValueError: The quantity is zero for all images, so there is no scale.
     """
-    deviation = (found - expected).flatten(1).double().square().sum(1)
+    difference = found - expected
+    if difference.device.type == "mps":  # which knows no double precision
+        difference, expected = difference.cpu(), expected.cpu()
+    deviation = difference.flatten(1).double().square().sum(1)
     scale = expected.flatten(1).double().square().sum(1).mean()
     if scale == 0:
         raise ValueError(f"{quantity} is zero for all images; expected a scale")

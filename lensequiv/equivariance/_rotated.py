@@ -187,6 +187,7 @@ def orbits(
     dtype: torch.dtype | None = None,
     batch_size: int = 8,
     progress: bool = False,
+    device: str | torch.device | None = None,
 ) -> Orbits:
     """Runs a network on lenses at all angles.
 
@@ -197,24 +198,28 @@ def orbits(
         dtype: In which to compute, on a copy; the model's own if None.
         batch_size: Images that go through the network at once.
         progress: Whether to show a progress bar.
+        device: Where to compute, on a copy; see `lensequiv.predict`.
 
     Returns:
-        Logits, embeddings and mean fields; `report()` compares them.
+        Logits, embeddings and mean fields, on the CPU; `report()` compares them.
 
     Raises:
-        ValueError: The images do not fit the model.
+        ValueError: The images do not fit the model, or the device is not there.
     """
     from tqdm.auto import tqdm
 
     name = name or model.name
-    network = ready_network(model, dtype)
+    network = ready_network(model, dtype, device)
     types = model.field_types()
     stacks = [lenses.reference, *lenses.images]
     parts: list[dict[str, Tensor]] = []
     for stack in tqdm(stacks, desc=name, unit="angle", disable=not progress):
         found = evaluate(network, ready_input(network, stack), types, batch_size)
         parts.append(
-            {key: v.mean((2, 3)) if v.ndim == 4 else v for key, v in found.items()}
+            {
+                key: (v.mean((2, 3)) if v.ndim == 4 else v).cpu()
+                for key, v in found.items()
+            }
         )
     return Orbits(
         model=name,

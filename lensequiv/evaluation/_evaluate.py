@@ -7,7 +7,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from lensequiv.evaluation._manifest import (
 from lensequiv.evaluation._score import Evaluation, score
 from lensequiv.evaluation._turned import changed, turns
 from lensequiv.inference._batches import Options, batches
+from lensequiv.inference._options import Precision
 from lensequiv.inference._scale import PixelScales
 from lensequiv.inference._source import PathLike, Source
 from lensequiv.models import LensModel
@@ -97,7 +98,8 @@ def evaluate(
     resample: bool = False,
     batch_size: int = 64,
     workers: int | None = None,
-    precision: Literal["fp32", "bf16"] = "fp32",
+    precision: Precision = "fp32",
+    device: str | torch.device | None = None,
     resamples: int = 1000,
     name: str | None = None,
     progress: bool = False,
@@ -132,6 +134,7 @@ def evaluate(
         batch_size: Images that go through the network at once.
         workers: See `lensequiv.predict`.
         precision: See `lensequiv.predict`.
+        device: See `lensequiv.predict`.
         resamples: Of the bootstrap; 0 for no intervals.
         name: What reports shall call the weights.
         progress: Whether to show a progress bar once it takes two seconds.
@@ -143,11 +146,20 @@ def evaluate(
         FileNotFoundError: The path does not exist.
         ImageError: An image cannot be read or is not usable, or the path is no data
             set.
+        MemoryError: See `lensequiv.predict`.
         ValueError: A class is not one of the model's, `data` has a transform, an image
             does not fit the model, or an argument is out of range.
     """
     check_count("resamples", resamples, low=0)
-    options = Options(batch_size, progress, workers, precision, pixel_scale, resample)
+    options = Options(
+        batch_size,
+        progress,
+        workers,
+        precision,
+        pixel_scale,
+        resample,
+        device=device,
+    )
     dataset = open_labelled(data, hdu)
     labels = labels_for(model, dataset, str(dataset.place))
     positions = first_of_each(labels, limit)

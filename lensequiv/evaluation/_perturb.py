@@ -121,6 +121,7 @@ def perturb(
     seed: int = 0,
     batch_size: int = 64,
     changes: Sequence[str] | None = None,
+    device: str | torch.device | None = None,
 ) -> list[Perturbed]:
     """Scores a weight on lenses in which one thing at a time differs.
 
@@ -135,6 +136,7 @@ def perturb(
         seed: Of the lenses; a weight's training seeds are in its card.
         batch_size: Images that the network sees at a time.
         changes: Names of the changes to make; all if None.
+        device: Where the network computes; see `lensequiv.predict`.
 
     Returns:
         Scores, in the order of the changes.
@@ -157,7 +159,7 @@ def perturb(
         if name not in known:
             raise ValueError(f"unknown change {name!r}; known are {'; '.join(known)}")
     return [
-        _scored(model, name, images, labels, batch_size)
+        _scored(model, name, images, labels, batch_size, device)
         for name, images, labels in _simulated(recipe, chosen, n, seed)
     ]
 
@@ -188,6 +190,7 @@ def _scored(
     images: torch.Tensor,
     labels: NDArray[np.int64],
     batch_size: int,
+    device: str | torch.device | None,
 ) -> Perturbed:
     """Scores of one change."""
     import warnings
@@ -197,7 +200,7 @@ def _scored(
     with warnings.catch_warnings():
         # What is unlike the training images is counted here.
         warnings.simplefilter("ignore", OutOfDomainWarning)
-        result = model.predict(images, batch_size=batch_size)
+        result = model.predict(images, batch_size=batch_size, device=device)
     probabilities = result.probabilities.double().numpy()
     answers = probabilities.argmax(1)
     truth = np.eye(probabilities.shape[1], dtype=bool)[labels]

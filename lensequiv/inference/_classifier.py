@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from lensequiv.plain import PlainModel
@@ -21,6 +22,9 @@ class Classifier(Network, Protocol):
 
     def __call__(self, x: Tensor) -> Any:
         """Logits (N, num_classes) of preprocessed images."""
+
+    def to(self, device: torch.device) -> Any:
+        """The network itself, moved to a device."""
 
     def check_input(self, x: Tensor) -> None:
         """Requires a batch of preprocessed images, (N, in_channels, H, W).

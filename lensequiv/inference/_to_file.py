@@ -9,9 +9,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from lensequiv import _files
 from lensequiv.inference._batches import Options, batches
 from lensequiv.inference._classifier import Classifier
+from lensequiv.inference._options import Precision
 from lensequiv.inference._resuming import Done, record_request, request_of
 from lensequiv.inference._rows import CsvRows, parquet_schema, rows_of
 from lensequiv.inference._source import PathLike, source_of
@@ -60,7 +63,8 @@ def predict_to_file(
     resample: bool = False,
     progress: bool = True,
     workers: int | None = None,
-    precision: Literal["fp32", "bf16"] = "fp32",
+    precision: Precision = "fp32",
+    device: str | torch.device | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     restart: bool = False,
 ) -> Path:
@@ -77,8 +81,8 @@ def predict_to_file(
     `out` appears when it is complete. Until then rows wait in a hidden folder beside
     it, and the same call goes on where a killed or failed run ended. In between,
     images may be added to or removed from the part of the list that was not reached,
-    and `batch_size`, `workers` and `on_error` may change; with other weights, options
-    or images before that place the call is refused.
+    and `batch_size`, `workers`, `device` and `on_error` may change; with other weights,
+    options or images before that place the call is refused.
 
     Args:
         model: Any lensequiv model.
@@ -91,6 +95,7 @@ def predict_to_file(
         progress: Whether to show a progress bar.
         workers: See `lensequiv.predict`.
         precision: See `lensequiv.predict`.
+        device: See `lensequiv.predict`.
         on_error: `"skip"` writes why a file could not be used into `error` and leaves
             its other columns empty; `"raise"` ends the run, which can go on later.
         restart: Whether to begin anew where an unfinished run of any call is found.
@@ -105,11 +110,19 @@ def predict_to_file(
         FileNotFoundError: A path does not exist.
         ImageError: A file cannot be used, and `on_error` is `"raise"`.
         ImportError: pyarrow is not installed.
+        MemoryError: See `lensequiv.predict`.
         OSError: `out` cannot be written there.
         ValueError: An argument is out of range, or `out` has another ending.
     """
     options = Options(
-        batch_size, progress, workers, precision, pixel_scale, resample, on_error
+        batch_size,
+        progress,
+        workers,
+        precision,
+        pixel_scale,
+        resample,
+        on_error,
+        device,
     )
     out = check_output(out)
     source = source_of(x, hdu)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lensequiv.models._recompute import recomputed
 from lensequiv.models._recorded import Recorded
 from lensequiv.models.sizes import InputSizes
-from lensequiv.plain import check_input
+from lensequiv.plain import check_device, check_input
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
@@ -113,6 +113,13 @@ class LensModel(Recorded):
             f"{size} (model.predict does it by itself)",
         )
 
+    def _cast(self, x: Tensor) -> Tensor:
+        """`x` in the type of the first layer's weight."""
+        layer, _, name = self.input_weight.rpartition(".")
+        # Not `get_parameter`: in replicas of DataParallel weights are plain tensors.
+        weight: Tensor = getattr(self.get_submodule(layer), name)
+        return x.to(weight.dtype)
+
     def field_types(self) -> dict[str, FieldType | None]:
         """The inner layers whose maps have a known behaviour under rotation.
 
@@ -170,9 +177,11 @@ class LensModel(Recorded):
 
         Raises:
             TypeError: `x` is no floating-point tensor.
-            ValueError: The size or channel count is not one of this model's.
+            ValueError: The size or channel count is not one of this model's, or `x` is
+                on another device than the model.
         """
         self.check_input(x)
+        check_device(self.name, self, x)
         return self._features(x)
 
     def embed(self, x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from lensequiv.plain import PlainModel
 if TYPE_CHECKING:
     from lensequiv.models._recorded import Recorded
 
-__all__ = ["PlainLayers", "fold_norm", "multiply_adds", "to_plain"]
+__all__ = ["PlainLayers", "fold_norm", "multiply_adds", "to_plain", "widened"]
 
 
 @dataclass
@@ -95,6 +95,11 @@ class PlainLayers:
         )
 
 
+def widened(x: Tensor) -> Tensor:
+    """In double precision; in single on Apple's GPUs, which have no other."""
+    return x.float() if x.device.type == "mps" else x.double()
+
+
 def fold_norm(
     weight: Tensor,
     norm: nn.modules.batchnorm._BatchNorm,
@@ -115,12 +120,13 @@ def fold_norm(
     """
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    scale = norm.weight.double() * torch.rsqrt(norm.running_var.double() + norm.eps)
-    shift = norm.bias.double() - norm.running_mean.double() * scale
+    variance = widened(norm.running_var) + norm.eps
+    scale = widened(norm.weight) * torch.rsqrt(variance)
+    shift = widened(norm.bias) - widened(norm.running_mean) * scale
     scale, shift = scale.repeat_interleave(repeat), shift.repeat_interleave(repeat)
-    folded = weight.double() * scale.view(-1, *[1] * (weight.ndim - 1))
+    folded = widened(weight) * scale.view(-1, *[1] * (weight.ndim - 1))
     if bias is not None:
-        shift = shift + bias.double() * scale
+        shift = shift + widened(bias) * scale
     return folded.to(weight.dtype), shift.to(weight.dtype)
 
 

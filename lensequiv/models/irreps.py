@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from lensequiv._e2cnn import directsum
 from lensequiv._neutral import neutral
+from lensequiv.models.conversion import widened
 from lensequiv.plain import ACTIVATIONS
 
 __all__ = ["FourierActivation", "FourierNorm", "fourier_fields"]
@@ -195,9 +196,10 @@ class FourierNorm(nn.modules.batchnorm._BatchNorm):
             weight: (fields * size, ...) of the convolution.
         """
         assert self.running_mean is not None and self.running_var is not None
-        scale = self.weight.double() * torch.rsqrt(self.running_var.double() + self.eps)
-        shift = self.bias.double() - self.running_mean.double() * scale
+        variance = widened(self.running_var) + self.eps
+        scale = widened(self.weight) * torch.rsqrt(variance)
+        shift = widened(self.bias) - widened(self.running_mean) * scale
         bias = torch.nn.functional.pad(shift[:, None], (0, self.size - 1)).flatten()
         scale = scale.repeat_interleave(self.size)
-        folded = weight.double() * scale.view(-1, *[1] * (weight.ndim - 1))
+        folded = widened(weight) * scale.view(-1, *[1] * (weight.ndim - 1))
         return folded.to(weight.dtype), bias.to(weight.dtype)

@@ -102,6 +102,12 @@ class _Banded(nn.Module):
         self.stride = stride
         self._matrices: dict[Any, Tensor] = {}
 
+    def _apply(self, *args: Any, **kwargs: Any) -> _Banded:
+        """Moves or casts, and keeps no matrices on the old device."""
+        self._matrices = {}
+        applied: _Banded = super()._apply(*args, **kwargs)
+        return applied
+
     def _matrix(self, size: int, like: Tensor) -> Tensor:
         if torch.compiler.is_compiling():  # the graph makes its own
             return self._made(size, like)

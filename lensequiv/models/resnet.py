@@ -55,7 +55,7 @@ class ResNet18(LensModel, registered="resnet18"):
         self.to(memory_format=torch.channels_last)
 
     def _features(self, x: Tensor) -> Tensor:
-        x = x.to(self.get_parameter(self.input_weight).dtype)
+        x = self._cast(x)
         for name in _LAYERS:
             layer = getattr(self, name)
             # The first ReLU overwrites its input, which could not be recomputed from.

@@ -20,7 +20,7 @@ from lensequiv._e2cnn import (
     parse_group,
 )
 from lensequiv.models.base import LensModel
-from lensequiv.models.conversion import PlainLayers, fold_norm
+from lensequiv.models.conversion import PlainLayers, fold_norm, widened
 from lensequiv.models.sizes import InputSizes
 from lensequiv.transforms import Singh2021Eval
 
@@ -111,7 +111,7 @@ class Singh2021(LensModel, registered="singh2021-{group}"):
         self.head = nn.Linear(_HIDDEN, num_classes)
 
     def _features(self, x: Tensor) -> Tensor:
-        x = x.to(self.get_parameter(self.input_weight).dtype)
+        x = self._cast(x)
         field = GeometricTensor(x, self.input_type)
         for i in range(1, 7):
             field = self._step(getattr(self, f"block{i}"), field)
@@ -137,7 +137,7 @@ class Singh2021(LensModel, registered="singh2021-{group}"):
             if i % 2 == 0:
                 pool = getattr(self, f"pool{i // 2}")
                 # The outer product of the kernel with itself, of sum 1.
-                kernel = pool.filter[0, 0].double().sum(1)
+                kernel = widened(pool.filter[0, 0]).sum(1)
                 layers.add(
                     "blur",
                     {},

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from lensequiv._checks import check_class_names, ordered_names
+from lensequiv._devices import resolve_device
 from lensequiv._neutral import neutral
 from lensequiv._suggestions import did_you_mean, explains_keywords
 from lensequiv.models import LensModel, create_model, list_models
@@ -38,7 +39,7 @@ _OTHER_WORDS = {
         ("n_classes", "nb_classes", "num_labels", "num_class"), "num_classes="
     ),
     **dict.fromkeys(("class_names", "labels", "id2label"), "classes=[...]"),
-    **dict.fromkeys(("device", "map_location", "device_map"), ".to(device) afterwards"),
+    **dict.fromkeys(("map_location", "device_map"), "device="),
     **dict.fromkeys(("dtype", "torch_dtype"), ".to(dtype) afterwards"),
     **dict.fromkeys(
         ("input_size", "img_size", "image_size"),
@@ -71,6 +72,7 @@ def from_pretrained(
     token: str | bool | None = None,
     local_files_only: bool = False,
     force_download: bool = False,
+    device: str | torch.device = "cpu",
 ) -> LensModel:
     """Loads trained weights, strictly.
 
@@ -99,20 +101,24 @@ def from_pretrained(
         local_files_only: Use the cache, not the network.
         force_download: Fetch the files again, even if they are in the cache. Nothing
             else does: a damaged file in the cache is an error, every time.
+        device: Where the model is to be: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`, or
+            `"auto"` for CUDA if there is any, else MPS, else the CPU.
 
     Returns:
-        The model in evaluation mode, on the CPU, in float32, whatever torch's settings;
+        The model in evaluation mode, in float32, whatever torch's settings;
         `model.origin` says where it came from.
 
     Raises:
         ValueError: `name` is none of the three, a keyword of the Hub is given for a
-            bundled weight or a folder, or `classes` does not fit `num_classes`.
+            bundled weight or a folder, `classes` does not fit `num_classes`, or the
+            device is not there.
         HubError: The files could not be had from the Hub; the message says why and
             what to do.
         FileNotFoundError: The folder lacks a file.
         WeightsError: Checksum, config or a tensor's name, shape, dtype or value is
             not what it should be; the message names it.
     """
+    place = resolve_device(device)
     classes = None if classes is None else ordered_names(classes)
     hub = HubOptions(revision, cache_dir, token, local_files_only, force_download)
     directory, origin = locate(name, hub)
@@ -127,7 +133,7 @@ def from_pretrained(
         ) from error
     if (num_classes, classes, in_channels) != (None, None, None):
         model = _adapted(model, num_classes, classes, in_channels)
-    return model.eval()
+    return model.eval().to(place)
 
 
 def locate(

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lensequiv._devices import resolve_device
+from lensequiv._neutral import without_tf32
 from lensequiv.data import as_images
 from lensequiv.inference._batches import network_of
 from lensequiv.models import LensModel
@@ -86,6 +88,7 @@ class Attribution:
         return images[..., top : top + height, left : left + width]
 
 
+@without_tf32()
 def integrated_gradients(
     model: LensModel,
     images: NDArray[Any] | Tensor,
@@ -97,6 +100,7 @@ def integrated_gradients(
     steps: int = 32,
     batch_size: int = 64,
     progress: bool = False,
+    device: str | torch.device | None = None,
 ) -> Attribution:
     """Shares a logit, or a difference of two, out among the pixels.
 
@@ -124,6 +128,8 @@ def integrated_gradients(
         steps: Points of the quadrature: gradients an image.
         batch_size: Images that go through the network at once.
         progress: Whether to show a progress bar.
+        device: Where to compute, on a copy of the model; see `lensequiv.predict`. Where
+            the model is if None.
 
     Returns:
         The maps and what they were made of.
@@ -131,8 +137,8 @@ def integrated_gradients(
     Raises:
         ImportError: captum is not installed.
         ImageError: An image is not usable.
-        ValueError: An unknown class or baseline, a number out of range, or images that
-            do not fit the model.
+        ValueError: An unknown class or baseline, a number out of range, a device that
+            is not there, or images that do not fit the model.
     """
     from tqdm.auto import tqdm
 
@@ -141,12 +147,14 @@ def integrated_gradients(
         raise ValueError(
             f"steps={steps}, batch_size={batch_size}: expected positive integers"
         )
-    given = as_images(images, name="images")
+    place = (
+        next(model.parameters()).device if device is None else resolve_device(device)
+    )
+    given = as_images(images, name="images").cpu()
     inputs = model.preprocess(given)
     model.check_input(inputs)
     baselines = _baselines(model, inputs, given, baseline, blur)
-    network = network_of(model, "fp32")
-    device = next(model.parameters()).device
+    network = network_of(model, "fp32", place)
     each = max(1, batch_size // steps)
     targets = torch.empty(len(inputs), dtype=torch.int64)
     if target is not None:
@@ -164,7 +172,7 @@ def integrated_gradients(
     bar = tqdm(total=len(inputs), unit="img", disable=not progress)
     with bar:
         for part in torch.arange(len(inputs)).split(each):
-            x, b = inputs[part].to(device), baselines[part].to(device)
+            x, b = inputs[part].to(place), baselines[part].to(place)
             with torch.no_grad():
                 ends = network(torch.cat([x, b])).float().cpu().unflatten(0, (2, -1))
             if target is None:
@@ -172,7 +180,7 @@ def integrated_gradients(
             weights[part, targets[part]] += 1
             if minus is not None:
                 weights[part, minus[part]] -= 1
-            weight = weights[part].to(device)
+            weight = weights[part].to(place)
             with torch.enable_grad():
                 found = explain(value).attribute(
                     x, b, additional_forward_args=(weight,), n_steps=steps
@@ -220,7 +228,7 @@ def _baselines(
         raise ValueError(
             f"baseline={baseline!r}: expected 'blur', 'sky' or an array of images"
         )
-    images = as_images(baseline, name="baseline")
+    images = as_images(baseline, name="baseline").cpu()
     if images.shape != given.shape:
         raise ValueError(
             f"baseline has the shape {tuple(images.shape)}; expected that of the "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -11,8 +11,11 @@ from torch import Tensor, nn
 
 from lensequiv._checks import check_count, check_number
 from lensequiv.data.arrays import SupportsArray
+from lensequiv.transforms._order import order_statistics
 
-__all__ = ["CropAndScale", "as_tensor", "order_statistics"]
+__all__ = ["CropAndScale", "as_tensor"]
+
+_CACHED = 160_000  # pixels in double precision that are at work at once
 
 
 class CropAndScale(nn.Module):
@@ -116,16 +119,51 @@ class CropAndScale(nn.Module):
             ValueError: An image's peak is not above its sky, a pixel is NaN or
                 infinite, or the pixels are no real numbers.
         """
+        scaled, usable = self.attempt(images)
+        if not bool(usable.all()):
+            self._refuse(images)
+        return scaled
+
+    def attempt(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """As `scale`, but says which images it would refuse instead of raising.
+
+        On a GPU nothing waits for the result.
+
+        Args:
+            images: (..., H, W) real numbers, on any device.
+
+        Returns:
+            The scaled images, float32 on the device of `images`, and (...) bool, true
+            where `scale` would return them.
+
+        Raises:
+            ValueError: The pixels are no real numbers.
+        """
         if images.is_complex() or images.dtype == torch.bool:
             raise ValueError(f"images of type {images.dtype}; expected real numbers")
         if not images.is_floating_point():
             images = images.double()
-        if not bool(torch.stack(torch.aminmax(images)).isfinite().all()):
-            raise ValueError("images hold NaN or infinite pixels; expected none")
         pixels = images.flatten(-2)
+        sky, peak = self._sky_and_peak(pixels)
+        # In double precision: a small signal on a large constant keeps its digits.
+        sky, height = sky.double(), peak.double() - sky.double()
+        scaled = _linear(pixels, sky, height)
+        low, high = scaled.detach().amin(-1), scaled.detach().amax(-1)
+        # Whatever is not finite in an image shows in one of these.
+        usable = (height > 0).squeeze(-1) & low.isfinite() & high.isfinite()
+        return scaled.reshape(images.shape), usable
+
+    def _sky_and_peak(self, pixels: Tensor) -> list[Tensor]:
         last = pixels.shape[-1] - 1
         places = (round(self.sky * last), round(self.peak * last))
-        sky, peak = order_statistics(pixels, places)
+        return order_statistics(pixels, places)
+
+    def _refuse(self, images: Tensor) -> NoReturn:
+        """Says what is wrong with images of which `attempt` could not use some."""
+        images = images if images.is_floating_point() else images.double()
+        if not bool(torch.stack(torch.aminmax(images)).isfinite().all()):
+            raise ValueError("images hold NaN or infinite pixels; expected none")
+        sky, peak = self._sky_and_peak(images.flatten(-2))
         flat = ~(peak > sky)
         if bool(flat.any()):
             bad = int(flat.flatten().nonzero()[0])
@@ -136,22 +174,11 @@ class CropAndScale(nn.Module):
                 "quantile after the crop, so there is nothing to scale to; expected "
                 "an image with a source in its centre"
             )
-        # In double precision: a small signal on a large constant keeps its digits.
-        sky, height = sky.double(), peak.double() - sky.double()
-        if pixels.ndim < 2 or pixels.requires_grad:
-            scaled = ((pixels - sky) / height).float()
-        else:
-            scaled = torch.empty_like(pixels, dtype=torch.float32)
-            # Image by image, which stays in the processor's cache.
-            for image, low, scale, out in zip(pixels, sky, height, scaled, strict=True):
-                torch.div(image - low, scale, out=out)
-        if not bool(torch.stack(torch.aminmax(scaled.detach())).isfinite().all()):
-            raise ValueError(
-                f"a pixel lies so far beyond its image's {self.peak} quantile that "
-                "float32 cannot hold it after scaling; expected an image without such "
-                "outliers"
-            )
-        return scaled.reshape(images.shape)
+        raise ValueError(
+            f"a pixel lies so far beyond its image's {self.peak} quantile that "
+            "float32 cannot hold it after scaling; expected an image without such "
+            "outliers"
+        )
 
     def forward(self, images: Tensor | SupportsArray | Sequence[Any]) -> Tensor:
         """Maps (..., H, W) to (..., size, size) float32; see `crop` and `scale`.
@@ -198,23 +225,17 @@ class CropAndScale(nn.Module):
         return ", ".join(parts)
 
 
-def order_statistics(pixels: Tensor, places: Sequence[int]) -> list[Tensor]:
-    """The pixels that stand at some places in the order of their values.
-
-    On the CPU by NumPy's partition, which finds all at once in a tenth of the time of
-    torch's selection.
-
-    Args:
-        pixels: (..., N) finite numbers.
-        places: From 0 to N - 1.
-
-    Returns:
-        (..., 1) each, in the dtype of the pixels.
-    """
-    if pixels.is_cpu and not pixels.requires_grad and pixels.dtype != torch.bfloat16:
-        ordered = torch.from_numpy(np.partition(pixels.numpy(), places, axis=-1))
-        return [ordered[..., place : place + 1] for place in places]
-    return [pixels.kthvalue(place + 1, -1, keepdim=True).values for place in places]
+def _linear(pixels: Tensor, sky: Tensor, height: Tensor) -> Tensor:
+    """(pixels - sky) / height in float32: (..., N) and (..., 1) float64."""
+    if pixels.ndim < 2 or pixels.requires_grad or not pixels.is_cpu:
+        return ((pixels - sky) / height).float()
+    scaled = torch.empty_like(pixels, dtype=torch.float32)
+    # A few images at a time stay in the processor's cache.
+    few = max(1, _CACHED * len(pixels) // max(1, pixels.numel()))
+    parts = (tensor.split(few) for tensor in (pixels, sky, height, scaled))
+    for image, low, scale, out in zip(*parts, strict=True):
+        torch.div(image - low, scale, out=out)
+    return scaled
 
 
 def as_tensor(images: Tensor | SupportsArray | Sequence[Any]) -> Tensor:

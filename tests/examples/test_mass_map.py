@@ -15,9 +15,7 @@ from lensequiv.transforms import RandomPose
 @pytest.fixture
 def mapping():
     """Draws on maps as fine as the image, so that positions can be compared."""
-    mapping = mass_map.MappingModel(
-        lensequiv.create_model("c4").set_input_size(97), 0.05
-    )
+    mapping = mass_map.MappingModel(lensequiv.create_model("c4").set_input_size(97))
     mapping.stride = 1
     return mapping
 
@@ -26,7 +24,7 @@ def test_target_is_the_convergence_of_smeared_masses(mapping):
     mapping.stride = 8
     masses = torch.tensor([[[0.3, -0.2, 0.01], [0.0, 0.5, 0.002]]])
     still = (torch.zeros(1), torch.ones(1), torch.zeros(2, 1, 1))
-    found = mapping.target(masses, *still, 151)[0]
+    found = mapping.target(mass_map.posed_masses(masses, still, 151, 0.05))[0]
     assert found.shape == (13, 13)
     for row, column in ((6, 6), (5, 7), (0, 12)):
         x, y = (column - 6) * 8 * 0.05, (row - 6) * 8 * 0.05
@@ -52,7 +50,7 @@ def test_target_moves_with_the_image(mapping):
     for _ in range(8):
         drawn = pose.draw(1)
         moved = pose.apply_drawn(star[None, None], *drawn)[0, 0]
-        map_ = mapping.target(masses, *drawn, 150)[0]
+        map_ = mapping.target(mass_map.posed_masses(masses, drawn, 150, 0.05))[0]
         linear = torch.expm1(map_)
         torch.testing.assert_close(
             linear / linear.max(), moved / moved.max(), atol=0.02, rtol=0
@@ -61,7 +59,7 @@ def test_target_moves_with_the_image(mapping):
 
 @pytest.mark.parametrize("name", ["c8", "d4", "resnet18"])
 def test_head_draws_a_map_of_stride_8(name):
-    mapping = mass_map.MappingModel(lensequiv.create_model(name), 0.05)
+    mapping = mass_map.MappingModel(lensequiv.create_model(name))
     x = torch.rand(2, 1, mapping.model.input_size, mapping.model.input_size)
     logits, drawn = mapping(x)
     side = (mapping.model.input_size - 1) // 8 + 1
@@ -74,7 +72,7 @@ def test_head_draws_a_map_of_stride_8(name):
 
 def test_map_of_an_equivariant_network_turns_with_the_image():
     torch.manual_seed(0)
-    mapping = mass_map.MappingModel(lensequiv.create_model("c8"), 0.05).eval()
+    mapping = mass_map.MappingModel(lensequiv.create_model("c8")).eval()
     x = torch.rand(1, 1, 97, 97)
     with torch.no_grad():
         (_, drawn), (_, turned) = mapping(x), mapping(x.rot90(1, (2, 3)))
@@ -97,7 +95,7 @@ def test_masses_of_a_vortex_lie_on_its_map(mapping):
     columns = [p[f"mass_{name}"][2:] for name in ("x", "y", "theta2")]
     masses = torch.from_numpy(np.stack(columns, -1)).float()
     still = (torch.zeros(1), torch.ones(1), torch.zeros(2, 1, 1))
-    found = mapping.target(masses, *still, 150)[0]
+    found = mapping.target(mass_map.posed_masses(masses, still, 150, 0.05))[0]
     row, column = divmod(int(found.argmax()), 97)
     # The frame's centre is half a pixel beyond the central pixel.
     x, y = (column - 48 - 0.5) * 0.05, (row - 48 - 0.5) * 0.05

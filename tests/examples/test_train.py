@@ -64,9 +64,9 @@ def weights(folder):
 def test_a_killed_run_resumes_to_the_same_result(
     run, data, data_with_truth, tmp_path, monkeypatch, source
 ):
-    options = ["--fresh", "modelF", "--reuse", "0.05"] if source == "fresh" else []
+    options = ["--fresh", "modelF,modelJ"] if source == "fresh" else []
     where = data if source == "folders" else data_with_truth
-    monkeypatch.setattr("lenses.FreshLenses.CHUNK", 8)
+    monkeypatch.setattr("lenses.CHUNK", (24, 24))
     whole = run(tmp_path / "whole", *options, data=where)
     original, steps = train.save_atomically, []
 
@@ -174,12 +174,12 @@ def test_a_card_names_the_file_that_holds_the_masses(run, data_with_truth, tmp_p
 
 @pytest.mark.slow
 def test_a_card_of_fresh_lenses_says_so(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("lenses.FreshLenses.CHUNK", 8)
+    monkeypatch.setattr("lenses.CHUNK", (24, 24))
     out = run(tmp_path / "run", "--fresh", "modelF", "--seed", 5)
     info = lensequiv.from_pretrained(out / "weights").weights_info
-    assert info["trained_on"]["train"] == {"images": 216, "seed": 5, "fresh": True}
+    assert info["trained_on"]["train"] == {"images": 48, "seed": 5, "fresh": True}
     card = (out / "weights" / "README.md").read_text()
-    assert "| train | 216, simulated while training | 5 |" in card
+    assert "| train | 48, simulated while training | 5 |" in card
     assert "--seed 5 data/modelF/train" not in card
 
 
@@ -188,9 +188,10 @@ def test_validation_agrees_with_the_scores_on_cards():
     torch.manual_seed(0)
     model = lensequiv.create_model("c4")
     images, labels = torch.rand(40, 1, 97, 97), torch.arange(40) % 3
+    images = model.preprocess(images)
     found = train.validate(model, images, labels, Accelerator())
     with torch.no_grad():
-        logits = model(model.preprocess(images))
+        logits = model(images)
     card = score(
         labels.numpy(), logits=logits.numpy(), classes=model.classes, resamples=0
     ).summary()
