@@ -46,10 +46,11 @@ def test_nothing_is_left_on_the_processor(name, sums_points, monkeypatch):
     assert images.shape == (5, 40, 40)
 
 
+@pytest.mark.accelerator("chunks of a stream do not wait for the device")
 @pytest.mark.parametrize("name", ["modelJ", "modelF-varied", "deeplensesim1", "wide"])
 def test_chunks_do_not_wait_for_the_device(name, device):
     if device.type != "cuda":
-        pytest.skip("needs a GPU")
+        pytest.skip("only CUDA tells when it is waited for")
     stream = LensStream(name, seed=0, chunk=96, device=device)
     stream.chunk(0)  # compiles
     torch.cuda.set_sync_debug_mode("error")
