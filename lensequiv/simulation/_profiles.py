@@ -13,7 +13,6 @@ import math
 import torch
 from torch import Tensor
 
-
 __all__ = [
     "halo_weight",
     "multipole_deflection",

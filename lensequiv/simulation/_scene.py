@@ -16,8 +16,6 @@ from lensequiv.simulation._physics import (
     blur,
     blur_each,
     deflect,
-    summed_deflection,
-    sersic,
     gaussian_kernel,
     gaussian_weights,
     line_deflection,
@@ -25,6 +23,7 @@ from lensequiv.simulation._physics import (
     ray_grid,
     sersic,
     sum_blocks,
+    summed_deflection,
 )
 from lensequiv.simulation._profiles import (
     halo_weight,

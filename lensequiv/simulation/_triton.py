@@ -20,8 +20,8 @@ def add_up(
     masses: Any,
     n: Any,
     softening: Any,
-    COLUMNS: tl.constexpr,  # noqa: N803
-    ROWS: tl.constexpr,  # noqa: N803
+    COLUMNS: tl.constexpr,
+    ROWS: tl.constexpr,
 ) -> None:
     """A tile of `lensequiv.simulation._kernels.sum_masses`.
 

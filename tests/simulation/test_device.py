@@ -14,7 +14,6 @@ from lensequiv.simulation import (
     _physics,
     _rerender,
     _scene,
-    model_1,
     model_j,
     render_lenses,
     simulate,
