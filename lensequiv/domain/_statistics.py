@@ -108,9 +108,7 @@ def _is_large(images: Tensor) -> bool:
 
 
 @lru_cache(maxsize=16)
-def _disc(
-    height: int, width: int, device: torch.device
-) -> tuple[slice, slice, Tensor]:
+def _disc(height: int, width: int, device: torch.device) -> tuple[slice, slice, Tensor]:
     """The pixels near the centre.
 
     Returns:
