@@ -173,9 +173,7 @@ def deflect(
     pick = [lens[name].to(dtype)[:, None, None] for name in names]
     # On the device without a copy, which would have to be waited for.
     q = torch.full((), axis_ratio, dtype=dtype, device=axis.device)
-    beta_x, beta_y = _behind_the_halo(
-        x, y, *pick, q=None if axis_ratio == 1 else q
-    )
+    beta_x, beta_y = _behind_the_halo(x, y, *pick, q=None if axis_ratio == 1 else q)
     if lens["mass_x"].shape[1]:
         masses = (lens["mass_x"], lens["mass_y"], lens["mass_theta2"])
         by_masses = line_deflection if straight else point_deflection

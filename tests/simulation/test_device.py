@@ -103,6 +103,24 @@ def test_summed_deflection_is_the_sum(label, device):
             )
 
 
+@pytest.mark.parametrize("architecture", [75, 80, 90])
+def test_the_kernel_compiles_for_gpus(architecture):
+    """Down to machine code, which needs no GPU."""
+    triton = pytest.importorskip("triton")
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from lensequiv.simulation._triton import add_up
+
+    tensors = ("dx", "dy", "strength", "total_x", "total_y")
+    numbers = {"masses": "i32", "n": "i32", "softening": "fp32"}
+    tile = {"COLUMNS": 64, "ROWS": 16}
+    types = dict.fromkeys(tensors, "*fp32") | numbers | dict.fromkeys(tile, "constexpr")
+    source = ASTSource(add_up, types, constexprs=tile)
+    kernel = triton.compile(source, target=GPUTarget("cuda", architecture, 32))
+    assert "div" in kernel.asm["ptx"] and len(kernel.asm["cubin"]) > 1000
+
+
 def test_kernels_are_left_out_where_they_cannot_work(monkeypatch):
     assert not _kernels.has_kernels(torch.device("cpu"))
     asked = _kernels.has_kernels.__wrapped__
