@@ -31,7 +31,7 @@ import torch
 import lensequiv
 from lensequiv._devices import resolve_device
 from lensequiv._files import write_atomically
-from lensequiv.evaluation._changes import OF_IMAGES, OPEN, perturbations
+from lensequiv.evaluation._changes import OF_IMAGES, WITHIN, perturbations
 from lensequiv.evaluation._evaluate import weights_facts
 from lensequiv.evaluation._perturb import (
     Perturbed,
@@ -121,7 +121,7 @@ def load(given: str, out: Path) -> Weight:
 def changes_of(family: str) -> dict[str, Recipe]:
     """All recipes to try, by what is changed: nothing and everything first."""
     single = perturbations(get_recipe(family))
-    changed = {"none": single.pop("none"), "all that is open": f"{family}-varied"}
+    changed = {"none": single.pop("none"), "all of * at once": f"{family}-varied"}
     if get_recipe(family).version > 1:
         changed["version 1 of the recipe"] = f"{family}@1"
     return {name: get_recipe(recipe) for name, recipe in changed.items()} | single
@@ -251,7 +251,7 @@ def table(family: str, weights: list[Weight]) -> list[str]:
         rows = [rows.get(change) for rows in found.values()]
         if counts := [row.images for row in rows if row]:
             images[change] = counts
-            mark = " *" * (change in OPEN)
+            mark = " *" * (change in WITHIN)
             lines.append("| " + " | ".join([change + mark, *map(cell, rows)]) + " |")
     lines.append(
         "| " + " | ".join(["lowest of *", *map(lowest, found.values())]) + " |"
@@ -262,11 +262,11 @@ def table(family: str, weights: list[Weight]) -> list[str]:
     note = f"Accuracy in % / micro AUC / flagged in %; {many} lenses a change"
     if originals:
         note += f", {originals[0]} original images"
-    return [*lines, "", f"{note}; * left open by the fits.", ""]
+    return [*lines, "", f"{note}; * within {family}-varied.", ""]
 
 
 def lowest(rows: dict[str, Perturbed]) -> str:
-    """The lowest accuracy under a change that the fits leave open."""
+    """The lowest accuracy under a single change within the uncertainties."""
     inside = [row for row in rows.values() if row.within]
     least = min(inside, key=lambda row: row.accuracy, default=None)
     return f"{100 * least.accuracy:.1f} ({least.change})" if least else ""

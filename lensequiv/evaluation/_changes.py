@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lensequiv.simulation import Recipe
 
-__all__ = ["OF_IMAGES", "OPEN", "perturbations"]
+__all__ = ["OF_IMAGES", "WITHIN", "perturbations"]
 
 OF_IMAGES = ("shift by 3 pixels", "rotation by 37 degrees")
 """Changes that are made to the images, not to the recipe."""
 
-OPEN = frozenset(
+WITHIN = frozenset(
     (
-        *("PSF width x 0.75", "PSF width x 1.25"),
+        *("PSF width x 0.8", "PSF width x 1.25"),
         *("pixel scale x 0.95", "pixel scale x 1.05"),
         *("source radius x 0.77", "source radius x 1.3"),
         *("source index x 0.77", "source index x 1.3"),
@@ -25,7 +25,7 @@ OPEN = frozenset(
         *("ring x 0.95", "ring x 1.05"),
     )
 )
-"""Changes of a size that the fits of the study's recipes leave open."""
+"""Changes that `modelF-varied` and `modelJ-varied` make, to the end of their ranges."""
 
 
 def _scaled(name: str, factor: float) -> Callable[[Recipe], Recipe]:
@@ -84,7 +84,7 @@ def perturbations(recipe: Recipe) -> dict[str, Recipe]:
             "with PoissonSky, such as modelF or modelJ"
         )
     single: dict[str, Callable[[Recipe], Recipe]] = {"none": lambda same: same}
-    for factor in (0.75, 1.25, 1.5):
+    for factor in (0.75, 0.8, 1.25, 1.5):
         single[f"PSF width x {factor}"] = _blurred(factor)
     for name, key, factors in (
         ("pixel scale", "pixel_scale", (0.9, 0.95, 1.05, 1.1)),

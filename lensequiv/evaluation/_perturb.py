@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from lensequiv._devices import resolve_device
-from lensequiv.evaluation._changes import OF_IMAGES, OPEN, perturbations
+from lensequiv.evaluation._changes import OF_IMAGES, WITHIN, perturbations
 from lensequiv.evaluation._evaluate import used_versions, weights_facts
 from lensequiv.evaluation._metrics import roc_auc
 
@@ -47,8 +47,8 @@ class Perturbed:
 
     @property
     def within(self) -> bool:
-        """Whether the fits of the study's recipes leave a change of this size open."""
-        return self.change in OPEN
+        """Whether it lies within the ranges of `modelF-varied` and `modelJ-varied`."""
+        return self.change in WITHIN
 
 
 @dataclass(frozen=True)

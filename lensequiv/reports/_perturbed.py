@@ -28,7 +28,7 @@ __all__ = [
 
 _STEM = "perturbations"
 _CAPTION = "Accuracy, micro-average AUC and share of flagged images under each change."
-_NOTE = "* The fits of the study's recipes leave a change of this size open."
+_NOTE = "* Within what the recipe with its uncertainties draws (modelJ-varied, modelF-varied)."
 
 
 def check_perturbations(out: str | Path) -> list[Path]:

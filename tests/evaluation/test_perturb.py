@@ -57,7 +57,7 @@ def test_what_is_multiplied(change, key, value):
 def test_a_wider_psf_is_cut_at_as_many_sigma():
     recipe = get_recipe("modelJ")
     sizes = {name: r.psf_size for name, r in perturbations(recipe).items()}
-    assert (sizes["none"], sizes["PSF width x 0.75"]) == (11, 11)
+    assert (sizes["none"], sizes["PSF width x 0.8"]) == (11, 11)
     assert (sizes["PSF width x 1.25"], sizes["PSF width x 1.5"]) == (15, 17)
     # The same as a recipe that has that width throughout.
     wide = replace(recipe, psf_sigma=1.5 * 0.086, psf_size=17)

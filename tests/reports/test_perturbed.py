@@ -35,7 +35,7 @@ def test_table(result):
         " ".join(lines[3].split()) == "none 1.0000 1.0000 0.0000 0.2500 0.5000 0.2500"
     )
     assert " ".join(lines[4].split()).startswith("sky x 1.5 * 0.7500 0.8125 0.0625 ")
-    assert lines[-1].startswith("* The fits")
+    assert lines[-1].startswith("* Within")
 
 
 def test_folder(result, tmp_path):
