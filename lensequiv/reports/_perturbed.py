@@ -28,7 +28,7 @@ __all__ = [
 
 _STEM = "perturbations"
 _CAPTION = "Accuracy, micro-average AUC and share of flagged images under each change."
-_NOTE = "* Within what the recipe with its uncertainties draws (modelJ-varied, modelF-varied)."
+_NOTE = "* Within what modelF-varied and modelJ-varied draw for each lens."
 
 
 def check_perturbations(out: str | Path) -> list[Path]:
