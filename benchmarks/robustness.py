@@ -12,7 +12,7 @@ Lenses are simulated once for all weights, 150 of every change before the next 1
 the table can be printed at any time. Answers are kept in OUT: the same command goes on
 where it was killed, another weight or more images add to what is there, and two calls
 for different weights may share OUT. The table goes to the screen, `OUT/robustness.md`
-and `OUT/robustness.json`.
+and `OUT/robustness.json`; `--plot` draws it, too.
 """
 
 import argparse
@@ -300,6 +300,23 @@ def report(weights: list[Weight], out: Path) -> None:
     )
 
 
+def draw(weights: list[Weight], out: Path) -> None:
+    """A picture for each recipe, of what has been done for all its weights."""
+    from lensequiv.plots import plot_perturbations
+
+    for family in FAMILIES:
+        members = [w for w in weights if family in w.families]
+        found = {w.label: rows_of(w, family) for w in members}
+        common = [set(rows) for rows in found.values()]
+        shared = set.intersection(*common) if common else set()
+        rows = {
+            label: [row for change, row in mine.items() if change in shared]
+            for label, mine in found.items()
+        }
+        if shared:
+            plot_perturbations(rows, path=out / f"robustness-{family}.png")
+
+
 def main() -> None:
     """Measures what is missing, prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -309,6 +326,9 @@ def main() -> None:
         "--images", type=int, default=600, help=f"a change, in steps of {ROUND}"
     )
     parser.add_argument("--originals", type=Path, metavar="DIR")
+    parser.add_argument(
+        "--plot", action="store_true", help="a picture for each recipe (extra: plots)"
+    )
     parser.add_argument("--minutes", type=float, default=float("inf"), metavar="M")
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
@@ -329,6 +349,8 @@ def main() -> None:
         score_originals(weights, args)
     run(weights, args)
     report(weights, args.out)
+    if args.plot:
+        draw(weights, args.out)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,9 @@ def test_robustness_on_original_images(robustness, tmp_path, capsys):
     labels = np.array(lenses.classes)[lenses.labels.numpy()]
     np.savez(tmp_path / "F.npz", images=images[::-1], labels=labels[::-1])
     call = ["--weights", "c8-modelF@1", "--out", tmp_path, "--images", 3]
-    robustness(*call, "--originals", tmp_path)
+    robustness(*call, "--originals", tmp_path, "--plot")
+    picture = (tmp_path / "robustness-modelF.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
     rows = json.loads((tmp_path / "robustness.json").read_text())["modelF"]
     last = rows["c8-modelF@1"][-1]
     assert (last["change"], last["images"]) == ("original images", 6)

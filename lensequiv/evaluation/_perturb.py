@@ -139,6 +139,8 @@ def perturb(
 
     from lensequiv.simulation import get_recipe
 
+    home = next(model.parameters()).device
+    where, rows = resolve_device(home if device is None else device), []
     recipe = get_recipe(recipe)
     check_classes(model, recipe)
     changed = perturbations(recipe)
@@ -151,8 +153,6 @@ def perturb(
         raise ValueError(
             f"n={n}: expected at least {len(recipe.classes)}, one image of each class"
         )
-    where = next(model.parameters()).device if device is None else device
-    where, rows = resolve_device(where), []
     for change in tqdm(chosen, unit="change", disable=not progress):
         images, labels = lenses_with(changed, change, n, seed, where)
         found = answers(model, images, batch_size, precision, where)
