@@ -1,6 +1,10 @@
 """Our simulation on all cores beside lenstronomy making the same images.
 
     python benchmarks/simulation.py [--quick] [--json FILE]
+    python benchmarks/simulation.py --device cuda [--quick] [--json FILE]
+
+The second line compares a device with this machine's cores and with caustics on that
+device: see `simulation_device.py`.
 
 Both sides make noisy images: the same rays, masses, point-spread function and noise.
 lenstronomy runs as a loop in one process, as most of its users have it, and in one
@@ -23,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from simulation_device import measure_device
 from torch.utils.data import DataLoader
 
 from lensequiv._files import check_output
@@ -140,7 +145,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer images")
     parser.add_argument("--json", type=check_output, help="file to write")
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES))
+    parser.add_argument("--device", type=torch.device, help="compare this one instead")
     args = parser.parse_args()
+    if args.device is not None:
+        found = measure_device(args.device, args.recipes, quick=args.quick)
+        if args.json:
+            args.json.write_text(json.dumps(found, indent=2) + "\n")
+        return
     results: dict[str, dict[str, float]] = {}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(CORES, context, initializer=one_thread) as pool:

@@ -1,7 +1,6 @@
 from functools import cache
 
 import pytest
-import torch
 
 from lensequiv.simulation import simulate
 
@@ -15,9 +14,3 @@ def simulated():
         return simulate(recipe, 192, seed=1, noise=noise, rotation=rotation)
 
     return run
-
-
-@pytest.fixture(scope="session")
-def device(request):
-    """Where tests compute."""
-    return torch.device(request.config.getoption("--device", default="cpu"))

@@ -1,0 +1,140 @@
+"""What is different on a device: placement, waiting, compiled kernels, pieces."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lensequiv.simulation import (
+    RECIPES,
+    LensStream,
+    _chunk,
+    _kernels,
+    _physics,
+    _rerender,
+    _scene,
+    model_j,
+    render_lenses,
+    simulate,
+)
+from lensequiv.simulation._draw import draw
+
+SMALL = replace(model_j, name="small", pixels=24)
+
+
+def _sum(dx, dy, strength, softening):
+    """What the kernel does, in torch."""
+    columns, rows = dx[:, :, None, :], dy[:, :, :, None]
+    weight = strength[:, :, None, None] / (columns**2 + softening + rows**2)
+    return (columns * weight).sum(1), (rows * weight).sum(1)
+
+
+@pytest.fixture
+def sums_points(monkeypatch):
+    """Takes the way of devices that have kernels, without a kernel."""
+    for module in (_physics, _scene):
+        monkeypatch.setattr(module, "has_kernels", lambda device: True)
+    monkeypatch.setattr(_physics, "sum_masses", _sum)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_nothing_is_left_on_the_processor(name, sums_points, monkeypatch):
+    """On `meta` a tensor of another device is an error, and so is asking for values."""
+    # There are no generators of this device, and none is needed.
+    monkeypatch.setattr(_chunk, "generator_of", lambda *_: None)
+    recipe = replace(RECIPES[name], pixels=40)
+    chunk = LensStream(recipe, seed=0, size=21, chunk=24, device="meta").chunk(0)
+    assert {value.device.type for value in chunk} == {"meta"}
+    assert chunk.images.shape == (24, 1, 21, 21)
+    lens = draw(recipe, 1, np.random.default_rng(0), 5)
+    images = render_lenses(recipe, lens, device="meta")
+    assert images.device.type == "meta"
+    assert images.shape == (5, 40, 40)
+
+
+@pytest.mark.accelerator("chunks of a stream do not wait for the device")
+@pytest.mark.parametrize("name", ["modelJ", "modelF-varied", "deeplensesim1", "wide"])
+def test_chunks_do_not_wait_for_the_device(name, device):
+    if device.type != "cuda":
+        pytest.skip("only CUDA tells when it is waited for")
+    stream = LensStream(name, seed=0, chunk=96, device=device)
+    stream.chunk(0)  # compiles
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        stream.chunk(1)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("name", ["modelJ", "modelF-varied", "deeplensesim1", "wide"])
+@pytest.mark.parametrize("label", range(3))
+def test_a_device_renders_what_the_processor_does(name, label, device):
+    recipe = replace(RECIPES[name], pixels=40)
+    lens = draw(recipe, label, np.random.default_rng(0), 9)
+    straight = label == 2
+    expected = render_lenses(recipe, lens, straight=straight)
+    images = render_lenses(recipe, lens, straight=straight, device=device)
+    assert images.device.type == device.type
+    peak = expected.amax((1, 2), keepdim=True)
+    assert ((images.cpu() - expected).abs() / peak).max() < 1e-5
+
+
+@pytest.mark.accelerator("that the kernel for point masses adds them up")
+@pytest.mark.parametrize("label", [1, 2])
+def test_summed_deflection_is_the_sum(label, device):
+    """Point by point, to the rounding of float32, whatever the number of masses."""
+    lens = draw(SMALL, label, np.random.default_rng(0), 7)
+    masses = [
+        torch.from_numpy(lens[name]).to(device)
+        for name in ("mass_x", "mass_y", "mass_theta2")
+    ]
+    axis = _physics.ray_grid(SMALL, device)
+    if not _kernels.has_kernels(device):
+        pytest.skip("there is no Triton here that works")
+    for count in (1, 16, masses[0].shape[1]):
+        some = [value[:, :count] for value in masses]
+        double = _physics.point_deflection(axis, *some, dtype=torch.float64)
+        single = _physics.summed_deflection(axis, *some)
+        for got, expected in zip(single, double, strict=True):
+            assert got.dtype == torch.float32
+            torch.testing.assert_close(
+                got.double(), expected, rtol=1e-5, atol=1e-5 * expected.abs().mean()
+            )
+
+
+def test_kernels_are_left_out_where_they_cannot_work(monkeypatch):
+    assert not _kernels.has_kernels(torch.device("cpu"))
+    asked = _kernels.has_kernels.__wrapped__
+    gpu = torch.device("cuda", 0)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(_kernels, "find_spec", lambda _: True)
+    monkeypatch.setenv("CC", "gcc")
+    monkeypatch.setattr(
+        _kernels.sysconfig, "get_paths", lambda: {"include": "/nowhere"}
+    )
+    assert not asked(gpu)  # no headers of Python
+    monkeypatch.undo()
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (6, 1))
+    assert not asked(gpu)  # a card that Triton does not know
+
+
+@pytest.mark.parametrize("rays", [24 * 24 * 4 * 2, 10**9])
+def test_pieces_do_not_matter(rays, monkeypatch):
+    whole = simulate(SMALL, 30, seed=1, noise=False)
+    monkeypatch.setattr(_rerender, "_RAYS", rays)
+    again = simulate(SMALL, 30, seed=1, noise=False)
+    torch.testing.assert_close(again.images, whole.images, rtol=1e-5, atol=1e-5)
+
+
+def test_memory_bounds_the_pieces(monkeypatch):
+    class Small:
+        total_memory = 4 * 2**30
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Small)
+    few = _rerender._rays_together(torch.device("cuda", 0))
+    # Twenty numbers a ray, in a fifth of the memory.
+    assert few * 20 * 4 <= 4 * 2**30 / 5
+    Small.total_memory = 80 * 2**30
+    assert _rerender._rays_together(torch.device("cuda", 0)) == 30_000_000
+    assert _rerender._rays_together(torch.device("cpu")) == 360_000
