@@ -136,12 +136,13 @@ def prepare(job: Job) -> Prepared:
         for p, found in zip(lenses, lists, strict=True)
         for name, _ in found
     ]
-    place, *shift = np.concatenate(integers, 1)
-    start = [(job.frame - job.size) // 2 - along for along in shift]
+    place, shift_x, shift_y = np.concatenate(integers, 1)
+    still = (job.frame - job.size) // 2
+    crop = [place, np.argsort(place), still - shift_x, still - shift_y]
     return Prepared(
         job=job,
         floats=_pinned(np.concatenate(floats), job.device),
-        integers=_pinned(np.stack([place, np.argsort(place), *start]), job.device),
+        integers=_pinned(np.stack(crop), job.device),
         names=names,
         lists=lists,
         used=tuple(used),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lensequiv.simulation._physics import (
+from lensequiv.simulation._cosmology import (
     convention_factor,
     mass_to_arcsec2,
     virial_radius,

@@ -10,6 +10,7 @@ from lensequiv.simulation import (
     RECIPES,
     LensStream,
     _chunk,
+    _deflection,
     _fused,
     _physics,
     _rerender,
@@ -27,7 +28,7 @@ SMALL = replace(model_j, name="small", pixels=24)
 @pytest.fixture
 def sums_points(monkeypatch):
     """Takes the functions that are chosen where they can be compiled."""
-    for module in (_physics, _scene):
+    for module in (_deflection, _scene):
         monkeypatch.setattr(module, "compiles_on", lambda device: True)
 
 
@@ -82,11 +83,11 @@ def test_fused_deflection_is_the_sum(label, device):
         for name in ("mass_x", "mass_y", "mass_theta2")
     ]
     axis = _physics.ray_grid(SMALL, device)
-    double = _physics.point_deflection(axis, *masses, dtype=torch.float64)
+    double = _deflection.point_deflection(axis, *masses, dtype=torch.float64)
     for count in (1, 16, masses[0].shape[1]):
         some = [value[:, :count] for value in masses]
-        double = _physics.point_deflection(axis, *some, dtype=torch.float64)
-        single = _physics.fused_deflection(axis, *some)
+        double = _deflection.point_deflection(axis, *some, dtype=torch.float64)
+        single = _deflection.fused_deflection(axis, *some)
         for got, expected in zip(single, double, strict=True):
             assert got.dtype == torch.float32
             torch.testing.assert_close(

@@ -18,8 +18,8 @@ from lensequiv.simulation import (
     model_f,
     model_j,
 )
+from lensequiv.simulation._cosmology import mass_to_arcsec2
 from lensequiv.simulation._draw import BLOCK
-from lensequiv.simulation._physics import mass_to_arcsec2
 
 BLOCKS = 50
 N = BLOCKS * BLOCK
