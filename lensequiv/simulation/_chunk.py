@@ -154,7 +154,10 @@ def _pinned(
 ) -> Tensor:
     """As a tensor, ready to be copied to a device while others are computed."""
     tensor = torch.from_numpy(values)
-    return tensor.pin_memory() if to.type == "cuda" else tensor
+    if to.type != "cuda":
+        return tensor
+    with torch.cuda.device(to):  # threads begin on the first one
+        return tensor.pin_memory()
 
 
 def make(prepared: Prepared) -> LensChunk:
