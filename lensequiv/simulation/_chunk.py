@@ -114,7 +114,8 @@ def prepare(job: Job) -> Prepared:
         for label in classes:
             flipped, angle = rng.random(n) < 0.5, rng.uniform(0, 360, n)
             shift = rng.integers(-job.shift, job.shift + 1, (2, n))
-            p = rotate(mirror(draw(job.recipe, label, rng, n), flipped), angle)
+            p = draw(job.recipe, label, rng, n, interpolated=True)
+            p = rotate(mirror(p, flipped), angle)
             drawn[label].append({k: v for k, v in p.items() if k not in _UNUSED})
             places[label].append(np.stack([mixed[label], *shift]))
     lenses, integers, used = [], [], []

@@ -21,7 +21,11 @@ _MASS_TO_ARCSEC2 = 4 * _GM_SUN / _C**2 / _MPC * _ARCSEC**2
 
 
 def mass_to_arcsec2(
-    z_lens: NDArray[np.float64], z_source: NDArray[np.float64], recipe: Recipe
+    z_lens: NDArray[np.float64],
+    z_source: NDArray[np.float64],
+    recipe: Recipe,
+    *,
+    interpolated: bool = False,
 ) -> NDArray[np.float64]:
     """Squared Einstein radius of one solar mass, as the original code computed it.
 
@@ -34,21 +38,52 @@ def mass_to_arcsec2(
         z_lens: (N,) redshifts of the lenses.
         z_source: (N,) redshifts of the sources.
         recipe: Gives the cosmology and the kind of distances.
+        interpolated: Whether to look distances up in a table: good to 3e-7, and a
+            fraction of the work for a hundred lenses.
 
     Returns:
         (N,). *Unit*: arcsec^2 per solar mass; times a mass it is theta_E squared.
     """
+    if interpolated:
+        redshift, chi = _distances(recipe.hubble, recipe.omega_matter)
+        if max(z_lens.max(), z_source.max()) <= redshift[-1]:
+            lens = np.interp(z_lens, redshift, chi)
+            source = np.interp(z_source, redshift, chi)
+            if recipe.distances != "angular":  # of luminosity, in a flat universe
+                lens, source = lens * (1 + z_lens), source * (1 + z_source)
+            return _per_mass(lens, source, z_lens, recipe)
     redshifts, places = np.unique([z_lens, z_source], return_inverse=True)
     model = cosmology(recipe.hubble, recipe.omega_matter)
     if recipe.distances == "angular":
-        chi = model.comoving_distance(redshifts).to_value("Mpc")
-        lens, source = chi[places.reshape(2, -1)]
+        found = model.comoving_distance(redshifts)
+    else:
+        found = model.luminosity_distance(redshifts)
+    lens, source = found.to_value("Mpc")[places.reshape(2, -1)]
+    return _per_mass(lens, source, z_lens, recipe)
+
+
+def _per_mass(
+    lens: NDArray[np.float64],
+    source: NDArray[np.float64],
+    z_lens: NDArray[np.float64],
+    recipe: Recipe,
+) -> NDArray[np.float64]:
+    """The same from distances: comoving ones for `"angular"`, else of luminosity."""
+    if recipe.distances == "angular":
         return np.asarray(
             _MASS_TO_ARCSEC2 * (source - lens) * (1 + z_lens) / (lens * source)
         )
-    distances = model.luminosity_distance(redshifts)
-    d_lens, d_source = distances.to_value("Mpc")[places.reshape(2, -1)]
-    return np.asarray(_MASS_TO_ARCSEC2 * (d_source - d_lens) / (d_lens * d_source))
+    return np.asarray(_MASS_TO_ARCSEC2 * (source - lens) / (lens * source))
+
+
+@lru_cache(maxsize=8)
+def _distances(
+    hubble: float, omega_matter: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Comoving distances in Mpc, by redshift."""
+    redshift = np.linspace(0, 10, 20001)
+    chi = cosmology(hubble, omega_matter).comoving_distance(redshift)
+    return redshift, chi.to_value("Mpc")
 
 
 def virial_radius(

@@ -193,9 +193,9 @@ def iter_blocks(
         start: First image.
         rotation: Turns every lens anticlockwise on the sky. *Unit*: degrees.
         noise: Whether to add noise.
-        workers: Threads; if None, as many as torch uses on the CPU, one elsewhere.
+        workers: Threads; if None, as many as torch uses on the CPU, two elsewhere.
         device: Where to render and to draw the noise; the images stay there. Blocks
-            are larger on another than the CPU, and one worker is enough.
+            are larger on another than the CPU.
 
     Yields:
         Index of the first image, images (B, pixels, pixels) float32 counts, and their
@@ -208,7 +208,7 @@ def iter_blocks(
     device = rendering_device(device)
     on_cpu = device.type == "cpu"
     if workers is None:
-        workers = torch.get_num_threads() if on_cpu else 1
+        workers = torch.get_num_threads() if on_cpu else 2
     if workers < 1:
         raise ValueError(f"workers={workers}: expected at least 1")
     task, size = (_TASK, _PIECE) if on_cpu else (_DEVICE_PIECE, _DEVICE_PIECE)
@@ -290,7 +290,7 @@ def simulate(
     seed two recipes share the draws whose ranges they share: use disjoint seeds for
     sets that must be independent, across recipes too.
 
-    Memory is that of the result (90 kB an image) plus at most 0.3 GB (on a GPU 4 GB).
+    Memory is that of the result (90 kB an image) plus at most 0.3 GB (on a GPU 6 GB).
 
     Args:
         recipe: A name of `RECIPES` or a `Recipe`.
@@ -298,7 +298,7 @@ def simulate(
         seed: From 0 to 2**32 - 1; the same seed gives the same images.
         rotation: Turns every lens anticlockwise on the sky. *Unit*: degrees.
         noise: Whether to add noise; without it the expected counts.
-        workers: Threads; if None, as many as torch uses on the CPU, one elsewhere.
+        workers: Threads; if None, as many as torch uses on the CPU, two elsewhere.
         device: Where to render and to draw the noise; the images stay there. On
             another device than the CPU noise has another random stream: the same seed
             gives the same images on the same device, and the same lenses on all.
