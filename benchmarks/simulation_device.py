@@ -4,6 +4,7 @@
 
 - `stream`: `LensStream`, 97 x 97 pixels with poses and noise, numbers drawn ahead;
 - `stream, numbers drawn`: the same without the drawing, so the device alone;
+- `stream, numbers drawn, not compiled`: that, operation by operation;
 - `drawing`: the numbers alone, in one thread;
 - `simulate`: whole frames with noise, on the device;
 - `cores`: `simulate` on this machine's processor, all its cores;
@@ -18,6 +19,8 @@ import itertools
 import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -26,11 +29,15 @@ from lensequiv.simulation import (
     LensStream,
     PoissonSky,
     Recipe,
+    _deflection,
+    _fused,
+    _scene,
     get_recipe,
     render_lenses,
     simulate,
 )
 from lensequiv.simulation._chunk import GROUPS, make, prepare
+from lensequiv.simulation._fused import compiles_on
 from lensequiv.simulation._physics import (
     blur_each,
     gaussian_weights,
@@ -82,6 +89,13 @@ def _measure(device: torch.device, recipe: Recipe, quick: bool) -> dict[str, flo
     row["stream, numbers drawn"] = _rate(
         lambda: make(next(drawn)), chunk, device, seconds
     )
+    if compiles_on(device):
+        with ExitStack() as stack:
+            for module in (_deflection, _fused, _scene):
+                stack.enter_context(patch.object(module, "compiles_on", _never))
+            row["stream, numbers drawn, not compiled"] = _rate(
+                lambda: make(next(drawn)), chunk, device, seconds / 2
+            )
     again = itertools.cycle(jobs)
     row["drawing"] = _rate(lambda: prepare(next(again)), chunk, device, seconds / 2)
     many = 48 if on_cpu else 6144
@@ -190,6 +204,11 @@ def _rate(
         _wait(device)
         times += 1
     return images * times / (time.perf_counter() - start)
+
+
+def _never(device: torch.device) -> bool:
+    """Takes the place of `compiles_on`."""
+    return False
 
 
 def _wait(device: torch.device) -> None:
