@@ -94,10 +94,11 @@ def add_light(recipe: Recipe, rng: np.random.Generator, p: Arrays) -> None:
 def _pack(p: Arrays, name: str) -> None:
     """Moves the used places of a list to the front and drops the others."""
     used = p[LISTS[name]] != 0
-    order = np.argsort(~used, axis=1, kind="stable")
     width = used.sum(1).max(initial=0)
+    order = np.argsort(~used, axis=1, kind="stable")[:, :width]
+    lenses = np.arange(len(used))[:, None]
     for key in [key for key in p if key.startswith(f"{name}_")]:
-        p[key] = np.take_along_axis(p[key], order, 1)[:, :width]
+        p[key] = p[key][lenses, order]
 
 
 def render_scene(
