@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
@@ -88,8 +89,7 @@ class Clock:
             mark.record()
         self.wait()
         return 1e-3 * statistics.median(
-            one.elapsed_time(other)
-            for one, other in zip(marks, marks[1:], strict=False)
+            one.elapsed_time(other) for one, other in pairwise(marks)
         )
 
     @contextmanager

@@ -22,6 +22,7 @@ from lensequiv.models.layers import (
     LocalContrast,
     SteerableConv,
 )
+from lensequiv.plain import filtered
 
 KINDS: dict[type[nn.Module], str] = {
     SteerableConv: "convolutions",
@@ -168,6 +169,51 @@ def by_layer(
     return list(rows.values())
 
 
+def layer_forms(clock: Clock, quick: bool) -> list[dict[str, float | str]]:
+    """Milliseconds of both forms of norms and poolings, forward and backward, in bf16.
+
+    The maps are those after the stem of `c8`, and of its newer form before the pooling.
+    """
+    rows: list[dict[str, float | str]] = []
+    for side in (25, 49):
+        shape = (4 if quick else 1024, 64, side, side)
+        norm, pool = FieldNorm(8, 8).to(clock.device), AntialiasedPool()
+        pool = pool.to(clock.device)
+        forms = {
+            "norm: torch's, of fields": lambda x, norm=norm: as_volumes(norm, x),
+            "norm: channel by channel": norm.from_batch,
+            "pooling: products": lambda x, pool=pool: products(pool, x),
+            "pooling: depthwise": lambda x, pool=pool: filtered(x, pool.taps, 2, 2),
+        }
+        for memory in (torch.contiguous_format, torch.channels_last):
+            x = torch.randn(shape, device=clock.device).bfloat16()
+            x = x.contiguous(memory_format=memory).requires_grad_()
+            for name, form in forms.items():
+                grad = torch.randn_like(form(x))
+                time = clock.median(
+                    lambda form=form, x=x, grad=grad: torch.autograd.grad(
+                        form(x), x, grad
+                    )
+                )
+                layout = "NHWC" if memory == torch.channels_last else "NCHW"
+                row = {"form": name, "side": side, "memory": layout, "ms": 1e3 * time}
+                rows.append(row)
+                print(f"  {name:36s} {side:4d} {layout} {row['ms']:9.3f} ms")
+    return rows
+
+
+def as_volumes(norm: FieldNorm, x: Tensor) -> Tensor:
+    """Field norm by torch's batch norm, of volumes whose channels are the fields."""
+    fields = x.unflatten(1, (-1, norm.size))
+    return nn.BatchNorm3d.forward(norm, fields).flatten(1, 2)
+
+
+def products(pool: AntialiasedPool, x: Tensor) -> Tensor:
+    """Antialiased pooling by products with banded matrices."""
+    rows, columns = pool._matrix(x.shape[2], x), pool._matrix(x.shape[3], x)
+    return torch.matmul(torch.matmul(rows, x), columns.T)
+
+
 def profile(model: nn.Module, x: Tensor, quick: bool) -> dict[str, object]:
     """Measures and prints both views; returns them for JSON."""
     model.train()
@@ -176,7 +222,7 @@ def profile(model: nn.Module, x: Tensor, quick: bool) -> dict[str, object]:
     step = step_of(model, x)
     whole = 1e3 * clock.median(step)
     print(
-        f"roofs: {compute / 1e12:.1f} TFLOP/s (bf16 products), {memory / 1e9:.0f} GB/s "
+        f"roofs: {compute / 1e12:.3g} TFLOP/s (bf16 products), {memory / 1e9:.0f} GB/s "
         f"(copies)\na step of {len(x)} images of {x.shape[-1]} pixels: {whole:.2f} ms"
     )
     operations = by_operation(step, clock, 1 if quick else 3)
@@ -185,15 +231,15 @@ def profile(model: nn.Module, x: Tensor, quick: bool) -> dict[str, object]:
     for kind, value in operations.items():
         print(f"  {kind:36s} {value:9.3f} ms {100 * value / busy:6.1f} %")
     layers = by_layer(model, x, clock, rates)
-    print(
-        "by layer, each alone         ms     GB    GFLOP   ms at memory, product rate"
-    )
+    columns = ("ms", "GB", "GFLOP", "ms at memory rate", "ms at product rate")
+    print(f"by layer, each alone, forward and backward: {', '.join(columns)}")
     for row in layers:
-        print(
-            f"  {row['layers']:30s} {row['ms']:8.3f} {row['GB']:6.2f} {row['GFLOP']:8.0f}"
-            f" {row['ms at memory rate']:8.3f} {row['ms at product rate']:8.3f}"
-        )
+        numbers = " ".join(f"{row[column]:9.3f}" for column in columns)
+        print(f"  {row['layers']:30s} {numbers}")
+    print("forms of single layers, forward and backward, bf16")
+    forms = layer_forms(clock, quick)
     return {
+        "forms": forms,
         "roofs": {"FLOP/s": compute, "bytes/s": memory},
         "step ms": whole,
         "operations ms": operations,

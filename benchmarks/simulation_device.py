@@ -4,7 +4,7 @@
 
 - `stream`: `LensStream`, 97 x 97 pixels with poses and noise, numbers drawn ahead;
 - `stream, numbers drawn`: the same without the drawing, so the device alone;
-- `stream, numbers drawn, not compiled`: that, operation by operation;
+- `stream, numbers drawn, without kernel`: that, mass by mass;
 - `drawing`: the numbers alone, in one thread;
 - `simulate`: whole frames with noise, on the device;
 - `cores`: `simulate` on this machine's processor, all its cores;
@@ -30,14 +30,13 @@ from lensequiv.simulation import (
     PoissonSky,
     Recipe,
     _deflection,
-    _fused,
     _scene,
     get_recipe,
     render_lenses,
     simulate,
 )
 from lensequiv.simulation._chunk import GROUPS, make, prepare
-from lensequiv.simulation._fused import compiles_on
+from lensequiv.simulation._kernels import has_kernels
 from lensequiv.simulation._physics import (
     blur_each,
     gaussian_weights,
@@ -89,11 +88,11 @@ def _measure(device: torch.device, recipe: Recipe, quick: bool) -> dict[str, flo
     row["stream, numbers drawn"] = _rate(
         lambda: make(next(drawn)), chunk, device, seconds
     )
-    if compiles_on(device):
+    if has_kernels(device):
         with ExitStack() as stack:
-            for module in (_deflection, _fused, _scene):
-                stack.enter_context(patch.object(module, "compiles_on", _never))
-            row["stream, numbers drawn, not compiled"] = _rate(
+            for module in (_deflection, _scene):
+                stack.enter_context(patch.object(module, "has_kernels", _never))
+            row["stream, numbers drawn, without kernel"] = _rate(
                 lambda: make(next(drawn)), chunk, device, seconds / 2
             )
     again = itertools.cycle(jobs)
@@ -207,7 +206,7 @@ def _rate(
 
 
 def _never(device: torch.device) -> bool:
-    """Takes the place of `compiles_on`."""
+    """Takes the place of `has_kernels`."""
     return False
 
 

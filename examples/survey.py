@@ -31,6 +31,7 @@ from ray.data import ActorPoolStrategy, DataContext
 from tqdm.auto import tqdm
 
 import lensequiv
+from lensequiv._devices import resolve_device
 from lensequiv._files import write_atomically
 from lensequiv.data.parquet import count_cutouts, read_cutouts
 from lensequiv.inference import (
@@ -55,6 +56,7 @@ DEFAULTS: dict[str, Any] = {
     "hdu": None,
     "pixel_scale": None,
     "resample": False,
+    "device": "cpu",
     "image": "image",
     "name": "id",
 }
@@ -69,8 +71,8 @@ class Classifier:
             keeps one copy; in a list, since Ray replaces bare references.
         out: Folder of the parts.
         cpus: Cores that the actor has.
-        options: `batch_size`, `precision`, `hdu`, `pixel_scale`, `resample`, `image`,
-            `name`; see `survey`.
+        options: `batch_size`, `precision`, `hdu`, `pixel_scale`, `resample`, `device`,
+            `image`, `name`; see `survey`.
     """
 
     def __init__(
@@ -78,7 +80,9 @@ class Classifier:
     ) -> None:
         torch.set_num_threads(cpus)
         self.model: LensModel = ray.get(model[0])
-        self.network = network_of(self.model, options["precision"])
+        # Of the GPUs of a node Ray shows an actor its own alone.
+        device = resolve_device(options["device"])
+        self.network = network_of(self.model, options["precision"], device)
         self.out, self.options = out, options
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
@@ -156,6 +160,7 @@ def survey(
     *,
     actors: int | None = None,
     cpus: int = 1,
+    gpus: float | None = None,
     chunk: int = 1024,
     progress: bool = False,
     **options: Any,
@@ -166,13 +171,15 @@ def survey(
         model: Any lensequiv model.
         inputs: Image files and folders, or Parquet files and folders of them.
         out: Folder for the parts, which all nodes see; see the module.
-        actors: How many; as many as the cluster has cores for if None.
+        actors: How many; as many as the cluster has cores and GPUs for if None.
         cpus: Cores for each.
+        gpus: GPUs for each, also a share of one, 0.5 for two actors on each; if None
+            one where `device` is that of a GPU, else none.
         chunk: Images that are written together, a multiple of the batch size.
         progress: Whether to show a progress bar.
-        options: `batch_size` (64), `precision` ("fp32"), `hdu` (None), `pixel_scale`
-            (None, arcsec/pixel) and `resample` (False) as for `lensequiv.predict`; for
-            Parquet the columns `image` and `name` ("id").
+        options: `batch_size` (64), `precision` ("fp32"), `device` ("cpu"), `hdu`
+            (None), `pixel_scale` (None, arcsec/pixel) and `resample` (False) as for
+            `lensequiv.predict`; for Parquet the columns `image` and `name` ("id").
 
     Returns:
         `out`, with its parts in the order of the input and `_manifest.json`.
@@ -192,6 +199,7 @@ def survey(
         raise ValueError(f"chunk={chunk}: expected a multiple of batch_size={size}")
     if any(out.is_relative_to(Path(path).absolute()) for path in inputs):
         raise ValueError(f"{out} is within the input: choose another place")
+    options["device"], gpus = _placed(options["device"], gpus)
     chunks = cut(inputs, chunk, options["image"], options["name"])
     # Refused here, not by every actor: what can be told without reading an image.
     headers = any("paths" in item for item in chunks)
@@ -201,7 +209,8 @@ def survey(
     if out.exists() and not record.exists() and any(out.iterdir()):
         raise FileExistsError(f"{out} is not empty: choose a new name")
     images = hashlib.sha256("\0".join(listed).encode()).hexdigest()
-    request = request_of(model, {"images": images, "chunk": chunk, **options})
+    recorded = {k: v for k, v in options.items() if k != "device"}
+    request = request_of(model, {"images": images, "chunk": chunk, **recorded})
     record_request(record, out, request, "choose a new name")
     for path in out.glob(
         ".part-*"
@@ -215,7 +224,7 @@ def survey(
     DataContext.get_current().enable_progress_bars = False
     stored = ray.put(model)  # held by this name: an actor may have to be restarted
     if todo:
-        actors = actors or max(1, int(ray.cluster_resources()["CPU"]) // cpus)
+        actors = actors or _actors(cpus, gpus)
         results = ray.data.from_items(
             [{"chunk": listed[i]} for i in todo], override_num_blocks=len(todo)
         ).map_batches(
@@ -228,12 +237,49 @@ def survey(
                 size=min(actors, len(todo)), max_tasks_in_flight_per_actor=2
             ),
             num_cpus=cpus,
+            num_gpus=gpus,
         )
         for result in results.iter_batches(batch_size=None):
             bar.update(int(result["images"].sum()))
     bar.close()
     finish(out, [item["part"] for item in chunks], total)
     return out
+
+
+def _placed(device: str, gpus: float | None) -> tuple[str, float]:
+    """Device and GPUs of each actor.
+
+    Raises:
+        ValueError: The cluster has too few GPUs, or they do not go with the device.
+    """
+    if device not in ("auto", "cpu", "cuda", "mps"):
+        raise ValueError(
+            f"device={device!r}: expected 'auto', 'cpu', 'mps' or 'cuda', of which Ray "
+            "chooses the number"
+        )
+    there = ray.cluster_resources().get("GPU", 0.0)
+    if gpus is None:
+        gpus = float(device == "cuda" or (device == "auto" and there > 0))
+    if not 0 <= gpus < float("inf"):
+        raise ValueError(f"gpus={gpus}: expected a number from 0")
+    if device == "auto":
+        device = "cuda" if gpus else "cpu"
+    if (device == "cuda") != (gpus > 0):
+        raise ValueError(f"gpus={gpus:g} do not go with device={device!r}")
+    if gpus > there:
+        raise ValueError(
+            f"an actor is to have {gpus:g} GPUs, the cluster has {there:g}"
+        )
+    return device, gpus
+
+
+def _actors(cpus: int, gpus: float) -> int:
+    """As many as the cluster has cores and GPUs for."""
+    there = ray.cluster_resources()
+    count = int(there["CPU"]) // cpus
+    if gpus:
+        count = min(count, int(there["GPU"] / gpus))
+    return max(1, count)
 
 
 def finish(out: Path, parts: list[str], total: int) -> None:
@@ -257,7 +303,9 @@ def main() -> None:
     p.add_argument("--cpus", type=int, default=1, help="cores for each actor")
     p.add_argument("--batch-size", type=int, default=64)
     p.add_argument("--chunk", type=int, default=1024, help="images written together")
-    p.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    p.add_argument("--precision", choices=("fp32", "tf32", "bf16"), default="fp32")
+    p.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
+    p.add_argument("--gpus", type=float, help="for each actor, also 0.5 (default: 1)")
     p.add_argument("--hdu", help="of FITS, HDF5 and NPZ files")
     p.add_argument("--pixel-scale", type=float, help="of the images, arcsec/pixel")
     p.add_argument("--resample", action="store_true", help="to the weights' scale")

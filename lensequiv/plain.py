@@ -146,11 +146,37 @@ def gaussian_kernel(sigma: float, radius: int) -> Tensor:
     return kernel / kernel.sum()
 
 
-class Blur(nn.Module):
-    """A separable filter with zero padding on every channel.
+def as_products(x: Tensor, taps: int) -> bool:
+    """Whether a separable filter is computed as two products with banded matrices.
 
-    As two products with banded matrices: on processors several times as fast as a
-    depthwise convolution (`benchmarks/layers.py`).
+    They are several times as fast as a depthwise convolution on processors
+    (`benchmarks/layers.py`). Accelerators are slow in products of odd sizes, and good
+    at depthwise convolutions of few taps. Those of many taps, of which there is one, on
+    the image, stay products: a convolution of a single channel is no depthwise one and
+    would be rounded to TF32.
+    """
+    return x.device.type == "cpu" or taps > 7
+
+
+def filtered(x: Tensor, kernel: Tensor, stride: int, padding: int) -> Tensor:
+    """A separable filter as a depthwise convolution.
+
+    Args:
+        x: (N, C, H, W).
+        kernel: (taps,) along either axis.
+        stride: Every how many pixels the result is wanted.
+        padding: Zeros around the map.
+
+    Returns:
+        (N, C, h, w).
+    """
+    channels = x.shape[1]
+    weight = torch.outer(kernel, kernel).to(x.dtype).expand(channels, 1, -1, -1)
+    return F.conv2d(x, weight, None, stride, padding, groups=channels)
+
+
+class Blur(nn.Module):
+    """A separable filter with zero padding on every channel; see `as_products`.
 
     Args:
         kernel: Along either axis.
@@ -167,6 +193,8 @@ class Blur(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to (N, C, h, w)."""
+        if not as_products(x, len(self.kernel)):
+            return filtered(x, self.kernel, self.stride, self.padding)
         rows, columns = (
             banded_matrix(self.kernel, size, self.stride, self.padding).to(x.dtype)
             for size in x.shape[2:]

@@ -25,19 +25,23 @@ i: how much of it arises between the maps i - 1 and i.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lensequiv.equivariance._elements import generator
-from lensequiv.equivariance._measure import evaluate, layer_types, ready_input
+from lensequiv.equivariance._measure import (
+    evaluate,
+    layer_types,
+    ready_input,
+    ready_network,
+)
 from lensequiv.inference import ImagesOrPaths
 from lensequiv.models import LensModel
 
@@ -121,6 +125,7 @@ def lie_derivative(
     *,
     layers: Sequence[str] | None = None,
     batch_size: int = 8,
+    device: str | torch.device | None = None,
 ) -> LieReport:
     """The Lie-derivative error of turns for every layer of a network.
 
@@ -133,14 +138,16 @@ def lie_derivative(
         layers: Submodules whose maps are measured; those of `model.field_types()` if
             None.
         batch_size: Images that go through the network at once.
+        device: Where to compute; see `lensequiv.predict`. MPS has no double precision.
 
     Returns:
         A row for each layer, the embedding and the logits.
 
     Raises:
-        ValueError: An image or layer does not fit the model.
+        ValueError: An image or layer does not fit the model, or the device is not
+            there.
     """
-    network = copy.deepcopy(model).double().eval()
+    network = cast(LensModel, ready_network(model, torch.float64, device))
     types = layer_types(model, layers)
     x = ready_input(network, images)
     with torch.no_grad():

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lensequiv._devices import resolve_device
 from lensequiv.evaluation._metrics import roc_auc
 
 if TYPE_CHECKING:
@@ -147,6 +148,8 @@ def perturb(
     """
     from lensequiv.simulation import get_recipe
 
+    if device is not None:
+        device = resolve_device(device)  # before lenses are simulated
     recipe = get_recipe(recipe)
     if tuple(model.classes or ()) != recipe.classes:
         raise ValueError(

@@ -13,10 +13,19 @@ __all__ = [
     "list_models",
     "register_model",
     "resnet18",
+    "synchronise_batch_norm",
 ]
 
 if TYPE_CHECKING:
     from lensequiv.models.base import InputSizes, LensModel
+    from lensequiv.models.norms import synchronise_batch_norm
 else:
     _BASE = "lensequiv.models.base"
-    __getattr__, __dir__ = lazy(__name__, {"InputSizes": _BASE, "LensModel": _BASE})
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "InputSizes": _BASE,
+            "LensModel": _BASE,
+            "synchronise_batch_norm": "lensequiv.models.norms",
+        },
+    )

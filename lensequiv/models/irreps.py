@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from lensequiv._e2cnn import directsum
 from lensequiv._neutral import neutral
 from lensequiv.models.conversion import widened
+from lensequiv.models.norms import all_sum, follow
 from lensequiv.plain import ACTIVATIONS
 
 __all__ = ["FourierActivation", "FourierNorm", "fourier_fields"]
@@ -144,7 +145,12 @@ class FourierNorm(nn.modules.batchnorm._BatchNorm):
     Args:
         fields: Number of fields.
         size: Coefficients of a field, the invariant one first.
+
+    Attributes:
+        shared: Whether all processes share statistics; see `synchronise_batch_norm`.
     """
+
+    shared = False
 
     def __init__(self, fields: int, size: int) -> None:
         super().__init__(fields)
@@ -177,16 +183,14 @@ class FourierNorm(nn.modules.batchnorm._BatchNorm):
         """Mean and variance of a batch, which the running ones follow."""
         wide = fields.to(torch.promote_types(fields.dtype, torch.float32))
         mean = wide[:, :, 0].mean((0, 2))
-        variance = wide.square().mean((0, 2, 3)) - mean.square() / self.size
-        running_mean, running_var = self.running_mean, self.running_var
-        count = self.num_batches_tracked
-        assert running_mean is not None and running_var is not None
-        assert count is not None
+        square = wide.square().mean((0, 2, 3))
+        if self.shared:
+            images = mean.new_full((1,), len(fields))
+            total = all_sum(torch.cat([mean * images, square * images, images]))
+            mean, square = (total[:-1] / total[-1]).chunk(2)
+        variance = square - mean.square() / self.size
         with torch.no_grad():
-            count += 1
-            share = 1 / float(count) if self.momentum is None else self.momentum
-            running_mean.lerp_(mean.detach().to(running_mean.dtype), share)
-            running_var.lerp_(variance.detach().to(running_var.dtype), share)
+            follow(self, mean, variance)
         return mean, variance
 
     def fold(self, weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,9 +2,10 @@
 
 A feature map of F regular fields of a group with G elements is a tensor
 (N, F * G, H, W); channel f * G + g holds field f's response at group element g. The
-layers keep it in contiguous (N, C, H, W) order: convolutions lose nothing by it, and
-batch normalisation over fields is a view, where channels-last memory makes it nine
-times as slow (`benchmarks/layers.py`).
+layers keep it in contiguous (N, C, H, W) order: on processors convolutions lose nothing
+by it, and batch normalisation over fields is a view, where channels-last memory makes
+it nine times as slow (`benchmarks/layers.py`). On GPUs, whose convolutions work in
+channels-last memory, `model.to(memory_format=torch.channels_last)` chooses it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,14 @@ from torch import Tensor, nn
 from lensequiv._bases import make_isotropic
 from lensequiv._e2cnn import FieldType, R2Conv
 from lensequiv._neutral import neutral
-from lensequiv.plain import banded_matrix, gaussian_kernel, local_contrast
+from lensequiv.models.norms import FieldNorm, memory_format
+from lensequiv.plain import (
+    as_products,
+    banded_matrix,
+    filtered,
+    gaussian_kernel,
+    local_contrast,
+)
 
 __all__ = ["AntialiasedPool", "FieldNorm", "LocalContrast", "SteerableConv"]
 
@@ -67,46 +75,38 @@ class SteerableConv(R2Conv):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C_in, H, W) to (N, C_out, ceil(H / stride), ceil(W / stride))."""
-        return F.conv2d(x, self.filters()[0], None, self.stride, self.padding)
+        weight = self.filters()[0]
+        if self._channels_last:
+            weight = weight.contiguous(memory_format=torch.channels_last)
+        return F.conv2d(x, weight, None, self.stride, self.padding)
+
+    @property
+    def _channels_last(self) -> bool:
+        """Whether the network was moved to that format, as its bases then are."""
+        bases = self._basisexpansion.buffers()
+        return any(memory_format(basis) == torch.channels_last for basis in bases)
 
 
-class FieldNorm(nn.BatchNorm3d):
-    """Batch normalisation with one mean, variance, scale and shift per field.
+class _Separable(nn.Module):
+    """A separable filter with zero padding; see `lensequiv.plain.as_products`.
 
-    The same as e2cnn's InnerBatchNorm for fields of equal size, on plain tensors and
-    without channel indices in the state dict.
+    Banded matrices are made for each map size on first use.
     """
 
-    def __init__(self, fields: int, size: int) -> None:
-        super().__init__(fields)
-        self.size = size
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalises (N, fields * size, H, W)."""
-        n, _, height, width = x.shape
-        fields = x.reshape(n, -1, self.size, height, width)
-        return super().forward(fields).view(n, -1, height, width)
-
-
-class _Banded(nn.Module):
-    """A separable filter with zero padding, as two products with a banded matrix.
-
-    Depthwise convolutions are slow on processors: two small matrix products do the same
-    six times as fast (`benchmarks/layers.py`). The matrices are made for each map size
-    on first use.
-    """
+    taps: Tensor
 
     def __init__(self, kernel: Tensor, stride: int) -> None:
         super().__init__()
         self.kernel = tuple(kernel.tolist())
+        self.register_buffer("taps", kernel.float(), persistent=False)
         self.stride = stride
         self._matrices: dict[Any, Tensor] = {}
 
-    def _apply(self, *args: Any, **kwargs: Any) -> _Banded:
+    def _apply(self, *args: Any, **kwargs: Any) -> _Separable:
         """Moves or casts, and keeps no matrices on the old device."""
         self._matrices = {}
-        applied: _Banded = super()._apply(*args, **kwargs)
-        return applied
+        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
+        return self
 
     def _matrix(self, size: int, like: Tensor) -> Tensor:
         if torch.compiler.is_compiling():  # the graph makes its own
@@ -124,11 +124,13 @@ class _Banded(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to (N, C, ceil(H / stride), ceil(W / stride))."""
+        if not as_products(x, len(self.kernel)):
+            return filtered(x, self.taps, self.stride, len(self.kernel) // 2)
         rows, columns = self._matrix(x.shape[2], x), self._matrix(x.shape[3], x)
         return torch.matmul(torch.matmul(rows, x), columns.T)
 
 
-class AntialiasedPool(_Banded):
+class AntialiasedPool(_Separable):
     """Blur with a Gaussian, keep every other pixel (Zhang, arXiv:1904.11486).
 
     Equal to e2cnn's PointwiseAvgPoolAntialiased(sigma, stride=2).
@@ -159,7 +161,7 @@ class LocalContrast(nn.Module):
 
     def __init__(self, sigma: float, floor: float, edge: float | None = None) -> None:
         super().__init__()
-        self.blur = _Banded(gaussian_kernel(sigma, math.ceil(3 * sigma)), 1)
+        self.blur = _Separable(gaussian_kernel(sigma, math.ceil(3 * sigma)), 1)
         self.floor, self.edge = floor, edge
 
     def forward(self, x: Tensor) -> Tensor:

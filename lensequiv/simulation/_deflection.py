@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from lensequiv.simulation._fused import compiles_on, fused
+from lensequiv.simulation._kernels import has_kernels, sum_masses
 
 _CORE = 1e-10  # arcsec: keeps a ray through the centre finite
 _SOFTENING = 1e-16  # arcsec^2: keeps a ray through a point mass finite
 _NEAR = 8.0  # spacings of a line of masses, within which they are summed one by one
 _NEAR_ELEMENTS = 2**21  # bounds the memory of that sum
-_FUSED = 16  # masses summed in one pass over the rays, where passes are compiled
 
 
 def deflect(
@@ -48,15 +46,14 @@ def deflect(
     if lens["mass_x"].shape[1]:
         masses = (lens["mass_x"], lens["mass_y"], lens["mass_theta2"])
         by_masses = line_deflection if straight else point_deflection
-        if compiles_on(axis.device):
-            by_masses = fused_deflection
+        if has_kernels(axis.device):
+            by_masses = summed_deflection
         mass_x, mass_y = by_masses(axis, *masses, dtype=dtype)
         beta_x -= mass_x
         beta_y -= mass_y
     return beta_x, beta_y
 
 
-@fused
 def _behind_the_halo(
     x: Tensor,
     y: Tensor,
@@ -85,7 +82,7 @@ def _behind_the_halo(
     return (x - shear_x).sub_(halo_x), (y - shear_y).sub_(halo_y)
 
 
-def fused_deflection(
+def summed_deflection(
     axis: Tensor,
     mass_x: Tensor,
     mass_y: Tensor,
@@ -93,48 +90,21 @@ def fused_deflection(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> tuple[Tensor, Tensor]:
-    """As `point_deflection`, several masses in one pass over the rays if compiled.
+    """As `point_deflection`, in one kernel.
 
     Args:
-        axis: See `point_deflection`.
+        axis: See `point_deflection`; on a device that `has_kernels`.
         mass_x: See `point_deflection`.
         mass_y: See `point_deflection`.
         theta2: See `point_deflection`.
-        dtype: Of the result.
+        dtype: Of the result; the sum is taken in float32.
 
     Returns:
         x and y components, (B, n, n) `dtype` each. *Unit*: arcsec.
     """
-    padding = -mass_x.shape[1] % _FUSED
-    # Contiguous: the compiled kernel is one for one order in memory.
-    x, y, strength = (
-        F.pad(at.T, (0, 0, 0, padding)).contiguous() for at in (mass_x, mass_y, theta2)
-    )
-    dx, dy = ((axis - at[..., None]).to(dtype) for at in (x, y))
-    strength = strength.to(dtype)
-    total_x = dx.new_zeros(dx.shape[1], len(axis), len(axis))
-    total_y = torch.zeros_like(total_x)
-    for first in range(0, len(dx), _FUSED):
-        some = slice(first, first + _FUSED)
-        total_x, total_y = _add_points(
-            total_x, total_y, dx[some], dy[some], strength[some]
-        )
-    return total_x, total_y
-
-
-@fused
-def _add_points(
-    total_x: Tensor, total_y: Tensor, dx: Tensor, dy: Tensor, strength: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Adds the deflections of `_FUSED` masses a lens, (_FUSED, B, n) offsets."""
-    for k in range(_FUSED):
-        across, down = dx[k, :, None, :], dy[k, :, :, None]
-        weight = strength[k, :, None, None] / (
-            across.square() + down.square() + _SOFTENING
-        )
-        total_x = total_x + across * weight
-        total_y = total_y + down * weight
-    return total_x, total_y
+    dx, dy = ((axis - at[..., None]).float() for at in (mass_x, mass_y))
+    total_x, total_y = sum_masses(dx, dy, theta2.float(), _SOFTENING)
+    return total_x.to(dtype), total_y.to(dtype)
 
 
 def point_deflection(

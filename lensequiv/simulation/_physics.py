@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lensequiv.simulation._deflection import deflect
-from lensequiv.simulation._fused import fused
 from lensequiv.simulation._recipe import Recipe
 
 
@@ -84,10 +83,6 @@ def sersic(
     return light
 
 
-fused_sersic = fused(sersic)
-
-
-@fused
 def add_sersic(
     light: Tensor,
     x: Tensor,
@@ -166,7 +161,6 @@ def gaussian_weights(sigma: Tensor, size: int) -> Tensor:
     return weights / weights.sum(1, keepdim=True)
 
 
-@fused
 def blur_each(image: Tensor, weights: Tensor) -> Tensor:
     """As `blur`, with (B, size, 1, 1) kernels, one for each image or one for all."""
     size = weights.shape[1]
@@ -204,19 +198,8 @@ def render(
     names = ("source_x", "source_y", "axis_ratio", "source_angle")
     source = {name: lens[name].to(dtype) for name in names}
     width = recipe.psf_sigma / recipe.pixel_scale
-    if axis.device.type == "cpu":
-        light = sersic(x, y, source, recipe.sersic_index, recipe.effective_radius)
-        image = sum_blocks(light, recipe.supersampling)
-        image = blur(image, gaussian_kernel(width, recipe.psf_size))
-    else:
-        # What differs from recipe to recipe as tensors: see `fused`.
-        index, radius, sigma = (
-            axis.new_full((1, 1, 1), value)
-            for value in (recipe.sersic_index, recipe.effective_radius, width)
-        )
-        light = fused_sersic(x, y, source, index.to(dtype), radius.to(dtype))
-        image = sum_blocks(light, recipe.supersampling)
-        weights = gaussian_weights(sigma[0, 0], recipe.psf_size).to(dtype)
-        image = blur_each(image, weights[..., None, None])
+    light = sersic(x, y, source, recipe.sersic_index, recipe.effective_radius)
+    image = sum_blocks(light, recipe.supersampling)
+    image = blur(image, gaussian_kernel(width, recipe.psf_size))
     factor = lens["exposure"] * recipe.amplitude / recipe.supersampling**2
     return image.mul_(factor.to(dtype)[:, None, None]).add_(recipe.noise.sky)

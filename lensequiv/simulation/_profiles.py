@@ -13,8 +13,6 @@ import math
 import torch
 from torch import Tensor
 
-from lensequiv.simulation._fused import fused
-
 __all__ = [
     "halo_deflection",
     "halo_weight",
@@ -71,7 +69,6 @@ def power_law_deflection(
     return _sum_series(x, y, theta_e, axis_ratio, angle, t, coefficients)
 
 
-@fused
 def _sum_series(
     x: Tensor,
     y: Tensor,
@@ -114,7 +111,6 @@ def _terms(flattening: float) -> int:
     return max(2, math.ceil(math.log(_ACCURACY) / math.log(flattening)))
 
 
-@fused
 def multipole_deflection(
     x: Tensor, y: Tensor, order: int, strength: Tensor, angle: Tensor
 ) -> tuple[Tensor, Tensor]:

@@ -11,16 +11,15 @@ from torch import Tensor
 
 from lensequiv.simulation._deflection import (
     deflect,
-    fused_deflection,
     line_deflection,
     point_deflection,
+    summed_deflection,
 )
-from lensequiv.simulation._fused import compiles_on
+from lensequiv.simulation._kernels import has_kernels
 from lensequiv.simulation._physics import (
     add_sersic,
     blur,
     blur_each,
-    fused_sersic,
     gaussian_kernel,
     gaussian_weights,
     ray_grid,
@@ -125,7 +124,7 @@ def render_scene(
         for name in ("sersic_index", "effective_radius")
     )
     beta = (x.clone(), y.clone()) if _has(lens, "clump") else (x, y)
-    light = fused_sersic(x, y, source, index, radius)
+    light = sersic(x, y, source, index, radius)
     if _has(lens, "clump"):
         light = _add_sersics(light, *beta, lens, "clump")
     if _has(lens, "light"):
@@ -220,8 +219,8 @@ def _by_masses(
     if not masses[0].shape[1]:
         return []
     by_points = point_deflection
-    if compiles_on(axis.device):
-        by_points = fused_deflection
+    if has_kernels(axis.device):
+        by_points = summed_deflection
     elif straight:
         return [line_deflection(axis, *masses, dtype=dtype)]
     if straight or "mass_concentration" not in lens:

@@ -47,7 +47,7 @@ def cluster(environment):
     import ray
     from ray.cluster_utils import Cluster
 
-    node = {"num_cpus": 1, "object_store_memory": 100_000_000}
+    node = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 100_000_000}
     started = Cluster(True, head_node_args={**node, "include_dashboard": False})
     started.add_node(**node)
     ray.init(address=started.address, log_to_driver=False)
@@ -248,6 +248,15 @@ def test_refusals(survey, model, folder, tmp_path):
         survey.survey(model, [folder], tmp_path / "tmp")
     with pytest.raises(ValueError, match="out is within the input"):
         survey.survey(model, [folder], folder / "out")
+    for options, found in (
+        ({"device": "cuda"}, "an actor is to have 1 GPUs, the cluster has 0"),
+        ({"gpus": 0.5}, "gpus=0.5 do not go with device='cpu'"),
+        ({"device": "cuda", "gpus": 0}, "gpus=0 do not go with device='cuda'"),
+        ({"device": "cuda:1"}, "device='cuda:1': expected .* Ray chooses the number"),
+        ({"device": "cuda", "gpus": -1}, "gpus=-1: expected a number from 0"),
+    ):
+        with pytest.raises(ValueError, match=found):
+            survey.survey(model, [folder], tmp_path / "out", **options)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         survey.survey(model, [tmp_path / "nowhere"], tmp_path / "out")
     empty = pa.table({"image": pa.array([], pa.binary()), "id": pa.array([], "int64")})

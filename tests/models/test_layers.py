@@ -14,6 +14,7 @@ from lensequiv.models.layers import (
     LocalContrast,
     SteerableConv,
 )
+from lensequiv.plain import filtered
 
 e2nn = _e2cnn.e2cnn.nn
 
@@ -62,6 +63,20 @@ def test_antialiased_pool_equals_e2cnn(shape):
     cotangent = torch.randn_like(ours)
     gradients = [torch.autograd.grad(y, x, cotangent)[0] for y in (ours, theirs)]
     assert largest(gradients[0] - gradients[1]) < 1e-6
+
+
+@pytest.mark.parametrize("sigma", [0.66, 1.0])
+def test_both_forms_of_antialiased_pool_agree(sigma):
+    """Accelerators have depthwise convolutions where processors have products."""
+    pool = AntialiasedPool(sigma)
+    x = torch.randn(2, 6, 49, 33).requires_grad_()
+    one, other = pool(x), filtered(x, pool.taps, 2, len(pool.kernel) // 2)
+    torch.testing.assert_close(other, one, rtol=1e-5, atol=1e-6)
+    grad = torch.randn_like(one)
+    gradients = [torch.autograd.grad(y, x, grad)[0] for y in (one, other)]
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-6)
+    meta = pool.to("meta")(x.to("meta"))
+    assert meta.shape == one.shape and meta.device.type == "meta"
 
 
 def test_antialiased_pool_has_nothing_to_save_and_follows_the_dtype():
