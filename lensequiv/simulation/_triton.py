@@ -8,7 +8,6 @@ import triton.language as tl
 __all__ = ["add_up"]
 
 
-# Without types: Triton takes every name in a signature for a part of the kernel.
 @triton.jit  # type: ignore[untyped-decorator]
 def add_up(  # type: ignore[no-untyped-def]
     dx,
