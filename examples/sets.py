@@ -22,28 +22,42 @@ from tqdm.auto import tqdm
 
 from lensequiv.data import ClassFolder, HDF5Images, open_dataset, read_stored
 from lensequiv.models import LensModel
-from lensequiv.simulation import get_recipe, simulate
+from lensequiv.simulation import LensStream, get_recipe
 from lensequiv.transforms import CropAndScale
+
+_SHIFT = 6  # pixels, of the lenses of a `SimulatedSet`
 
 
 class SimulatedSet:
-    """A set that is simulated when it is wanted, and lies in memory from then on.
+    """Lenses of a recipe in any pose, as training has them, simulated when wanted.
 
     Args:
         recipe: Name of a recipe.
-        images: Their number, over all classes.
+        images: Their number, over all classes: a multiple of 8 times those.
         seed: Of the simulation.
+        device: Where to simulate.
 
     Attributes:
+        seed: Of the simulation.
         classes: In the order of the labels.
         labels: (N,) int64.
     """
 
-    def __init__(self, recipe: str, images: int, seed: int) -> None:
-        self.recipe, self.seed = get_recipe(recipe), seed
-        self.classes = self.recipe.classes
-        self._made = simulate(self.recipe, images, seed=seed)
-        self.labels = self._made.labels
+    def __init__(
+        self, recipe: str, images: int, seed: int, device: torch.device
+    ) -> None:
+        side = get_recipe(recipe).pixels - 2 * _SHIFT
+        stream = LensStream(
+            recipe,
+            seed=seed,
+            size=side - 1 + side % 2,
+            chunk=images,
+            shift=_SHIFT,
+            device=device,
+        )
+        made = stream.chunk(0)
+        self.seed, self.classes = seed, stream.classes
+        self._images, self.labels = made.images.cpu(), made.labels.cpu()
 
     def __len__(self) -> int:
         """The number of images."""
@@ -51,7 +65,7 @@ class SimulatedSet:
 
     def load_arrays(self, **options: Any) -> Tensor:
         """(N, 1, H, W) float32 counts; the options, which save memory, do nothing."""
-        return self._made.images[:, None]
+        return self._images
 
 
 simulated_set = lru_cache(maxsize=4)(SimulatedSet)

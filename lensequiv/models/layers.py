@@ -104,9 +104,14 @@ class _Separable(nn.Module):
         self._matrices: dict[Any, Tensor] = {}
 
     def _apply(self, *args: Any, **kwargs: Any) -> _Separable:
-        """Moves or casts, and keeps no matrices on the old device."""
-        self._matrices = {}
+        """Moves or casts, and keeps no matrices on the old device.
+
+        Nothing is let go where nothing moves: a CUDA graph may read these matrices.
+        """
+        before = self.taps
         super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
+        if (self.taps.device, self.taps.dtype) != (before.device, before.dtype):
+            self._matrices = {}
         return self
 
     def _matrix(self, size: int, like: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ def small(monkeypatch):
     monkeypatch.setattr(
         train,
         "simulated_set",
-        lambda recipe, n, seed: sets.SimulatedSet(recipe, 9, seed),
+        lambda recipe, n, *more: sets.SimulatedSet(recipe, 24, *more),
     )
 
 
@@ -65,7 +65,7 @@ def test_every_run_leaves_a_loadable_weight(run, tmp_path, capsys):
         model = lensequiv.from_pretrained(tmp_path / "unpacked" / name)
         info = model.weights_info
         assert info["trained_on"]["train"]["fresh"] is True
-        assert info["trained_on"]["val"] == {"images": 9, "seed": 2}
+        assert info["trained_on"]["val"] == {"images": 24, "seed": 2}
         history = json.loads((out / name / "history.json").read_text())
         best = max(history, key=lambda entry: entry["auc_micro"])
         assert info["training"]["images_seen"] == 8 * best["step"]
