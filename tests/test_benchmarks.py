@@ -1,13 +1,16 @@
 """The networks that benchmarks time beside each other are the ones they claim to be."""
 
 import importlib
+import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import lensequiv
+from lensequiv.simulation import simulate
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,3 +51,68 @@ def test_a_picture_that_cannot_be_written_is_refused_before_the_work(
     monkeypatch.setattr(growth, "variations", lambda: pytest.fail("work was begun"))
     with pytest.raises(OSError, match="absent does not exist"):
         growth.main()
+
+
+@pytest.fixture
+def robustness(predict, monkeypatch):
+    """The real thing on 3 lenses, for two changes besides those of the images."""
+    module = importlib.import_module("robustness")
+    all_changes = module.changes_of
+    few = ("none", "sky x 1.5")
+    monkeypatch.setattr(module, "ROUND", 3)
+    monkeypatch.setattr(
+        module, "changes_of", lambda f: {c: all_changes(f)[c] for c in few}
+    )
+
+    def run(*argv):
+        monkeypatch.setattr(sys, "argv", ["robustness.py", *map(str, argv)])
+        module.main()
+
+    return run
+
+
+@pytest.mark.slow
+def test_robustness_goes_on_and_adds(robustness, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "out"
+    call = ["--weights", "c4-modelF@1", "--out", out, "--images"]
+    robustness(*call, 3)
+    first = json.loads((out / "robustness.json").read_text())["modelF"]["c4-modelF@1"]
+    assert [row["change"] for row in first][:2] == ["none", "sky x 1.5"]
+    assert [row["images"] for row in first] == [3] * 4
+    files = {path: path.stat().st_mtime_ns for path in out.rglob("*.npz")}
+    capsys.readouterr()
+    robustness(*call, 3)  # nothing is left to do
+    assert "round" not in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.npz")} == files
+    next(iter(files)).unlink()
+    resnet = lensequiv.create_model("resnet18").eval()
+    resnet.classes = ("no", "sphere", "vort")
+    resnet.save_pretrained(tmp_path / "resnet" / "best")
+    call.insert(2, tmp_path / "resnet" / "best")
+    robustness(*call, 6)
+    both = json.loads((out / "robustness.json").read_text())
+    assert list(both["modelF"]) == ["c4-modelF@1", "resnet"]
+    assert list(both["modelJ"]) == ["resnet"]  # its recipe is not on record
+    for rows in both["modelF"].values():
+        assert [row["images"] for row in rows] == [6] * 4
+    lines = (out / "robustness.md").read_text().splitlines()
+    row = [line for line in lines if line.startswith("| sky x 1.5 *")][-1]
+    accuracy = both["modelF"]["c4-modelF@1"][1]["accuracy"]
+    assert row.split("|")[2].split("/")[0].strip() == f"{100 * accuracy:.1f}"
+
+
+@pytest.mark.slow
+def test_robustness_on_original_images(robustness, tmp_path, capsys):
+    lenses = simulate("modelF", 6, seed=3)
+    images = (lenses.images / lenses.images.amax((1, 2), keepdim=True)).half().numpy()
+    labels = np.array(lenses.classes)[lenses.labels.numpy()]
+    np.savez(tmp_path / "F.npz", images=images[::-1], labels=labels[::-1])
+    call = ["--weights", "c8-modelF@1", "--out", tmp_path, "--images", 3]
+    robustness(*call, "--originals", tmp_path, "--plot")
+    picture = (tmp_path / "robustness-modelF.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    rows = json.loads((tmp_path / "robustness.json").read_text())["modelF"]
+    last = rows["c8-modelF@1"][-1]
+    assert (last["change"], last["images"]) == ("original images", 6)
+    assert last["accuracy"] == 1
+    assert "3 lenses a change, 6 original images" in capsys.readouterr().out

@@ -4,14 +4,16 @@
 """
 
 from lensequiv._moved import moved
+from lensequiv.evaluation._changes import perturbations
 from lensequiv.evaluation._evaluate import ModelEvaluation, evaluate
 from lensequiv.evaluation._metrics import Reliability, reliability, roc_auc, roc_curve
-from lensequiv.evaluation._perturb import Perturbed, perturb, perturbations
+from lensequiv.evaluation._perturb import Perturbations, Perturbed, perturb
 from lensequiv.evaluation._score import Evaluation, score
 
 __all__ = [
     "Evaluation",
     "ModelEvaluation",
+    "Perturbations",
     "Perturbed",
     "Reliability",
     "evaluate",

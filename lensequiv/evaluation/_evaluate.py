@@ -190,12 +190,7 @@ def evaluate(
     return ModelEvaluation(
         as_is=as_is,
         rotated=turned,
-        weights={
-            "name": name,
-            "model": model.name,
-            "sha256": hashlib.sha256(packed_weights(model)).hexdigest(),
-            "recipe": info.get("trained_on", {}).get("recipe"),
-        },
+        weights=weights_facts(model, name),
         data={
             "path": str(dataset.place),
             "images": len(labels),
@@ -214,7 +209,7 @@ def evaluate(
         },
         card=None if absent else same_recipe_card(info, manifest),
         remarks=remarks(info, manifest, len(labels), absent),
-        versions=_versions(),
+        versions=used_versions(),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
@@ -229,7 +224,18 @@ def _classified(
     return torch.cat([part.logits for part in parts]), unlike
 
 
-def _versions() -> dict[str, str]:
+def weights_facts(model: LensModel, name: str | None) -> dict[str, Any]:
+    """See `ModelEvaluation.weights`."""
+    return {
+        "name": name,
+        "model": model.name,
+        "sha256": hashlib.sha256(packed_weights(model)).hexdigest(),
+        "recipe": model.weights_info.get("trained_on", {}).get("recipe"),
+    }
+
+
+def used_versions() -> dict[str, str]:
+    """Of lensequiv, torch, numpy and Python."""
     return {
         "lensequiv": __version__,
         "torch": str(torch.__version__),

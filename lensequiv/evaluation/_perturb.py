@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from lensequiv._devices import resolve_device
+from lensequiv.evaluation._changes import OF_IMAGES, WITHIN, perturbations
+from lensequiv.evaluation._evaluate import used_versions, weights_facts
 from lensequiv.evaluation._metrics import roc_auc
 
 if TYPE_CHECKING:
+    from lensequiv.inference._options import Precision
     from lensequiv.models import LensModel
     from lensequiv.simulation import Recipe
 
-__all__ = ["Perturbed", "perturb", "perturbations"]
+__all__ = ["Perturbations", "Perturbed", "perturb"]
 
 
 @dataclass(frozen=True)
@@ -40,78 +45,53 @@ class Perturbed:
     flagged: float
     answers: dict[str, float]
 
-
-def _scaled(name: str, factor: float) -> Callable[[Recipe], Recipe]:
-    """Multiplies one number of a recipe that all its lenses share."""
-
-    def change(recipe: Recipe) -> Recipe:
-        low, high = recipe.spread.get(name, (1.0, 1.0))
-        spread = {**recipe.spread, name: (low * factor, high * factor)}
-        return replace(recipe, spread=spread)
-
-    return change
+    @property
+    def within(self) -> bool:
+        """Whether it lies within the ranges of `modelF-varied` and `modelJ-varied`."""
+        return self.change in WITHIN
 
 
-def _noise(factor: float) -> Callable[[Recipe], Recipe]:
-    """Photon noise times a factor, relative to the light: another exposure time."""
+@dataclass(frozen=True)
+class Perturbations(Sequence[Perturbed]):
+    """What `perturb` found, and of what: a sequence of `Perturbed`.
 
-    def change(recipe: Recipe) -> Recipe:
-        recipe = _scaled("amplitude", factor**-2)(recipe)
-        return _scaled("sky", factor**-2)(recipe)
-
-    return change
-
-
-def perturbations(recipe: Recipe) -> dict[str, Recipe]:
-    """Single changes of a recipe, by name; the first is none.
-
-    The changes are those that a real telescope or another simulation would bring:
-    point-spread function, pixel scale, noise, Einstein radius, source, ellipticity,
-    direction of the shear, light of the lens.
-
-    Args:
-        recipe: One of the study's: Poisson noise on a sky that stays in the image.
-
-    Returns:
-        Recipes with the same classes and pixels.
-
-    Raises:
-        ValueError: The recipe has another kind of noise.
+    Attributes:
+        rows: Scores, in the order of the changes.
+        weights: See `ModelEvaluation.weights`.
+        recipe: Name of the recipe that was changed.
+        seed: Of the lenses.
+        precision: Of the convolutions.
+        versions: Of lensequiv, torch, numpy and Python.
+        date: When, ISO 8601 in UTC.
     """
-    from lensequiv.simulation import LensLight, PoissonSky, PowerLaw
 
-    if not isinstance(recipe.noise, PoissonSky):
-        raise ValueError(
-            f"recipe {recipe.name!r} has {type(recipe.noise).__name__}; expected one "
-            "with PoissonSky, such as modelF or modelJ"
-        )
-    single: dict[str, Callable[[Recipe], Recipe]] = {"none": lambda same: same}
-    for name, key, factors in (
-        ("PSF width", "psf_sigma", (0.75, 1.25, 1.5)),
-        ("pixel scale", "pixel_scale", (0.9, 0.95, 1.05, 1.1)),
-        ("source radius", "effective_radius", (0.7, 1.4)),
-        ("source index", "sersic_index", (0.5, 2.0)),
-    ):
-        for factor in factors:
-            single[f"{name} x {factor}"] = _scaled(key, factor)
-    for factor in (0.5, 2.0):
-        single[f"noise x {factor}"] = _noise(factor)
-    for factor in (0.8, 0.9, 1.1, 1.2):
-        # The Einstein radius goes with the root of the mass.
-        single[f"ring x {factor}"] = _scaled("total_mass", factor**2)
-    single["halo of axis ratio 0.7"] = lambda recipe: replace(
-        recipe, deflector=PowerLaw(axis_ratio=(0.7, 0.7))
-    )
-    single["shear at any angle"] = lambda recipe: replace(
-        recipe, shear_angle=(0.0, 180.0)
-    )
-    single["lens light"] = lambda recipe: replace(
-        recipe, lights=(LensLight(share=1.0, ratio=(0.3, 3.0), subtracted=0.0),)
-    )
-    single["lens light, subtracted"] = lambda recipe: replace(
-        recipe, lights=(LensLight(share=1.0, ratio=(0.3, 3.0), subtracted=1.0),)
-    )
-    return {name: change(recipe) for name, change in single.items()}
+    rows: tuple[Perturbed, ...]
+    weights: dict[str, Any]
+    recipe: str
+    seed: int
+    precision: str
+    versions: dict[str, str]
+    date: str
+
+    @overload
+    def __getitem__(self, index: int) -> Perturbed: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Perturbed]: ...
+
+    def __getitem__(self, index: int | slice) -> Perturbed | Sequence[Perturbed]:
+        """The scores under one change, or under some."""
+        return self.rows[index]
+
+    def __len__(self) -> int:
+        """The number of changes."""
+        return len(self.rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, JSON-able; numbers are not rounded."""
+        found = asdict(self)
+        rows = [asdict(row) | {"within": row.within} for row in self.rows]
+        return {**found, "rows": rows}
 
 
 def perturb(
@@ -122,8 +102,11 @@ def perturb(
     seed: int = 0,
     batch_size: int = 64,
     changes: Sequence[str] | None = None,
+    precision: Precision = "fp32",
     device: str | torch.device | None = None,
-) -> list[Perturbed]:
+    name: str | None = None,
+    progress: bool = False,
+) -> Perturbations:
     """Scores a weight on lenses in which one thing at a time differs.
 
     With one seed all changes are made to the same lenses, so that small differences
@@ -131,88 +114,134 @@ def perturb(
     pixels, and a rotation of the sky by 37 degrees (rendered, not interpolated).
 
     Args:
-        model: With classes in the recipe's order.
-        recipe: What it was trained on; see `perturbations`.
+        model: With classes in the recipe's order; its mode is kept.
+        recipe: What it was trained on, or another with these classes; see
+            `perturbations`.
         n: Images for each change, over all classes.
         seed: Of the lenses; a weight's training seeds are in its card.
         batch_size: Images that the network sees at a time.
         changes: Names of the changes to make; all if None.
-        device: Where the network computes; see `lensequiv.predict`.
+        precision: See `lensequiv.predict`.
+        device: Where to render and to classify, see `lensequiv.predict`; where the
+            model is if None. Noise has another random stream on each kind of device.
+        name: What reports shall call the weights.
+        progress: Whether to show a progress bar.
 
     Returns:
-        Scores, in the order of the changes.
+        Scores, in the order of the changes, and what they belong to.
 
     Raises:
         ImportError: The extra `sim` is not installed.
-        ValueError: The recipe's classes are not the model's, or a change is unknown.
+        ValueError: The recipe's classes are not the model's, a change is unknown, an
+            argument is out of range, or there are fewer images than classes.
     """
+    from tqdm.auto import tqdm
+
     from lensequiv.simulation import get_recipe
 
-    if device is not None:
-        device = resolve_device(device)  # before lenses are simulated
+    home = next(model.parameters()).device
+    where, rows = resolve_device(home if device is None else device), []
     recipe = get_recipe(recipe)
+    check_classes(model, recipe)
+    changed = perturbations(recipe)
+    known = [*changed, *OF_IMAGES]
+    chosen = known if changes is None else list(changes)
+    for change in chosen:
+        if change not in known:
+            raise ValueError(f"unknown change {change!r}; known are {'; '.join(known)}")
+    if n < len(recipe.classes):
+        raise ValueError(
+            f"n={n}: expected at least {len(recipe.classes)}, one image of each class"
+        )
+    for change in tqdm(chosen, unit="change", disable=not progress):
+        images, labels = lenses_with(changed, change, n, seed, where)
+        found = answers(model, images, batch_size, precision, where)
+        rows.append(scores_of(change, *found, labels, recipe.classes))
+    return Perturbations(
+        rows=tuple(rows),
+        weights=weights_facts(model, name),
+        recipe=recipe.name,
+        seed=seed,
+        precision=precision,
+        versions=used_versions(),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def check_classes(model: LensModel, recipe: Recipe) -> None:
+    """Requires a recipe with the classes of a model.
+
+    Raises:
+        ValueError: It has others, or in another order.
+    """
     if tuple(model.classes or ()) != recipe.classes:
         raise ValueError(
             f"recipe {recipe.name!r} has classes {', '.join(recipe.classes)}; the "
             f"model's are {', '.join(model.classes or ())}"
         )
-    known = [*perturbations(recipe), *_OF_IMAGES]
-    chosen = known if changes is None else list(changes)
-    for name in chosen:
-        if name not in known:
-            raise ValueError(f"unknown change {name!r}; known are {'; '.join(known)}")
-    return [
-        _scored(model, name, images, labels, batch_size, device)
-        for name, images, labels in _simulated(recipe, chosen, n, seed)
-    ]
 
 
-_OF_IMAGES = ("shift by 3 pixels", "rotation by 37 degrees")
+def lenses_with(
+    changed: dict[str, Recipe], change: str, n: int, seed: int, device: torch.device
+) -> tuple[torch.Tensor, NDArray[np.int64]]:
+    """Lenses with one change: (n, pixels, pixels) images on the device, (n,) labels.
 
-
-def _simulated(
-    recipe: Recipe, chosen: Sequence[str], n: int, seed: int
-) -> Iterator[tuple[str, torch.Tensor, NDArray[np.int64]]]:
-    """Images and labels of each change."""
+    Args:
+        changed: What `perturbations` returned.
+        change: One of these, or one that is made to the images.
+        n: How many lenses, over all classes.
+        seed: Of the lenses.
+        device: Where to render; MPS lacks what it takes, and the CPU stands in.
+    """
     from lensequiv.simulation import simulate
 
-    changed = perturbations(recipe)
-    for name in chosen:
-        shifted, turned = (name == of_images for of_images in _OF_IMAGES)
-        rotation = 37.0 if turned else 0.0
-        lenses = simulate(changed.get(name, recipe), n, seed=seed, rotation=rotation)
-        images = lenses.images
-        if shifted:
-            images = torch.roll(images, (3, -3), (1, 2))
-        yield name, images, lenses.labels.numpy()
+    shifted, turned = (change == of_images for of_images in OF_IMAGES)
+    lenses = simulate(
+        changed["none" if shifted or turned else change],
+        n,
+        seed=seed,
+        rotation=37.0 if turned else 0.0,
+        device="cpu" if device.type == "mps" else device,
+    )
+    images = torch.roll(lenses.images, (3, -3), (1, 2)) if shifted else lenses.images
+    return images, lenses.labels.cpu().numpy()
 
 
-def _scored(
+def answers(
     model: LensModel,
-    change: str,
     images: torch.Tensor,
-    labels: NDArray[np.int64],
     batch_size: int,
-    device: str | torch.device | None,
-) -> Perturbed:
-    """Scores of one change."""
-    import warnings
-
+    precision: Precision,
+    device: torch.device,
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Probabilities (n, classes), and which of the images were flagged, (n,)."""
     from lensequiv.domain import OutOfDomainWarning
 
     with warnings.catch_warnings():
         # What is unlike the training images is counted here.
         warnings.simplefilter("ignore", OutOfDomainWarning)
-        result = model.predict(images, batch_size=batch_size, device=device)
-    probabilities = result.probabilities.double().numpy()
-    answers = probabilities.argmax(1)
-    truth = np.eye(probabilities.shape[1], dtype=bool)[labels]
-    shares = np.bincount(answers, minlength=truth.shape[1]) / len(answers)
+        result = model.predict(
+            images, batch_size=batch_size, precision=precision, device=device
+        )
+    return result.probabilities.double().numpy(), result.unlike_training.numpy()
+
+
+def scores_of(
+    change: str,
+    probabilities: NDArray[np.float64],
+    flagged: NDArray[np.bool_],
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+) -> Perturbed:
+    """Scores of the answers under one change."""
+    given = probabilities.argmax(1)
+    truth = np.eye(len(classes), dtype=bool)[labels]
+    shares = np.bincount(given, minlength=len(classes)) / len(given)
     return Perturbed(
         change=change,
         images=len(labels),
-        accuracy=float((answers == labels).mean()),
+        accuracy=float((given == labels).mean()),
         auc=roc_auc(probabilities.ravel(), truth.ravel()),
-        flagged=float(result.unlike_training.float().mean()),
-        answers=dict(zip(model.classes or (), shares.tolist(), strict=True)),
+        flagged=float(flagged.mean()),
+        answers=dict(zip(classes, shares.tolist(), strict=True)),
     )

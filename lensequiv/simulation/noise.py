@@ -113,13 +113,14 @@ class PoissonSky:
 
     def add(self, rng: np.random.Generator, image: Image, exposure: float) -> Image:
         """See `Noise.add`."""
-        return rng.poisson(image).astype(np.float32)
+        # Lens light that was subtracted too strongly leaves less than nothing.
+        return rng.poisson(np.maximum(image, 0)).astype(np.float32)
 
     def add_batch(
         self, images: Tensor, lens: dict[str, Tensor], generator: torch.Generator
     ) -> Tensor:
         """See `BatchNoise.add_batch`."""
-        # Rounding may leave dark pixels just below 0, which CUDA takes as fatal.
+        # As in `add`; rounding, too, may leave dark pixels just below 0.
         return torch.poisson(images.clamp_min(0), generator=generator)
 
 
