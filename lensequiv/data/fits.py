@@ -18,6 +18,7 @@ from lensequiv.data.decompress import unpacked
 from lensequiv.data.errors import ImageError
 from lensequiv.data.fits_cards import Value, read_cards
 from lensequiv.data.fits_planes import beside, choose_hdu, label
+from lensequiv.data.fits_single import Single, read_single
 from lensequiv.data.flags import flag_notes, only_two_values
 from lensequiv.data.pixel_scale import SCALE_KEYWORDS, header_pixel_scale
 from lensequiv.data.stored import Loaded
@@ -61,6 +62,10 @@ def load_fits(path: Path, hdu: int | str | None) -> Loaded:
 
         try:
             source, length = _fits_stream(stream, path)
+            single = read_single(source, length) if hdu is None else None
+            if single is not None:
+                return _loaded(source, single, path)
+            source.seek(0)
             options = {"memmap": False, "lazy_load_hdus": True, "uint": True}
             with fits.open(source, mode="readonly", **options) as hdus:
                 chosen, others = choose_hdu(hdus, hdu, length, path)
@@ -95,6 +100,17 @@ def load_fits(path: Path, hdu: int | str | None) -> Loaded:
     if hdu is None:
         notes += only_two_values(pixels)
     return Loaded(pixels, None, scale, plane, notes, flags)
+
+
+def _loaded(source: IO[bytes], single: Single, path: Path) -> Loaded:
+    """The one image of a file, with what its header says of it."""
+    pixels = single.pixels
+    channel_axis(pixels.shape, path)
+    cards = read_cards(source, 0, single.start, _KEYWORDS)
+    scale, notes = header_pixel_scale([cards])
+    return Loaded(
+        pixels, None, scale, "PRIMARY", notes + only_two_values(pixels), flags=()
+    )
 
 
 def _tells_of(primary: Any, chosen: Any) -> bool:

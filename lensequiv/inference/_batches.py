@@ -175,9 +175,9 @@ class Run:
 
     def _batch(self, first: int, items: Items, answers: Answers | None) -> Batch:
         """What is told about images, among them those that could not be used."""
-        logits = torch.empty(0, self.model.num_classes)
+        none = torch.empty(0, self.model.num_classes, dtype=torch.float32, device="cpu")
+        logits, scores = none, None if self.model.domain is None else none[:, 0]
         notes: list[list[str]] = []
-        scores = None if self.model.domain is None else torch.empty(0)
         if answers is not None:
             items, answers = self._without_refused(items, answers)
             logits = answers.logits

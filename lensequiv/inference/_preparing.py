@@ -129,10 +129,13 @@ class Preparation:
             return error
         before = self.scales.before(loaded)
         if isinstance(self.preprocess, CropAndScale):
+            pixels = image.numel()
             try:
-                image = self.preprocess.crop(image).contiguous()
+                image = self.preprocess.crop(image)
             except ValueError as error:
                 return _named(error, name, before)
+            if image.numel() < pixels // 4:
+                image = image.clone()  # so that the rest need not stay in memory
         return Prepared(image, None, [*loaded.notes, *notes], name, before)
 
     def _check_channels(self, name: str, loaded: Loaded) -> None:
