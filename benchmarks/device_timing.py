@@ -11,38 +11,35 @@ from itertools import pairwise
 
 import torch
 
+from lensequiv._devices import resolve_device
+
 Side = Callable[[], object]
 
 TF32 = {"fp32": False, "tf32": True, "bf16": True}
 
 
 def find_device(name: str) -> torch.device:
-    """`auto`: the best that is there.
+    """The device of a name, as an option of a script.
 
     Raises:
-        SystemExit: The device does not exist.
+        SystemExit: The device does not exist, or does not work.
     """
-    if name == "auto":
-        name = "mps" if torch.backends.mps.is_available() else "cpu"
-        name = "cuda" if torch.cuda.is_available() else name
     try:
-        device = torch.device(name)
-        torch.ones(1, device=device).add(1).item()
-    except (AssertionError, NotImplementedError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0].partition(". ")[0]
-        raise SystemExit(f"--device {name}: {reason}") from None
-    return device
+        return resolve_device(name)
+    except ValueError as error:
+        raise SystemExit(f"--{error}") from None
 
 
 def describe(device: torch.device) -> str:
     """The device's name, its memory and the versions that matter."""
-    text = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} "
-    text += "threads"
     if device.type == "cuda":
         card = torch.cuda.get_device_properties(device)
         text = f"{card.name}, {card.total_memory / 2**30:.0f} GiB, "
         text += f"CUDA {torch.version.cuda}"
-    return f"{device.type}: {text}, torch {torch.__version__}"
+    else:
+        text = f"{platform.processor() or platform.machine()}, "
+        text += f"{torch.get_num_threads()} threads"
+    return f"{device}: {text}, torch {torch.__version__}"
 
 
 @dataclass

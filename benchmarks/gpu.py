@@ -21,6 +21,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from torch import Tensor, nn
 import lensequiv
 from lensequiv._files import check_output
 from lensequiv.data import read_image, sample_paths
+from lensequiv.simulation import LensStream
 
 NEWER = "c8 newer"  # finer stem, GELU, isotropic kernels
 COMPILED = "compile, one graph"
@@ -46,8 +48,9 @@ OPTIONS = {
 class Case:
     """What is measured.
 
-    `task` is `train`, `predict` (the plain form, from memory) or `files` (from files to
-    probabilities).
+    `task` is `train`, `predict` (the plain form, from memory), `files` (from files to
+    probabilities) or `simulate` (`model` is then a recipe, `batch` a chunk of a
+    `LensStream`).
     """
 
     task: str
@@ -68,6 +71,7 @@ def cases(quick: bool) -> list[Case]:
             Case("predict", "c8", 4, "fp32"),
             Case("predict", "c8", 4),
             Case("files", "c8-modelF", 4),
+            Case("simulate", "modelF", 24, "fp32"),
         ]
     training = [
         Case("train", "c8", n, launch=how)
@@ -102,6 +106,7 @@ def cases(quick: bool) -> list[Case]:
         *training,
         *predicting,
         *files,
+        *(Case("simulate", recipe, 3072, "fp32") for recipe in ("modelF", "modelJ")),
         *others,
         *(Case("train", "c8", 1024, how) for how in ("tf32", "fp32")),
         *(Case("train", "c8", n, launch="one graph") for n in (64, 4096)),
@@ -212,6 +217,10 @@ def images_a_second(case: Case, device: torch.device, clock: Clock) -> float:
     """What the case asks for."""
     if case.task == "files":
         return from_files(case, device, clock)
+    if case.task == "simulate":
+        stream = LensStream(case.model, seed=1, chunk=case.batch, device=device)
+        with closing(stream.chunks()) as chunks:
+            return case.batch / clock.median(lambda: next(chunks))
     make = training_step if case.task == "train" else prediction
     return case.batch / clock.median(make(case, device))
 
@@ -320,7 +329,7 @@ def table(device: torch.device, quick: bool, end: float) -> list[dict]:
         else:
             few = quick or place.type == "cpu"
             clock = Clock(place, most=3) if few else Clock(place)
-            row = measured(case, place, clock, min(45.0, left + 10))
+            row = measured(case, place, clock, min(60.0, left + 10))
         rows.append(row)
         show(row)
     return rows

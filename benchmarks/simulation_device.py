@@ -4,6 +4,7 @@
 
 - `stream`: `LensStream`, 97 x 97 pixels with poses and noise, numbers drawn ahead;
 - `stream, numbers drawn`: the same without the drawing, so the device alone;
+- `stream, numbers drawn, without kernel`: that, mass by mass;
 - `drawing`: the numbers alone, in one thread;
 - `simulate`: whole frames with noise, on the device;
 - `cores`: `simulate` on this machine's processor, all its cores;
@@ -18,6 +19,8 @@ import itertools
 import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -26,11 +29,14 @@ from lensequiv.simulation import (
     LensStream,
     PoissonSky,
     Recipe,
+    _deflection,
+    _scene,
     get_recipe,
     render_lenses,
     simulate,
 )
 from lensequiv.simulation._chunk import GROUPS, make, prepare
+from lensequiv.simulation._kernels import has_kernels
 from lensequiv.simulation._physics import (
     blur_each,
     gaussian_weights,
@@ -82,6 +88,13 @@ def _measure(device: torch.device, recipe: Recipe, quick: bool) -> dict[str, flo
     row["stream, numbers drawn"] = _rate(
         lambda: make(next(drawn)), chunk, device, seconds
     )
+    if has_kernels(device):
+        with ExitStack() as stack:
+            for module in (_deflection, _scene):
+                stack.enter_context(patch.object(module, "has_kernels", _never))
+            row["stream, numbers drawn, without kernel"] = _rate(
+                lambda: make(next(drawn)), chunk, device, seconds / 2
+            )
     again = itertools.cycle(jobs)
     row["drawing"] = _rate(lambda: prepare(next(again)), chunk, device, seconds / 2)
     many = 48 if on_cpu else 6144
@@ -190,6 +203,11 @@ def _rate(
         _wait(device)
         times += 1
     return images * times / (time.perf_counter() - start)
+
+
+def _never(device: torch.device) -> bool:
+    """Takes the place of `has_kernels`."""
+    return False
 
 
 def _wait(device: torch.device) -> None:

@@ -254,7 +254,7 @@ class FreshLenses(Lenses):
             lenses = self.stream.chunk(index, **share)
         else:
             if last is None or index != last[0] + 1:
-                self._following = self.stream.chunks(index, **share)
+                self._following = self.stream.chunks(index, workers=4, **share)
             lenses = next(self._following)
         self._kept[again] = (index, self._ready(lenses))
         return self._kept[again][1]

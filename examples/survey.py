@@ -257,20 +257,20 @@ def _placed(device: str, gpus: float | None) -> tuple[str, float]:
             f"device={device!r}: expected 'auto', 'cpu', 'mps' or 'cuda', of which Ray "
             "chooses the number"
         )
+    if gpus is None and device != "auto":
+        gpus = float(device == "cuda")
+    if gpus is not None and not 0 <= gpus < float("inf"):
+        raise ValueError(f"gpus={gpus}: expected a number from 0")
+    if device != "auto" and (device == "cuda") != bool(gpus):
+        raise ValueError(f"gpus={gpus:g} do not go with device={device!r}")
+    if gpus == 0:
+        return device.replace("auto", "cpu"), 0.0
     there = ray.cluster_resources().get("GPU", 0.0)
     if gpus is None:
-        gpus = float(device == "cuda" or (device == "auto" and there > 0))
-    if not 0 <= gpus < float("inf"):
-        raise ValueError(f"gpus={gpus}: expected a number from 0")
-    if device == "auto":
-        device = "cuda" if gpus else "cpu"
-    if (device == "cuda") != (gpus > 0):
-        raise ValueError(f"gpus={gpus:g} do not go with device={device!r}")
+        return ("cuda", 1.0) if there else ("cpu", 0.0)
     if gpus > there:
-        raise ValueError(
-            f"an actor is to have {gpus:g} GPUs, the cluster has {there:g}"
-        )
-    return device, gpus
+        raise ValueError(f"gpus={gpus:g} for each actor, but the cluster has {there:g}")
+    return "cuda", gpus
 
 
 def _actors(cpus: int, gpus: float) -> int:

@@ -32,21 +32,12 @@ def pytest_configure(config):
 
 
 def _device(name):
-    """The device of a name, once something was computed on it."""
-    if name == "auto":
-        if torch.cuda.is_available():
-            name = "cuda"
-        else:
-            name = "mps" if torch.backends.mps.is_available() else "cpu"
+    from lensequiv._devices import resolve_device
+
     try:
-        device = torch.device(name)
-        torch.ones(1, device=device).add(1).item()
-    except (AssertionError, NotImplementedError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0].partition(". ")[0]
-        raise pytest.UsageError(f"--device {name}: {reason}") from None
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", torch.cuda.current_device())
-    return device
+        return resolve_device(name)
+    except ValueError as error:
+        raise pytest.UsageError(f"--{error}") from None
 
 
 def pytest_report_header(config):

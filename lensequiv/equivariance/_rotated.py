@@ -84,7 +84,7 @@ def rotated_lenses(
     """
     from tqdm.auto import tqdm
 
-    from lensequiv.simulation import get_recipe, simulate
+    from lensequiv.simulation import add_noise, get_recipe, simulate
 
     if not angles:
         raise ValueError("angles is empty; expected at least one")
@@ -98,11 +98,8 @@ def rotated_lenses(
     images = torch.stack(stacks)
     if noise:
         rng = np.random.default_rng([seed, 2])  # the 2 keeps clear of the simulator's
-        for stack in images.numpy():
-            for image, exposure in zip(
-                stack, still.parameters["exposure"], strict=True
-            ):
-                image[:] = recipe.noise.add(rng, image, exposure)
+        for stack in images:
+            stack[:] = add_noise(recipe, stack, still.parameters, rng)
     return RotatedLenses(
         images=images[1:],
         reference=images[0],

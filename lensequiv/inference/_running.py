@@ -210,6 +210,7 @@ class Runner:
             features = torch.stack(
                 [i.features for i in items if i.features is not None]
             )
+        self.model.check_input(images)
         logits, embedding = self.network.logits_and_embedding(images)
         distances = None
         if self._domain is not None:
@@ -230,7 +231,7 @@ class Runner:
         """A copy on the CPU, which a GPU need not have finished."""
         if found.device.type != "cuda":
             return found.cpu()
-        pinned = torch.empty_like(found, device="cpu", pin_memory=True)
+        pinned = torch.empty(found.shape, dtype=found.dtype, pin_memory=True)
         return pinned.copy_(found, non_blocking=True)
 
 

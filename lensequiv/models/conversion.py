@@ -158,6 +158,8 @@ def to_plain(model: Recorded, collect: Callable[[PlainLayers], None]) -> PlainMo
     plain = PlainModel(config)
     state = {name: value.clone() for name, value in layers.tensors.items()}
     plain.load_state_dict(state, strict=True, assign=True)
+    # Fixed filters are in no state, and were made on the processor.
+    plain.to(next(iter(state.values())).device)
     return plain.requires_grad_(False)
 
 

@@ -38,7 +38,8 @@ class SubstructureSignal:
         smooth: (N, pixels, pixels) float32 expected counts of the smooth lenses that
             resemble them most.
         snr: (N, pixels, pixels) float32: (image - smooth) / sqrt(image), the difference
-            in units of the photon noise.
+            in units of the photon noise; of a `Detector`, which subtracts the sky, in
+            units of the noise of light, sky and read-out.
         ring: (N, pixels, pixels) bool: where the smooth lens, less sky, has a tenth of
             its peak at least.
     """
@@ -75,11 +76,12 @@ def substructure_signal(
     smooth = render_lenses(
         recipe, fit_smooth(recipe, parameters, image, iterations=iterations)
     )
-    light = smooth - recipe.noise.sky
+    # Where each lens has its own sky, the recipe's is only what it was drawn around.
+    light = smooth - _drawn(parameters, "sky", recipe.noise.sky)
     return SubstructureSignal(
         image=image,
         smooth=smooth,
-        snr=(image - smooth) / image.clamp_min(1e-6).sqrt(),
+        snr=(image - smooth) / _variance(image, parameters).sqrt(),
         ring=light >= 0.1 * light.amax((1, 2), keepdim=True),
     )
 
@@ -109,7 +111,7 @@ def fit_smooth(
     """
     recipe = get_recipe(recipe)
     lens = without_substructure(recipe, parameters)
-    weight = image.clamp_min(1e-6).rsqrt()
+    weight = _variance(image, parameters).rsqrt()
     values = _to_vector(lens)
 
     def residual(vector: NDArray[np.float64]) -> Tensor:
@@ -132,6 +134,18 @@ def fit_smooth(
         values = np.where(better.numpy()[:, None], trial, values)
         left = torch.where(better[:, None], after, left)
     return _from_vector(lens, values)
+
+
+def _variance(image: Tensor, parameters: Arrays) -> Tensor:
+    """Of the noise that each pixel would have."""
+    return image.clamp_min(1e-6) + _drawn(parameters, "dark_variance", 0.0)
+
+
+def _drawn(parameters: Arrays, name: str, otherwise: float) -> Tensor | float:
+    """A number of each lens, (N, 1, 1) float32, or one for all if it is not drawn."""
+    if name not in parameters:
+        return otherwise
+    return torch.from_numpy(parameters[name]).float()[:, None, None]
 
 
 def turn_substructure(parameters: Arrays, degrees: NDArray[np.float64]) -> Arrays:

@@ -4,6 +4,7 @@ from lensequiv.simulation._chunk import LensChunk
 from lensequiv.simulation._dataset import SimulatedLenses
 from lensequiv.simulation._files import load_recipe
 from lensequiv.simulation._lenstronomy import LenstronomyModel, to_lenstronomy
+from lensequiv.simulation._observe import add_noise
 from lensequiv.simulation._rerender import render_lenses, without_substructure
 from lensequiv.simulation._simulate import Simulation, iter_blocks, simulate
 from lensequiv.simulation._stream import LensStream
@@ -65,6 +66,7 @@ __all__ = [
     "Substructure",
     "ThreefoldNoise",
     "Vortex",
+    "add_noise",
     "get_recipe",
     "iter_blocks",
     "load_recipe",

@@ -4,7 +4,31 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["check_range"]
+import torch
+
+from lensequiv._devices import resolve_device
+
+__all__ = ["check_range", "rendering_device"]
+
+
+def rendering_device(device: str | torch.device) -> torch.device:
+    """The device that is meant, if lenses can be rendered there.
+
+    Args:
+        device: See `resolve_device`; `"auto"` is CUDA where there is one, else the CPU.
+
+    Raises:
+        ValueError: There is no such device, or it has no float64.
+    """
+    found = resolve_device(device)
+    if found.type == "mps":
+        if device == "auto":
+            return torch.device("cpu")
+        raise ValueError(
+            "device='mps' has no float64, in which rays next to a mass are traced; "
+            "expected 'cpu' or 'cuda'"
+        )
+    return found
 
 
 def check_range(

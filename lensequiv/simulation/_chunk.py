@@ -114,7 +114,8 @@ def prepare(job: Job) -> Prepared:
         for label in classes:
             flipped, angle = rng.random(n) < 0.5, rng.uniform(0, 360, n)
             shift = rng.integers(-job.shift, job.shift + 1, (2, n))
-            p = rotate(mirror(draw(job.recipe, label, rng, n), flipped), angle)
+            p = draw(job.recipe, label, rng, n, interpolated=True)
+            p = rotate(mirror(p, flipped), angle)
             drawn[label].append({k: v for k, v in p.items() if k not in _UNUSED})
             places[label].append(np.stack([mixed[label], *shift]))
     lenses, integers, used = [], [], []
@@ -136,12 +137,13 @@ def prepare(job: Job) -> Prepared:
         for p, found in zip(lenses, lists, strict=True)
         for name, _ in found
     ]
-    place, *shift = np.concatenate(integers, 1)
-    start = [(job.frame - job.size) // 2 - along for along in shift]
+    place, shift_x, shift_y = np.concatenate(integers, 1)
+    still = (job.frame - job.size) // 2
+    crop = [place, np.argsort(place), still - shift_x, still - shift_y]
     return Prepared(
         job=job,
         floats=_pinned(np.concatenate(floats), job.device),
-        integers=_pinned(np.stack([place, np.argsort(place), *start]), job.device),
+        integers=_pinned(np.stack(crop), job.device),
         names=names,
         lists=lists,
         used=tuple(used),
@@ -153,7 +155,10 @@ def _pinned(
 ) -> Tensor:
     """As a tensor, ready to be copied to a device while others are computed."""
     tensor = torch.from_numpy(values)
-    return tensor.pin_memory() if to.type == "cuda" else tensor
+    if to.type != "cuda":
+        return tensor
+    with torch.cuda.device(to):  # threads begin on the first one
+        return tensor.pin_memory()
 
 
 def make(prepared: Prepared) -> LensChunk:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lensequiv.simulation._physics import (
+from lensequiv.simulation._cosmology import (
     convention_factor,
     mass_to_arcsec2,
     virial_radius,
@@ -26,7 +26,12 @@ BLOCK = 64
 
 
 def draw(
-    recipe: Recipe, label: int, rng: np.random.Generator, lenses: int = BLOCK
+    recipe: Recipe,
+    label: int,
+    rng: np.random.Generator,
+    lenses: int = BLOCK,
+    *,
+    interpolated: bool = False,
 ) -> Arrays:
     """Draws lenses of one class.
 
@@ -35,6 +40,7 @@ def draw(
         label: Index of the class.
         rng: Source of randomness.
         lenses: How many; another number gives other lenses, the first one included.
+        interpolated: See `mass_to_arcsec2`.
 
     Returns:
         See `Simulation.parameters`.
@@ -74,7 +80,9 @@ def draw(
             whole = total_mass
         p["mass_x"], p["mass_y"], p["mass"] = component.draw(rng, lenses, whole)
     p["substructure_mass"] = p["mass"].sum(1)
-    factor = mass_to_arcsec2(p["z_lens"], p["z_source"], recipe)
+    factor = mass_to_arcsec2(
+        p["z_lens"], p["z_source"], recipe, interpolated=interpolated
+    )
     p["mass_theta2"] = p["mass"] * factor[:, None]
     halo = total_mass
     if recipe.shared_mass:

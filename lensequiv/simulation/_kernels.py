@@ -55,10 +55,11 @@ def sum_masses(
     total_x = dx.new_empty(lenses, n, n)
     total_y = torch.empty_like(total_x)
     grid = lenses, -(-n // _COLUMNS), -(-n // _ROWS)
-    add_up[grid](
-        *(dx.contiguous(), dy.contiguous(), strength.contiguous(), total_x, total_y),
-        *(masses, n, softening),
-        COLUMNS=_COLUMNS,
-        ROWS=_ROWS,
-    )
+    with torch.cuda.device(dx.device):  # Triton launches on a thread's current one
+        add_up[grid](
+            *(dx.contiguous(), dy.contiguous(), strength.contiguous()),
+            *(total_x, total_y, masses, n, softening),
+            COLUMNS=_COLUMNS,
+            ROWS=_ROWS,
+        )
     return total_x, total_y

@@ -9,8 +9,55 @@ from torch import Tensor
 from lensequiv.simulation._draw import Arrays
 from lensequiv.simulation.detector import Detector
 from lensequiv.simulation.noise import BatchNoise, Noise
+from lensequiv.simulation.recipes import Recipe, get_recipe
 
-__all__ = ["generator_of", "observe_batch", "observe_each"]
+__all__ = ["add_noise", "generator_of", "observe_batch", "observe_each"]
+
+
+def add_noise(
+    recipe: str | Recipe,
+    images: Tensor,
+    parameters: Arrays,
+    rng: np.random.Generator | torch.Generator,
+) -> Tensor:
+    """Adds a recipe's noise to noise-free images of its lenses.
+
+    Args:
+        recipe: What the lenses were drawn from.
+        images: (N, H, W) float32 expected counts, as `render_lenses` returns them.
+        parameters: What `Simulation.parameters` holds, for these N lenses.
+        rng: NumPy's generator, for one image after the other, on the CPU; or
+            torch's, of the device of the images, for all at once.
+
+    Returns:
+        (N, H, W) float32 counts, on the device of the images, which stay as they are.
+
+    Raises:
+        ValueError: There are not as many images as lenses, or `rng` belongs to another
+            device.
+    """
+    noise = get_recipe(recipe).noise
+    exposures = parameters["exposure"]
+    if images.ndim != 3 or len(images) != len(exposures):
+        raise ValueError(
+            f"images of shape {tuple(images.shape)} and parameters of {len(exposures)} "
+            "lenses; expected (N, H, W) images, one of each lens"
+        )
+    if isinstance(rng, np.random.Generator):
+        if images.device.type != "cpu":
+            raise ValueError(
+                f"images on {images.device} and NumPy's random numbers; expected a "
+                "torch.Generator of that device"
+            )
+        return _observe(noise, images.clone(), parameters, [rng] * len(images))
+    if rng.device.type != images.device.type:
+        raise ValueError(f"images on {images.device}, but rng on {rng.device}")
+    lens = {
+        name: torch.from_numpy(value).to(images.device)
+        for name, value in parameters.items()
+        if value.ndim == 1
+    }
+    return observe_batch(noise, images.clone(), lens, rng)
 
 
 def observe_each(
@@ -33,6 +80,16 @@ def observe_each(
         np.random.default_rng([seed, label, index, 1])
         for index in range(start, start + len(images))
     ]
+    return _observe(noise, images, parameters, rngs)
+
+
+def _observe(
+    noise: Noise,
+    images: Tensor,
+    parameters: Arrays,
+    rngs: list[np.random.Generator],
+) -> Tensor:
+    """Adds noise from a random stream for each image."""
     if isinstance(noise, Detector):
         size, defects = images.shape[-1], int(parameters["defects"].max(initial=0))
         drawn = [noise.deviates(rng, size, defects) for rng in rngs]

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lensequiv.simulation._checks import rendering_device
 from lensequiv.simulation._physics import check_extra, render
 from lensequiv.simulation._scene import LISTS, render_scene
 from lensequiv.simulation.recipes import Recipe, get_recipe
@@ -49,9 +50,17 @@ def render_lenses(
 
     Raises:
         ImportError: The extra `sim` is not installed.
+        ValueError: Unknown recipe, or there is no such device.
     """
     check_extra()
-    recipe = get_recipe(recipe)
+    where = rendering_device(device)
+    return render_on(where, get_recipe(recipe), parameters, straight=straight)
+
+
+def render_on(
+    device: torch.device, recipe: Recipe, parameters: Arrays, *, straight: bool
+) -> Tensor:
+    """As `render_lenses`, on a device that is there."""
     used = used_places(parameters)
     # Lenses with as many masses go together, so that few places are empty.
     order = np.argsort(used["mass"], kind="stable")

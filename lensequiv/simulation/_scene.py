@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,23 +9,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lensequiv.simulation._deflection import (
+    deflect,
+    line_deflection,
+    point_deflection,
+    summed_deflection,
+)
 from lensequiv.simulation._kernels import has_kernels
 from lensequiv.simulation._physics import (
     add_sersic,
     blur,
     blur_each,
-    deflect,
     gaussian_kernel,
     gaussian_weights,
-    line_deflection,
-    point_deflection,
     ray_grid,
     sersic,
     sum_blocks,
-    summed_deflection,
 )
 from lensequiv.simulation._profiles import (
-    halo_weight,
+    halo_deflection,
     multipole_deflection,
     power_law_deflection,
 )
@@ -46,10 +47,6 @@ LISTS = {
     "clump": "clump_amplitude",
     "star": "star_flux",
 }
-
-# Shapes of extended subhalos are read from tables over the radius, from 1e-4 to 100
-# arcsec: linear in the logarithm of the radius, to 1e-5 of the deflection.
-_TABLE, _INNER, _OUTER = 6000, 1e-4, 1e2
 
 
 def draw_shared(recipe: Recipe, rng: np.random.Generator, lenses: int) -> Arrays:
@@ -96,10 +93,11 @@ def add_light(recipe: Recipe, rng: np.random.Generator, p: Arrays) -> None:
 def _pack(p: Arrays, name: str) -> None:
     """Moves the used places of a list to the front and drops the others."""
     used = p[LISTS[name]] != 0
-    order = np.argsort(~used, axis=1, kind="stable")
     width = used.sum(1).max(initial=0)
+    order = np.argsort(~used, axis=1, kind="stable")[:, :width]
+    lenses = np.arange(len(used))[:, None]
     for key in [key for key in p if key.startswith(f"{name}_")]:
-        p[key] = np.take_along_axis(p[key], order, 1)[:, :width]
+        p[key] = p[key][lenses, order]
 
 
 def render_scene(
@@ -245,59 +243,6 @@ def _by_masses(
         ]
         found.append(halo_deflection(axis, *chosen, *shapes, dtype=dtype))
     return found
-
-
-def halo_deflection(
-    axis: Tensor,
-    mass_x: Tensor,
-    mass_y: Tensor,
-    theta2: Tensor,
-    concentration: Tensor,
-    scale: Tensor,
-    truncation: Tensor,
-    *,
-    dtype: torch.dtype = torch.float32,
-) -> tuple[Tensor, Tensor]:
-    """Deflection by extended subhalos, read from a table for each.
-
-    Args:
-        axis: (n,) float64 positions of the rays along either axis.
-        mass_x: (B, K) float64 positions and squared Einstein radii of M_200 as points.
-        mass_y: See `mass_x`.
-        theta2: See `mass_x`.
-        concentration: (B, K); see `halo_weight`. 0 counts as 1 and needs theta2 0.
-        scale: (B, K) scale radii. *Unit*: arcsec.
-        truncation: (B, K) truncation over scale radius.
-        dtype: Of the result.
-
-    Returns:
-        x and y components, (B, n, n) `dtype` each. *Unit*: arcsec.
-    """
-    lows, highs = math.log(_INNER), math.log(_OUTER)
-    step = (highs - lows) / (_TABLE - 1)
-    grid = torch.linspace(lows, highs, _TABLE, dtype=axis.dtype, device=axis.device)
-    safe = torch.where(concentration == 0, 1.0, concentration)[..., None]
-    size = torch.where(scale > 0, scale, 1.0)[..., None]
-    cut = torch.where(truncation > 0, truncation, 1.0)[..., None]
-    tables = halo_weight(grid.exp(), safe, size, cut)
-    tables = (tables * theta2[..., None]).to(dtype)
-    total_x = axis.new_zeros(len(mass_x), len(axis), len(axis), dtype=dtype)
-    total_y = torch.zeros_like(total_x)
-    dx, dy = ((axis - at[..., None]).to(dtype) for at in (mass_x, mass_y))
-    for k in range(mass_x.shape[1]):
-        column, row = dx[:, k, None, :], dy[:, k, :, None]
-        place = (column.square() + row.square()).clamp_min_(_INNER**2).log_()
-        place.mul_(0.5 / step).sub_(lows / step).clamp_(0, _TABLE - 1.001)
-        below = place.floor()
-        part = place.sub_(below)
-        index = below.long().flatten(1)
-        table = tables[:, k]
-        low = table.gather(1, index).view_as(part)
-        high = table.gather(1, index.add_(1)).view_as(part)
-        weight = low.lerp_(high, part)
-        total_x.addcmul_(column, weight)
-        total_y.addcmul_(row, weight)
-    return total_x, total_y
 
 
 def _has(lens: dict[str, Tensor], name: str) -> bool:

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from lensequiv._threads import map_in_threads
 from lensequiv.data import splits
+from lensequiv.simulation._checks import rendering_device
 from lensequiv.simulation._draw import BLOCK, Arrays, draw, rotate, stack
 from lensequiv.simulation._observe import generator_of, observe_batch, observe_each
 from lensequiv.simulation._physics import check_extra
-from lensequiv.simulation._rerender import render_lenses
+from lensequiv.simulation._rerender import render_on
 from lensequiv.simulation.recipes import Recipe, get_recipe
 
 __all__ = ["Simulation", "iter_blocks", "simulate"]
@@ -112,7 +113,7 @@ def simulate_range(
         )
     parameters = rotate(_draw_range(recipe, label, seed, start, stop), rotation)
     straight = recipe.substructure[recipe.classes[label]].straight
-    images = render_lenses(recipe, parameters, straight=straight)
+    images = render_on(device, recipe, parameters, straight=straight)
     if noise:
         images = observe_each(recipe.noise, images, parameters, (seed, label, start))
     return images, parameters
@@ -148,7 +149,7 @@ def _simulate_on(
     drawn = _draw_range(recipe, label, seed, first * BLOCK, last * BLOCK)
     parameters = rotate(drawn, rotation)
     straight = recipe.substructure[recipe.classes[label]].straight
-    images = render_lenses(recipe, parameters, straight=straight, device=device)
+    images = render_on(device, recipe, parameters, straight=straight)
     if noise:
         lens = {
             name: torch.from_numpy(value).to(device)
@@ -192,21 +193,22 @@ def iter_blocks(
         start: First image.
         rotation: Turns every lens anticlockwise on the sky. *Unit*: degrees.
         noise: Whether to add noise.
-        workers: Threads; if None, as many as torch uses on the CPU, one elsewhere.
+        workers: Threads; if None, as many as torch uses on the CPU, two elsewhere.
         device: Where to render and to draw the noise; the images stay there. Blocks
-            are larger on another than the CPU, and one worker is enough.
+            are larger on another than the CPU.
 
     Yields:
         Index of the first image, images (B, pixels, pixels) float32 counts, and their
         parameters; see `Simulation.parameters`.
 
     Raises:
-        ValueError: `workers` is below 1.
+        ValueError: `workers` is below 1, or there is no such device.
     """
     recipe = get_recipe(recipe)
-    on_cpu = torch.device(device).type == "cpu"
+    device = rendering_device(device)
+    on_cpu = device.type == "cpu"
     if workers is None:
-        workers = torch.get_num_threads() if on_cpu else 1
+        workers = torch.get_num_threads() if on_cpu else 2
     if workers < 1:
         raise ValueError(f"workers={workers}: expected at least 1")
     task, size = (_TASK, _PIECE) if on_cpu else (_DEVICE_PIECE, _DEVICE_PIECE)
@@ -288,7 +290,7 @@ def simulate(
     seed two recipes share the draws whose ranges they share: use disjoint seeds for
     sets that must be independent, across recipes too.
 
-    Memory is that of the result (90 kB an image) plus at most 0.3 GB (on a GPU 4 GB).
+    Memory is that of the result (90 kB an image) plus at most 0.3 GB (on a GPU 6 GB).
 
     Args:
         recipe: A name of `RECIPES` or a `Recipe`.
@@ -296,7 +298,7 @@ def simulate(
         seed: From 0 to 2**32 - 1; the same seed gives the same images.
         rotation: Turns every lens anticlockwise on the sky. *Unit*: degrees.
         noise: Whether to add noise; without it the expected counts.
-        workers: Threads; if None, as many as torch uses on the CPU, one elsewhere.
+        workers: Threads; if None, as many as torch uses on the CPU, two elsewhere.
         device: Where to render and to draw the noise; the images stay there. On
             another device than the CPU noise has another random stream: the same seed
             gives the same images on the same device, and the same lenses on all.
@@ -307,12 +309,13 @@ def simulate(
 
     Raises:
         ImportError: The extra `sim` is not installed.
-        ValueError: Unknown recipe, or n or seed out of range.
+        ValueError: Unknown recipe, n or seed out of range, or no such device.
     """
     from tqdm.auto import tqdm
 
     recipe = get_recipe(recipe)
     n, seed = checked_request(n, seed, at_least=1)
+    device = rendering_device(device)
     counts = class_counts(recipe, n)
     images = torch.empty(n, recipe.pixels, recipe.pixels, device=device)
     columns: dict[str, list[NDArray[np.float64]]] = {}

@@ -10,6 +10,7 @@ from operator import index
 import torch
 
 from lensequiv._threads import map_in_threads
+from lensequiv.simulation._checks import rendering_device
 from lensequiv.simulation._chunk import GROUPS, Job, LensChunk, make, prepare
 from lensequiv.simulation._physics import check_extra
 from lensequiv.simulation._simulate import checked_request, keep_memory
@@ -52,7 +53,7 @@ class LensStream:
     Raises:
         ImportError: The extra `sim` is not installed.
         ValueError: Unknown recipe or none, other classes in one than in another,
-            frames that are too small, or a number out of range.
+            frames that are too small, a number out of range, or no such device.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class LensStream:
                 f"chunk={chunk}: expected a multiple of {GROUPS} times "
                 f"{len(self.classes)} classes"
             )
-        self.device = torch.device(device)
+        self.device = rendering_device(device)
 
     def _check_recipe(self, recipe: Recipe) -> None:
         if recipe.classes != self.classes:

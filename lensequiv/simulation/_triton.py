@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import triton
 import triton.language as tl
 
@@ -11,18 +9,18 @@ __all__ = ["add_up"]
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def add_up(
-    dx: Any,
-    dy: Any,
-    strength: Any,
-    total_x: Any,
-    total_y: Any,
-    masses: Any,
-    n: Any,
-    softening: Any,
+def add_up(  # type: ignore[no-untyped-def]
+    dx,
+    dy,
+    strength,
+    total_x,
+    total_y,
+    masses,
+    n,
+    softening,
     COLUMNS: tl.constexpr,
     ROWS: tl.constexpr,
-) -> None:
+):
     """A tile of `lensequiv.simulation._kernels.sum_masses`.
 
     Args:

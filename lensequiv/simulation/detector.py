@@ -229,9 +229,9 @@ class Detector:
         peak = images.amax((1, 2))
         for k in range(hot.shape[1]):
             row, column = ((hot[:, k, i] * n).long().clamp_max(n - 1) for i in (0, 1))
-            at = lenses, row, column
+            pixels = lenses, row, column
             value = peak * (3 * hot[:, k, 2] - 1)
-            result[at] = torch.where(lens["defects"] > k, value, result[at])
+            result[pixels] = torch.where(lens["defects"] > k, value, result[pixels])
         return result
 
     def add_batch(

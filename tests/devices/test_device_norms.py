@@ -95,7 +95,7 @@ def test_local_contrast(edge, device):
     compare(layer, x, device, torch.float32, "NCHW")
 
 
-@pytest.mark.accelerator("that batch norm takes the kernels of its own choice")
+@pytest.mark.accelerator("that norms and poolings never wait for the device")
 def test_training_does_not_wait_for_the_device(device):
     if device.type != "cuda":
         pytest.skip("only CUDA tells when it is waited for")

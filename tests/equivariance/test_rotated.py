@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,7 @@ from lensequiv.equivariance import (
     transform,
 )
 from lensequiv.equivariance._maps import _typical
-from lensequiv.simulation import simulate
+from lensequiv.simulation import get_recipe, simulate
 
 TINY = {"stem_fields": 2, "stages": [[2], [3]], "stem_kernel": 9, "kernel": 3}
 
@@ -68,6 +70,20 @@ def test_noise_is_drawn_for_each_image():
         for other in residuals[:i]:
             pair = torch.stack([one.flatten(), other.flatten()])
             assert torch.corrcoef(pair)[0, 1].abs() < 0.05
+
+
+def test_noise_of_a_detector():
+    """Its level differs from lens to lens, and no more than its level is turned."""
+    recipe = replace(get_recipe("wide"), pixels=40, lights=())
+    quiet = rotated_lenses(recipe, 3, seed=1, angles=(0, 90))
+    noisy = rotated_lenses(recipe, 3, seed=1, angles=(0, 90), noise=True)
+    dark = simulate(recipe, 3, seed=1, noise=False).parameters["dark_variance"]
+    for stack, clean in zip(noisy.images, quiet.images, strict=True):
+        z = (stack - clean) / (
+            clean.clamp_min(0) + torch.from_numpy(dark).float()[:, None, None]
+        ).sqrt()
+        assert 0.8 < z.std() < 1.3
+    assert not torch.equal(noisy.images[0], noisy.reference)
 
 
 def test_no_angle_is_refused():

@@ -1,8 +1,10 @@
 """A list of weights, trained against the clock."""
 
+import itertools
 import json
 import sys
 import tarfile
+from types import SimpleNamespace
 
 import campaign
 import pytest
@@ -21,6 +23,10 @@ OPTIONS = json.dumps({"stem_fields": 2, "stages": [[2], [2], [2]]})
 def small(monkeypatch):
     """Few images, few lenses at a time, a clock that follows the steps."""
     monkeypatch.setattr("lenses.CHUNK", (24, 24))
+    ticks = itertools.count()
+    clock = SimpleNamespace(monotonic=lambda: 0.1 * next(ticks))
+    monkeypatch.setattr(train, "time", clock)
+    monkeypatch.setattr(campaign, "time", clock)
     monkeypatch.setattr(
         train,
         "simulated_set",

@@ -118,8 +118,14 @@ def test_workers_are_killed_and_an_image_is_bad(
                 os.kill(os.getpid(), signal.SIGKILL)
             return result
 
+    with pytest.raises(
+        ValueError, match="gpus=1 for each actor, but the cluster has 0"
+    ):
+        survey.survey(model, [folder], tmp_path / "out", device="cuda")
     monkeypatch.setattr(survey, "Classifier", Dying)
-    out = survey.survey(model, [folder], tmp_path / "out", batch_size=2, chunk=4)
+    out = survey.survey(
+        model, [folder], tmp_path / "out", device="auto", batch_size=2, chunk=4
+    )
     assert len(list(tmp_path.glob("died of *"))) == 2
     rows = rows_of(out)
     once = lensequiv.predict_to_file(
@@ -148,6 +154,10 @@ def test_an_image_that_kills_every_worker_ends_the_run(
         def source(self, chunk):
             os.kill(os.getpid(), signal.SIGKILL)
 
+    with pytest.raises(
+        ValueError, match="gpus=1 for each actor, but the cluster has 0"
+    ):
+        survey.survey(model, [folder], tmp_path / "out", device="cuda")
     monkeypatch.setattr(survey, "Classifier", Dying)
     monkeypatch.setattr(survey, "ATTEMPTS", 1)
     with pytest.raises(Exception, match=r"1 workers died of the same chunk.*0\.npy"):
@@ -249,7 +259,6 @@ def test_refusals(survey, model, folder, tmp_path):
     with pytest.raises(ValueError, match="out is within the input"):
         survey.survey(model, [folder], folder / "out")
     for options, found in (
-        ({"device": "cuda"}, "an actor is to have 1 GPUs, the cluster has 0"),
         ({"gpus": 0.5}, "gpus=0.5 do not go with device='cpu'"),
         ({"device": "cuda", "gpus": 0}, "gpus=0 do not go with device='cuda'"),
         ({"device": "cuda:1"}, "device='cuda:1': expected .* Ray chooses the number"),

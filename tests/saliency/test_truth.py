@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lensequiv.saliency import fit_smooth, substructure_signal, turn_substructure
-from lensequiv.simulation import get_recipe, render_lenses, simulate
+from lensequiv.simulation import PoissonSky, get_recipe, render_lenses, simulate
 
 SMALL = replace(get_recipe("modelF"), pixels=75, pixel_scale=0.1, supersampling=1)
 
@@ -49,6 +49,30 @@ def test_fit_leaves_less_but_not_nothing(lenses, label):
     assert (squares[1] >= squares[2]).all()
     assert (squares[2] < 0.9 * squares[0]).any()
     assert (squares[2] > 100).all()
+
+
+def test_rings_stand_above_the_sky_of_each_lens():
+    """Where the sky is drawn, a bright one is no part of the light."""
+    recipe = replace(SMALL, spread={"sky": (0.01, 100.0)})
+    lenses = simulate(recipe, 9, seed=4, noise=False)
+    dark = replace(SMALL, noise=PoissonSky(0.0), spread={"sky": (1.0, 1.0)})
+    same = {**lenses.parameters, "sky": np.zeros(9)}
+    assert lenses.parameters["sky"].max() > 300
+    with_sky = substructure_signal(recipe, lenses.parameters, iterations=0)
+    without = substructure_signal(dark, same, iterations=0)
+    assert (with_sky.ring == without.ring).float().mean() > 0.999
+    assert with_sky.ring.float().mean() < 0.2
+
+
+def test_a_detectors_noise_is_that_of_the_dark_too():
+    recipe = replace(get_recipe("wide"), pixels=40)
+    lenses = simulate(recipe, 3, seed=4, noise=False)
+    signal = substructure_signal(recipe, lenses.parameters, iterations=0)
+    dark = torch.from_numpy(lenses.parameters["dark_variance"]).float()
+    variance = signal.image.clamp_min(1e-6) + dark[:, None, None]
+    torch.testing.assert_close(
+        signal.snr, (signal.image - signal.smooth) / variance.sqrt()
+    )
 
 
 def test_signal_is_in_units_of_the_noise(lenses):

@@ -9,11 +9,14 @@ import torch
 from lensequiv.simulation import (
     RECIPES,
     LensStream,
+    _checks,
     _chunk,
+    _deflection,
     _kernels,
     _physics,
     _rerender,
     _scene,
+    _stream,
     model_j,
     render_lenses,
     simulate,
@@ -33,14 +36,16 @@ def _sum(dx, dy, strength, softening):
 @pytest.fixture
 def sums_points(monkeypatch):
     """Takes the way of devices that have kernels, without a kernel."""
-    for module in (_physics, _scene):
+    for module in (_deflection, _scene):
         monkeypatch.setattr(module, "has_kernels", lambda device: True)
-    monkeypatch.setattr(_physics, "sum_masses", _sum)
+    monkeypatch.setattr(_deflection, "sum_masses", _sum)
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_nothing_is_left_on_the_processor(name, sums_points, monkeypatch):
     """On `meta` a tensor of another device is an error, and so is asking for values."""
+    for module in (_rerender, _stream):
+        monkeypatch.setattr(module, "rendering_device", torch.device)
     # There are no generators of this device, and none is needed.
     monkeypatch.setattr(_chunk, "generator_of", lambda *_: None)
     recipe = replace(RECIPES[name], pixels=40)
@@ -94,13 +99,31 @@ def test_summed_deflection_is_the_sum(label, device):
         pytest.skip("there is no Triton here that works")
     for count in (1, 16, masses[0].shape[1]):
         some = [value[:, :count] for value in masses]
-        double = _physics.point_deflection(axis, *some, dtype=torch.float64)
-        single = _physics.summed_deflection(axis, *some)
+        double = _deflection.point_deflection(axis, *some, dtype=torch.float64)
+        single = _deflection.summed_deflection(axis, *some)
         for got, expected in zip(single, double, strict=True):
             assert got.dtype == torch.float32
             torch.testing.assert_close(
                 got.double(), expected, rtol=1e-5, atol=1e-5 * expected.abs().mean()
             )
+
+
+@pytest.mark.parametrize("architecture", [75, 80, 90])
+def test_the_kernel_compiles_for_gpus(architecture):
+    """Down to machine code, which needs no GPU."""
+    triton = pytest.importorskip("triton")
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from lensequiv.simulation._triton import add_up
+
+    tensors = ("dx", "dy", "strength", "total_x", "total_y")
+    numbers = {"masses": "i32", "n": "i32", "softening": "fp32"}
+    tile = {"COLUMNS": 64, "ROWS": 16}
+    types = dict.fromkeys(tensors, "*fp32") | numbers | dict.fromkeys(tile, "constexpr")
+    source = ASTSource(add_up, types, constexprs=tile)
+    kernel = triton.compile(source, target=GPUTarget("cuda", architecture, 32))
+    assert "div" in kernel.asm["ptx"] and len(kernel.asm["cubin"]) > 1000
 
 
 def test_kernels_are_left_out_where_they_cannot_work(monkeypatch):
@@ -138,3 +161,20 @@ def test_memory_bounds_the_pieces(monkeypatch):
     Small.total_memory = 80 * 2**30
     assert _rerender._rays_together(torch.device("cuda", 0)) == 30_000_000
     assert _rerender._rays_together(torch.device("cpu")) == 360_000
+
+
+@pytest.mark.parametrize("call", [LensStream, render_lenses, simulate])
+def test_devices_that_are_not_there(call, monkeypatch):
+    lens = draw(SMALL, 0, np.random.default_rng(0), 3)
+    arguments = {
+        LensStream: {"seed": 0, "size": 15, "shift": 3},
+        render_lenses: {"parameters": lens},
+        simulate: {"n": 3, "seed": 0},
+    }[call]
+    with pytest.raises(ValueError, match="device='cuda:99'"):
+        call(SMALL, **arguments, device="cuda:99")
+    there = torch.device("mps")
+    monkeypatch.setattr(_checks, "resolve_device", lambda _: there)
+    with pytest.raises(ValueError, match="device='mps' has no float64"):
+        call(SMALL, **arguments, device="mps")
+    assert _checks.rendering_device("auto") == torch.device("cpu")

@@ -18,8 +18,8 @@ from lensequiv.simulation import (
     model_f,
     model_j,
 )
+from lensequiv.simulation._cosmology import mass_to_arcsec2
 from lensequiv.simulation._draw import BLOCK
-from lensequiv.simulation._physics import mass_to_arcsec2
 
 BLOCKS = 50
 N = BLOCKS * BLOCK
@@ -271,3 +271,19 @@ def test_deeplensesim():
 def test_components_check_their_numbers(component, message):
     with pytest.raises(ValueError, match=message):
         component()
+
+
+@pytest.mark.parametrize("distances", ["luminosity", "angular"])
+def test_interpolated_distances(distances):
+    recipe = replace(model_j, distances=distances)
+    rng = np.random.default_rng(0)
+    z_lens, z_source = rng.uniform(0.05, 2, 500), rng.uniform(2.1, 9, 500)
+    exact = mass_to_arcsec2(z_lens, z_source, recipe)
+    quick = mass_to_arcsec2(z_lens, z_source, recipe, interpolated=True)
+    np.testing.assert_allclose(quick, exact, rtol=3e-7)
+    assert not np.array_equal(quick, exact)  # or nothing was looked up
+    z_source[0] = 12.0  # beyond the table
+    np.testing.assert_array_equal(
+        mass_to_arcsec2(z_lens, z_source, recipe, interpolated=True),
+        mass_to_arcsec2(z_lens, z_source, recipe),
+    )

@@ -15,6 +15,7 @@ from lensequiv.simulation import (
     Noiseless,
     PoissonSky,
     ThreefoldNoise,
+    add_noise,
     iter_blocks,
     model_j,
     simulate,
@@ -214,3 +215,34 @@ def test_results_stay_on_the_device(device):
     (_, images, _), *_ = iter_blocks(SMALL, 0, 5, seed=1, device=device)
     assert images.device.type == device.type
     torch.testing.assert_close(s.images[:3], images[:3])
+
+
+@pytest.mark.parametrize("name", ["modelJ", "modelF-varied", "deeplensesim1", "wide"])
+def test_add_noise(name, device):
+    """To images of any recipe, from either kind of generator."""
+    recipe = replace(RECIPES[name], pixels=30)
+    s = simulate(recipe, 12, seed=1, noise=False)
+    given = s.images.clone()
+    here = add_noise(recipe, given, s.parameters, np.random.default_rng(3))
+    assert torch.equal(given, s.images)
+    again = add_noise(recipe, given, s.parameters, np.random.default_rng(3))
+    assert torch.equal(again, here)
+    generator = generator_of(device, 3)
+    there = add_noise(recipe, given.to(device), s.parameters, generator)
+    assert there.device.type == device.type
+    spread = [float((noisy.cpu() - given).std()) for noisy in (here, there)]
+    assert spread[0] > 0
+    assert spread[1] == pytest.approx(spread[0], rel=0.1)
+
+
+def test_add_noise_refuses():
+    s = simulate(SMALL, 6, seed=1, noise=False)
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match=r"shape \(5, 24, 24\) and parameters of 6"):
+        add_noise(SMALL, s.images[:5], s.parameters, rng)
+    with pytest.raises(ValueError, match=r"shape \(6, 1, 24, 24\)"):
+        add_noise(SMALL, s.images[:, None], s.parameters, rng)
+    with pytest.raises(ValueError, match="images on meta and NumPy's random numbers"):
+        add_noise(SMALL, s.images.to("meta"), s.parameters, rng)
+    with pytest.raises(ValueError, match="images on meta, but rng on cpu"):
+        add_noise(SMALL, s.images.to("meta"), s.parameters, torch.Generator())

@@ -29,6 +29,8 @@ from scipy.signal.windows import gaussian
 
 from lensequiv.simulation import RECIPES as RECIPES_ALL
 from lensequiv.simulation import (
+    _cosmology,
+    _deflection,
     _physics,
     get_recipe,
     model_f,
@@ -167,8 +169,8 @@ def test_deflection_is_lenstronomys(simulated, recipe, label):
         deflection = np.hypot(x - beta_x, y - beta_y)
         # What the softening takes from a term: the core over the distance for the
         # sphere, s / (r^2 + s) for a point mass. The line's closed form adds its own.
-        soft = _physics._SOFTENING
-        allowed = _physics._CORE * reference.theta_e / np.hypot(x, y)
+        soft = _deflection._SOFTENING
+        allowed = _deflection._CORE * reference.theta_e / np.hypot(x, y)
         allowed += 3e-6 if label == 2 else 0
         nearest = np.full(x.shape, np.inf)
         for mass in reference.masses:
@@ -179,7 +181,7 @@ def test_deflection_is_lenstronomys(simulated, recipe, label):
         lens = as_batch(simulation, index)
         axis = _physics.ray_grid(simulation.recipe)
         straight = label == 2
-        beta = _physics.deflect(axis, lens, straight=straight, dtype=torch.float64)
+        beta = _deflection.deflect(axis, lens, straight=straight, dtype=torch.float64)
         got = [b[0].numpy() for b in beta]
         error = np.hypot(got[0] - beta_x, got[1] - beta_y)
         assert (error <= allowed + 1e-12).all()
@@ -187,7 +189,7 @@ def test_deflection_is_lenstronomys(simulated, recipe, label):
         assert far.mean() > 0.8
         assert (error / deflection)[far].max() < 1e-6
 
-        got = [b[0].numpy() for b in _physics.deflect(axis, lens, straight=straight)]
+        got = [b[0].numpy() for b in _deflection.deflect(axis, lens, straight=straight)]
         error = np.hypot(got[0] - beta_x, got[1] - beta_y)
         assert (error - allowed).max() < 1e-5 * 1.2815  # near the masses, too
 
@@ -227,7 +229,7 @@ def einstein_radius(mass, z_lens, z_source):
 
 def test_einstein_radius_of_the_recipe():
     z_lens, z_source = np.array([0.5]), np.array([1.0])
-    theta2 = 1e12 * _physics.mass_to_arcsec2(z_lens, z_source, model_f)
+    theta2 = 1e12 * _cosmology.mass_to_arcsec2(z_lens, z_source, model_f)
     assert abs(math.sqrt(theta2[0]) - 1.2815) <= 0.5e-4  # all digits of the number
     assert abs(einstein_radius(1e12, 0.5, 1.0) - 1.2815) <= 0.5e-4
 
@@ -235,7 +237,7 @@ def test_einstein_radius_of_the_recipe():
 def test_einstein_radii_at_other_masses_and_redshifts():
     z_lens, z_source = np.array([0.4, 0.5, 0.6]), np.array([1.2, 0.9, 0.8])
     mass = np.array([[1e12, 1e6], [3e11, 0.0], [5e10, 1e10]])
-    theta2 = mass * _physics.mass_to_arcsec2(z_lens, z_source, model_j)[:, None]
+    theta2 = mass * _cosmology.mass_to_arcsec2(z_lens, z_source, model_j)[:, None]
     for row in range(3):
         for column in range(2):
             theta = einstein_radius(mass[row, column], z_lens[row], z_source[row])
@@ -267,7 +269,7 @@ def test_rays_through_a_centre_stay_finite(axis_ratio, straight):
     lens = {name: torch.tensor([0.1], dtype=torch.float64) for name in names}
     place = torch.tensor([[0.0, 0.2] if straight else [0.0]], dtype=torch.float64)
     lens |= {"mass_x": place, "mass_y": 0 * place, "mass_theta2": 0 * place + 0.02}
-    beta = _physics.deflect(axis, lens, axis_ratio=axis_ratio, straight=straight)
+    beta = _deflection.deflect(axis, lens, axis_ratio=axis_ratio, straight=straight)
     assert torch.isfinite(torch.stack(beta)).all()
     if not straight:
         assert [float(b[0, 0, 0]) for b in beta] == [0, 0]
@@ -287,8 +289,8 @@ def test_line_is_the_sum_of_its_points(points, length):
     masses.append(np.full((points, 5), 0.08 / points))
     masses = [torch.from_numpy(m.T) for m in masses]
     x = torch.linspace(-3.7, 3.7, 301, dtype=torch.float64)
-    line = _physics.line_deflection(x, *masses, dtype=torch.float64)
-    sums = _physics.point_deflection(x, *masses, dtype=torch.float64)
+    line = _deflection.line_deflection(x, *masses, dtype=torch.float64)
+    sums = _deflection.point_deflection(x, *masses, dtype=torch.float64)
     difference = torch.hypot(line[0] - sums[0], line[1] - sums[1])
     assert (difference / torch.hypot(*sums)).max() < 1e-5  # 2e-6 to 7e-6 measured
     assert torch.hypot(*sums).max() > 0.05
@@ -298,9 +300,9 @@ def test_near_rays_are_summed_in_parts(monkeypatch):
     x = torch.linspace(-1, 1, 200, dtype=torch.float64)
     place = torch.linspace(-0.5, 0.5, 50, dtype=torch.float64)[None]
     masses = (place, 0.3 * place, 0 * place + 1e-3)
-    whole = _physics.line_deflection(x, *masses)
-    monkeypatch.setattr(_physics, "_NEAR_ELEMENTS", 1000)
-    parts = _physics.line_deflection(x, *masses)
+    whole = _deflection.line_deflection(x, *masses)
+    monkeypatch.setattr(_deflection, "_NEAR_ELEMENTS", 1000)
+    parts = _deflection.line_deflection(x, *masses)
     assert torch.equal(torch.stack(whole), torch.stack(parts))
 
 
@@ -345,7 +347,7 @@ def published(simulation, index):
     p = {name: value[index] for name, value in simulation.parameters.items()}
     used = p["mass_theta2"] > 0
     # As the published code computes them, whatever lenstronomy makes of them then.
-    theta2 = p["mass"] * _physics.mass_to_arcsec2(
+    theta2 = p["mass"] * _cosmology.mass_to_arcsec2(
         p["z_lens"], p["z_source"], simulation.recipe
     )
     points = [
