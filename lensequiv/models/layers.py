@@ -72,19 +72,20 @@ class SteerableConv(R2Conv):
         )
         if isotropic:
             make_isotropic(self)
+        self._memory_format = torch.contiguous_format
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C_in, H, W) to (N, C_out, ceil(H / stride), ceil(W / stride))."""
-        weight = self.filters()[0]
-        if self._channels_last:
-            weight = weight.contiguous(memory_format=torch.channels_last)
+        weight = self.filters()[0].contiguous(memory_format=self._memory_format)
         return F.conv2d(x, weight, None, self.stride, self.padding)
 
-    @property
-    def _channels_last(self) -> bool:
-        """Whether the network was moved to that format, as its bases then are."""
-        bases = self._basisexpansion.buffers()
-        return any(memory_format(basis) == torch.channels_last for basis in bases)
+    def _apply(self, *args: Any, **kwargs: Any) -> SteerableConv:
+        """Moves or casts, and takes the memory format that its bases then have."""
+        super()._apply(*args, **kwargs)
+        bases = [m.sampled_basis for m in self._basisexpansion._modules.values()]
+        wide = any(memory_format(basis) == torch.channels_last for basis in bases)
+        self._memory_format = torch.channels_last if wide else torch.contiguous_format
+        return self
 
 
 class _Separable(nn.Module):

@@ -58,14 +58,14 @@ def test_nothing_stays_behind(name, device):
 def test_memory_of_the_card_is_free_again(name, device):
     if device.type != "cuda":
         pytest.skip("only CUDA tells how much memory is allocated")
-    network(name).to(device)  # whatever a first use keeps for good
-    before = torch.cuda.memory_allocated(device)
-    model, x = used(name).to(device), images(name, 2).to(device)
-    with torch.no_grad():
-        expected = model(x).cpu()
-    model.to("cpu")
-    del x
-    assert torch.cuda.memory_allocated(device) <= before + 2**23  # cuBLAS's workspace
+    model, taken = used(name), []
+    for _ in range(2):  # what cuBLAS takes for its work at first, it keeps
+        model.to(device)
+        with torch.no_grad():
+            expected = model(images(name, 2).to(device)).cpu()
+        model.to("cpu")
+        taken.append(torch.cuda.memory_allocated(device))
+    assert taken[1] == taken[0]
     with torch.no_grad():
         found = model(images(name, 2))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
@@ -114,7 +114,7 @@ def test_copies_and_pickles_stay_on_the_device(name, device):
         assert not any(p.requires_grad for p in twin.head.parameters())
     with torch.no_grad():
         x = images(name, 2).to(device)
-        assert torch.equal(twins[0](x), twins[1](x))
+        torch.testing.assert_close(twins[0](x), twins[1](x), rtol=1e-5, atol=1e-6)
 
 
 def test_torch_load_brings_a_whole_network_home(device):
@@ -130,4 +130,4 @@ def test_torch_load_brings_a_whole_network_home(device):
 def test_a_network_made_on_the_device_by_default(device):
     with torch.device(device):
         made = lensequiv.create_model("d4", stem_fields=2, stages=((2,), (2,)))
-    assert {t.device for _, t in tensors_within(made)} == {device}
+    assert elsewhere(made, device) == set()

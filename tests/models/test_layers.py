@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import lensequiv
 from lensequiv import _e2cnn
 from lensequiv._e2cnn import FieldType, GeometricTensor, parse_group
 from lensequiv.models.layers import (
@@ -97,6 +98,22 @@ def test_training_after_inference_mode():
     assert torch.equal(y, expected)
     y.sum().backward()
     assert largest(x.grad) > 0
+
+
+def test_steerable_conv_takes_the_memory_format_of_its_network():
+    conv = SteerableConv(field_type("c4", 2), field_type("c4", 3), 3)
+    x = torch.randn(2, 8, 9, 9)
+    expected = conv(x)
+    assert expected.is_contiguous()
+    found = conv.to(memory_format=torch.channels_last)(x)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(found, expected)
+    assert conv.to(memory_format=torch.contiguous_format)(x).is_contiguous()
+
+
+def test_training_networks_compile_as_a_whole():
+    model = lensequiv.create_model("c4", stem_fields=2, stages=((2,), (2,))).train()
+    assert torch._dynamo.explain(model)(torch.rand(2, 1, 33, 33)).graph_break_count == 0
 
 
 # Field norm
