@@ -294,7 +294,8 @@ def report(weights: list[Weight], out: Path) -> None:
         }
     text = "\n".join(lines)
     print(text)
-    write_atomically(out / "robustness.md", text.encode())
+    escaped = text.replace("*", "\\*")  # a star means emphasis in Markdown
+    write_atomically(out / "robustness.md", escaped.encode())
     write_atomically(
         out / "robustness.json", (json.dumps(numbers, indent=1) + "\n").encode()
     )

@@ -96,7 +96,7 @@ def test_robustness_goes_on_and_adds(robustness, tmp_path, capsys, monkeypatch):
     for rows in both["modelF"].values():
         assert [row["images"] for row in rows] == [6] * 4
     lines = (out / "robustness.md").read_text().splitlines()
-    row = [line for line in lines if line.startswith("| sky x 1.5 *")][-1]
+    row = [line for line in lines if line.startswith("| sky x 1.5 \\*")][-1]
     accuracy = both["modelF"]["c4-modelF@1"][1]["accuracy"]
     assert row.split("|")[2].split("/")[0].strip() == f"{100 * accuracy:.1f}"
 
