@@ -104,7 +104,7 @@ def run_information(
     """
     apart = ("recipe", "simulated_with")
     kind = accelerator.device.type
-    where = torch.cuda.get_device_name() if kind == "cuda" else f"on {kind}"
+    where = torch.cuda.get_device_name() if kind == "cuda" else kind
     return {
         "trained_on": {
             **{key: trained_on[key] for key in apart if trained_on.get(key)},
@@ -116,7 +116,7 @@ def run_information(
             "started_from": args.init,
             "before": earlier_run(args.init),
             "machine": f"{platform.machine()}, {accelerator.num_processes} processes "
-            f"of {torch.get_num_threads()} threads {where}",
+            f"of {torch.get_num_threads()} threads on {where}",
             "date": datetime.now(UTC).date().isoformat(),
         },
         "cost": {"parameters": sum(p.numel() for p in model.parameters())},

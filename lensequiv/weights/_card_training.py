@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from lensequiv.spec import ImageSet, Information, TrainedOn, Training
 from lensequiv.weights._card_scores import one_line
 
-__all__ = ["all_runs", "cores", "training"]
+__all__ = ["all_runs", "minutes", "training"]
 
 _SPLITS = ("train", "val", "test")
 
@@ -77,10 +77,25 @@ def _simulations(sets: TrainedOn) -> list[str]:
     ]
 
 
-def cores(run: Mapping[str, Any]) -> int:
-    """How many a run kept busy, from what `examples/finish.py` wrote of it."""
-    found = re.search(r"(?:(\d+) processes of )?(\d+) threads", run["machine"])
-    return int(found[1] or 1) * int(found[2]) if found else 1
+def minutes(runs: Sequence[Training]) -> str:
+    """What runs took, in minutes of a processor's core and of an accelerator.
+
+    From what `examples/finish.py` wrote: `2 processes of 1 threads on cpu`.
+    """
+    of_cores, of_accelerators = 0.0, 0.0
+    for run in runs:
+        found = re.search(
+            r"(?:(\d+) processes of )?(\d+) threads(?: on (.+))?", run["machine"]
+        )
+        processes = int(found[1] or 1) if found else 1
+        if found and (found[3] or "cpu") != "cpu":
+            of_accelerators += run["minutes"] * processes
+        else:
+            threads = int(found[2]) if found else 1
+            of_cores += run["minutes"] * processes * threads
+    parts = [f"{of_cores:.0f}"] if of_cores or not of_accelerators else []
+    parts += [f"{of_accelerators:.1f} of a GPU"] if of_accelerators else []
+    return " + ".join(parts)
 
 
 def all_runs(info: Mapping[str, Any]) -> list[Training]:

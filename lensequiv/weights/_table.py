@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lensequiv.weights._card_training import all_runs, cores
+from lensequiv.weights._card_training import all_runs, minutes
 
 __all__ = ["AUC_OF_2021", "weights_table"]
 
@@ -35,12 +35,11 @@ def weights_table(configs: Mapping[str, Mapping[str, Any]]) -> str:
         study = AUC_OF_2021.get(recipe, {}).get(config["model"])
         runs = all_runs(info)
         seen = sum(run["images_seen"] for run in runs)
-        minutes = sum(run["minutes"] * cores(run) for run in runs)
         rows.append(
             f"| `{name}` | {upright['auc_micro']:.4f} | "
             + (f"{study:.4f}" if study else "-")
             + f" | {rotated['auc_micro']:.4f} | {upright['accuracy']:.4f} "
             f"| {upright['calibration_error']:.4f} "
-            f"| {seen / 1000:.0f} thousand | {minutes:.0f} |"
+            f"| {seen / 1000:.0f} thousand | {minutes(runs)} |"
         )
     return "\n".join(rows)
