@@ -83,14 +83,14 @@ def test_a_device_renders_what_the_processor_does(name, label, device):
     images = render_lenses(recipe, lens, straight=straight, device=device)
     assert images.device.type == device.type
     peak = expected.amax((1, 2), keepdim=True)
-    # Either rounds rays to 1e-7 of the field, which steep light, as that of small clumps
+    # Either rounds rays to 1e-7 of the field, which steep light, as of small clumps
     # or next to masses, amplifies: the processor is up to 2.6e-5 from double precision.
     assert ((images.cpu() - expected).abs() / peak).max() < 5e-5
 
 
 @pytest.mark.parametrize("name", ["light", "clump"])
 def test_profiles_place_by_place(name, device):
-    """What devices do is what the processor does, and unused places may be all zeros."""
+    """Devices do what the processor does, and unused places may be all zeros."""
     drawn = draw(RECIPES["wide"], 1, np.random.default_rng(0), 20)
     drawn = {key: value for key, value in drawn.items() if key.startswith(name)}
     unused = drawn[_light_lists.LISTS[name]] == 0
