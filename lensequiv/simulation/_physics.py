@@ -83,19 +83,6 @@ def sersic(
     return light
 
 
-def add_sersic(
-    light: Tensor,
-    x: Tensor,
-    y: Tensor,
-    source: dict[str, Tensor],
-    index: Tensor,
-    radius: Tensor,
-    amplitude: Tensor,
-) -> Tensor:
-    """Light and `amplitude` times `sersic`; all of x and y is left as it is."""
-    return light + amplitude * sersic(x.clone(), y.clone(), source, index, radius)
-
-
 def gaussian_kernel(sigma: float, size: int) -> Tensor:
     """One axis of the point-spread function, sampled at pixel centres, of sum 1.
 

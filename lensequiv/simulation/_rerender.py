@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lensequiv.simulation._checks import rendering_device
+from lensequiv.simulation._light_lists import LISTS
 from lensequiv.simulation._physics import check_extra, render
-from lensequiv.simulation._scene import LISTS, render_scene
+from lensequiv.simulation._scene import render_scene
 from lensequiv.simulation.recipes import Recipe, get_recipe
 
 __all__ = ["Arrays", "render_lenses", "without_substructure"]
@@ -99,18 +100,21 @@ def render_pieces(
     """
     rays = _rays_together(lens["theta_e"].device)
     together = max(1, rays // (recipe.pixels * recipe.supersampling) ** 2)
-    draw_image = render if recipe.is_plain else render_scene
     count = len(used["mass"])
     for start in range(0, count, together):
         at = slice(start, min(start + together, count))
-        widths = {name: int(number[at].max()) for name, number in used.items()}
+        reach = {name: number[at] for name, number in used.items()}
+        widths = {name: int(number.max()) for name, number in reach.items()}
         piece = {
             name: value[at, : widths[name.split("_")[0]]]
             if value.ndim == 2
             else value[at]
             for name, value in lens.items()
         }
-        yield at, draw_image(piece, recipe, straight=straight)
+        if recipe.is_plain:
+            yield at, render(piece, recipe, straight=straight)
+        else:
+            yield at, render_scene(piece, recipe, straight=straight, used=reach)
 
 
 def used_places(parameters: Arrays) -> dict[str, NDArray[np.int64]]:

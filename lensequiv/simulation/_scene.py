@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,8 +14,8 @@ from lensequiv.simulation._deflection import (
     summed_deflection,
 )
 from lensequiv.simulation._kernels import has_kernels
+from lensequiv.simulation._light_lists import LISTS, add_sersics, add_stars, has_list
 from lensequiv.simulation._physics import (
-    add_sersic,
     blur,
     blur_each,
     gaussian_kernel,
@@ -36,17 +34,9 @@ from lensequiv.simulation.detector import Detector, convolve, psf_kernels
 from lensequiv.simulation.lights import sersic_flux
 from lensequiv.simulation.substructure import log_uniform
 
-__all__ = ["LISTS", "add_light", "draw_shared", "render_scene"]
+__all__ = ["add_light", "draw_shared", "render_scene"]
 
 Arrays = dict[str, NDArray[np.float64]]
-
-# Lists of which a lens has a varying number, and what says that a place is used.
-LISTS = {
-    "mass": "mass_theta2",
-    "light": "light_amplitude",
-    "clump": "clump_amplitude",
-    "star": "star_flux",
-}
 
 
 def draw_shared(recipe: Recipe, rng: np.random.Generator, lenses: int) -> Arrays:
@@ -105,12 +95,14 @@ def render_scene(
     recipe: Recipe,
     *,
     straight: bool,
+    used: dict[str, NDArray[np.int64]],
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """As `_physics.render`, for recipes that draw more lens by lens.
 
     Lengths are divided by the ratio of the lens's pixel scale to the recipe's, so that
-    all lenses share a grid of rays.
+    all lenses share a grid of rays. `used` says how far each lens uses each list, see
+    `_rerender.used_places`.
     """
     lens = _in_pixels(lens, recipe)
     axis = ray_grid(recipe, lens["theta_e"].device)
@@ -123,16 +115,16 @@ def render_scene(
         lens[name].to(dtype)[:, None, None]
         for name in ("sersic_index", "effective_radius")
     )
-    beta = (x.clone(), y.clone()) if _has(lens, "clump") else (x, y)
+    beta = (x.clone(), y.clone()) if has_list(lens, "clump") else (x, y)
     light = sersic(x, y, source, index, radius)
-    if _has(lens, "clump"):
-        light = _add_sersics(light, *beta, lens, "clump")
-    if _has(lens, "light"):
+    if has_list(lens, "clump"):
+        light = add_sersics(light, *beta, lens, "clump", used["clump"])
+    if has_list(lens, "light"):
         rays = axis.to(dtype).expand(light.shape)
-        light = _add_sersics(light, rays, rays.mT, lens, "light")
+        light = add_sersics(light, rays, rays.mT, lens, "light", used["light"])
     image = sum_blocks(light, recipe.supersampling).div_(recipe.supersampling**2)
-    if _has(lens, "star"):
-        _add_stars(image, lens, recipe)
+    if has_list(lens, "star"):
+        add_stars(image, lens, recipe)
     if recipe.blur is not None:
         image = convolve(image, psf_kernels(lens, recipe.psf_size).to(dtype))
     else:
@@ -243,70 +235,6 @@ def _by_masses(
         ]
         found.append(halo_deflection(axis, *chosen, *shapes, dtype=dtype))
     return found
-
-
-def _has(lens: dict[str, Tensor], name: str) -> bool:
-    """Whether there is a list of this name with anything in it."""
-    return f"{name}_x" in lens and lens[f"{name}_x"].shape[1] > 0
-
-
-def _add_sersics(
-    light: Tensor, x: Tensor, y: Tensor, lens: dict[str, Tensor], name: str
-) -> Tensor:
-    """Adds a list of Sersic profiles, on the CPU only as far as places are used.
-
-    Args:
-        light: (B, n, n) to add to; may be overwritten.
-        x: (B, n, n) positions where it is seen; `y` likewise.
-        y: See `x`.
-        lens: Holds the list.
-        name: `"light"` or `"clump"`.
-
-    Returns:
-        (B, n, n).
-    """
-
-    def profiles(at: tuple[Tensor | slice, Tensor | int]) -> tuple[Any, ...]:
-        p = {
-            key: lens[f"{name}_{key}"][at].to(light.dtype)
-            for key in ("x", "y", "amplitude", "radius", "index", "axis_ratio", "angle")
-        }
-        shape = {f"source_{key}": p[key] for key in ("x", "y", "angle")}
-        shape["axis_ratio"] = p["axis_ratio"]
-        sizes = (p[key][:, None, None] for key in ("index", "radius", "amplitude"))
-        return shape, *sizes
-
-    if light.device.type != "cpu":
-        # Which places are used is known there alone, and asking takes longer.
-        for place in range(lens[f"{name}_x"].shape[1]):
-            light = add_sersic(light, x, y, *profiles((slice(None), place)))
-        return light
-    used = lens[LISTS[name]].nonzero()
-    for pairs in used.split(max(1, len(light))):
-        which, place = pairs.T
-        shape, index, radius, amplitude = profiles((which, place))
-        one = sersic(x[which], y[which], shape, index, radius)
-        light.index_add_(0, which, one.mul_(amplitude))
-    return light
-
-
-def _add_stars(image: Tensor, lens: dict[str, Tensor], recipe: Recipe) -> None:
-    """Adds stars to an image before its blurring, shared among the nearest pixels."""
-    n = recipe.pixels
-    lenses = torch.arange(len(image), device=image.device)
-    for k in range(lens["star_x"].shape[1]):
-        column = lens["star_x"][:, k] / recipe.pixel_scale + (n - 1) / 2
-        row = lens["star_y"][:, k] / recipe.pixel_scale + (n - 1) / 2
-        flux = lens["star_flux"][:, k] / recipe.pixel_scale**2
-        inside = (column > 0) & (column < n - 1) & (row > 0) & (row < n - 1)
-        flux = torch.where(inside, flux, 0.0)
-        column, row = (at.clamp(0, n - 1.001) for at in (column, row))
-        left, top = column.long(), row.long()
-        right, bottom = column - left, row - top
-        for i, vertical in ((0, 1 - bottom), (1, bottom)):
-            for j, horizontal in ((0, 1 - right), (1, right)):
-                share = (flux * vertical * horizontal).to(image.dtype)
-                image.index_put_((lenses, top + i, left + j), share, accumulate=True)
 
 
 def _blurred(image: Tensor, sigma: Tensor, size: int) -> Tensor:

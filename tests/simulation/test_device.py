@@ -13,6 +13,7 @@ from lensequiv.simulation import (
     _chunk,
     _deflection,
     _kernels,
+    _light_lists,
     _physics,
     _rerender,
     _scene,
@@ -82,7 +83,32 @@ def test_a_device_renders_what_the_processor_does(name, label, device):
     images = render_lenses(recipe, lens, straight=straight, device=device)
     assert images.device.type == device.type
     peak = expected.amax((1, 2), keepdim=True)
-    assert ((images.cpu() - expected).abs() / peak).max() < 1e-5
+    # Either rounds rays to 1e-7 of the field, which steep light, as of small clumps
+    # or next to masses, amplifies: the processor is up to 2.6e-5 from double precision.
+    assert ((images.cpu() - expected).abs() / peak).max() < 5e-5
+
+
+@pytest.mark.parametrize("name", ["light", "clump"])
+def test_profiles_place_by_place(name, device):
+    """Devices do what the processor does, and unused places may be all zeros."""
+    drawn = draw(RECIPES["wide"], 1, np.random.default_rng(0), 20)
+    drawn = {key: value for key, value in drawn.items() if key.startswith(name)}
+    unused = drawn[_light_lists.LISTS[name]] == 0
+    # Zeros behind the used places, as in chunks, and before them, as someone may pass.
+    lens = {
+        key: torch.from_numpy(np.roll(np.where(unused, 0.0, value), 1, 1)).to(device)
+        for key, value in drawn.items()
+    }
+    used = _rerender._last_used(lens[_light_lists.LISTS[name]].cpu().numpy())
+    assert used.min() == 0 and used.max() > 2
+    axis = torch.linspace(-1, 1, 21, device=device)
+    x, y = axis.expand(20, 21, 21), axis.expand(20, 21, 21).mT
+    smooth = (x + 2 * y).exp()
+    by_place = _light_lists._add_by_place(smooth.clone(), x, y, lens, name, used)
+    by_lens = _light_lists._add_by_lens(smooth.clone(), x, y, lens, name)
+    assert (by_lens != smooth).any(2).any(1).tolist() == (used > 0).tolist()
+    assert torch.isfinite(by_place).all()
+    torch.testing.assert_close(by_place, by_lens, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.accelerator("that the kernel for point masses adds them up")

@@ -38,6 +38,7 @@ def test_chunk(device, recipe):
     lenses = stream(recipe, device=device).chunk(2)
     assert lenses.images.shape == (48, 1, 15, 15)
     assert lenses.images.dtype == lenses.masses.dtype == torch.float32
+    assert torch.isfinite(lenses.images).all()
     assert lenses.pixel_scale.shape == (48,)
     assert lenses.pixel_scale.dtype == torch.float32
     assert lenses.masses.shape == (48, 128, 3)
@@ -81,7 +82,13 @@ def test_parts_make_the_whole(device, recipe, parts):
         for part in range(parts)
     ]
     for name, value, *each in zip(whole._fields, whole, *pieces, strict=True):
-        torch.testing.assert_close(torch.cat(each), value, msg=name, rtol=1e-5, atol=0)
+        together = torch.cat(each)
+        if name == "images":
+            # A device's Fourier transforms of more images may round otherwise: by some
+            # 1e-7 of the brightest pixel, in the faintest ones too.
+            peak = value.abs().amax((1, 2, 3), keepdim=True)
+            value, together = value / peak, together / peak
+        torch.testing.assert_close(together, value, msg=name, rtol=1e-5, atol=1e-6)
 
 
 def test_recipes_take_turns(device):
