@@ -16,7 +16,7 @@ import lensequiv
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator", "small")
 
-OPTIONS = json.dumps({"stem_fields": 2, "stages": [[2], [2], [2]]})
+OPTIONS = json.dumps({"stem_fields": 2, "stem_kernel": 5, "stages": [[2], [2], [2]]})
 
 
 @pytest.fixture
@@ -36,6 +36,7 @@ def small(monkeypatch):
 
 def entry(name, *more):
     arguments = ["c4", "--fresh", "modelF", "--options", OPTIONS, "--batch-size", "8"]
+    arguments += ["--size", "33"]
     arguments += ["--norm-images", "8", "--evaluations", "2", "--precision", "fp32"]
     return {"name": name, "share": 1.0, "arguments": [*arguments, *more]}
 
