@@ -33,7 +33,8 @@ from lensequiv._files import check_output, write_atomically
 
 NEW: dict[str, Any] = {"stem_stride": 2, "activation": "gelu", "isotropic": True}
 J, F = "modelJ,modelJ-varied", "modelF,modelF-varied"
-ZOO = ("c8", "d8", "d4", "c4")
+START = "{{out}}/{}-modelJ/best"
+LOW = ["--lr", "0.008", "--evaluations", "3", "--init"]
 LARGE = ["--batch-size", "256", "--lr", "0.016", "--ema", "0.998"]
 SEEDS = {J: "51", F: "52", "wide": "53"}  # of no other set that is published
 
@@ -52,23 +53,21 @@ def _run(
     }
 
 
-# Name of the result, share of the time, and arguments of `train.py`. What starts from
-# another run of the list names its folder with `{out}`.
+# Name of the result, share of the time, and arguments of `train.py`; what is worth most
+# comes first. What starts from another run of the list names its folder with `{out}`.
 CAMPAIGN: list[dict[str, Any]] = [
-    *(_run(f"{group}-modelJ", 4.0, J, options=NEW) for group in ZOO),
     *(
-        _run(
-            f"{group}-modelF",
-            1.0,
-            F,
-            *("--init", f"{{out}}/{group}-modelJ/best"),
-            *("--lr", "0.006", "--evaluations", "3"),
-            options=NEW,
-        )
-        for group in ZOO
+        _run(f"{group}-modelF", 2.0, F, *LOW, f"{group}-modelJ@2", options=NEW)
+        for group in ("c8", "d8")
     ),
-    _run("c8-wide", 4.0, "wide", options=NEW),
-    _run("resnet18-modelJ", 3.0, J, "--lr", "0.004", options={}),
+    *(_run(f"{group}-modelJ", 3.0, J, options=NEW) for group in ("d4", "c4")),
+    *(
+        _run(f"{group}-modelF", 2.0, F, *LOW, START.format(group), options=NEW)
+        for group in ("d4", "c4")
+    ),
+    _run("so2-modelJ", 3.0, J, options={}),
+    _run("c8-wide", 6.0, "wide", options=NEW),
+    _run("resnet18-modelJ", 4.0, J, "--lr", "0.005", options={}),
 ]
 
 

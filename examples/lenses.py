@@ -12,13 +12,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from mass_map import posed_masses
+from numpy.typing import NDArray
 from sets import LabelledSet, manifest, path_of, pixel_scale_of
 from torch import Tensor
 
 import lensequiv
 from lensequiv.data import HDF5Images, open_dataset
 from lensequiv.simulation import LensChunk, LensStream, Recipe, get_recipe
+from lensequiv.transforms import RandomPose
 
 # A lens may have more point masses; the heaviest ones say enough.
 MASSES = 128
@@ -26,6 +30,11 @@ MASSES = 128
 CHUNK = (3072, 384)
 # Chunks from here on are for the batch-norm statistics: no run has as many steps.
 APART = 10**9
+# Share of the fresh lenses that are resampled, as real pipelines do, and the largest
+# angle in degrees by which they are turned for it: interpolation smooths noise, and a
+# network that has never seen that takes it for substructure.
+RESAMPLED, TURN = 0.5, 10.0
+EDGE = 8  # pixels around the network's input that such a turn needs
 
 
 class Batch(NamedTuple):
@@ -168,10 +177,9 @@ class StoredLenses(Lenses):
 class FreshLenses(Lenses):
     """Lenses simulated while training, on the device that trains: none is seen twice.
 
-    Their poses are the simulator's own, so that nothing is interpolated, and they come
-    preprocessed, a chunk of some thousands at a time: see
-    `lensequiv.simulation.LensStream`.
-    `open` has to be called first.
+    Their poses are the simulator's own; half of them are turned a little further by
+    interpolation. They come preprocessed, a chunk of some thousands at a time: see
+    `lensequiv.simulation.LensStream`. `open` has to be called first.
 
     Args:
         recipes: Recipes with the same classes, which take turns, or their names.
@@ -232,17 +240,30 @@ class FreshLenses(Lenses):
         many = CHUNK[device.type == "cpu"]
         chunk = unit * max(1, many // unit)
         self.each = chunk // self.world // self.batch_size  # batches in a chunk
-        self.prepare = prepare
+        self.prepare, self.pose = prepare, RandomPose(size)
         self.stream = LensStream(
-            self.recipes, seed=self.seed, size=size, chunk=chunk, device=device
+            self.recipes,
+            seed=self.seed,
+            size=size + 2 * EDGE,
+            chunk=chunk,
+            device=device,
         )
 
-    def _ready(self, lenses: LensChunk) -> Batch:
-        """Preprocessed images, and the masses in units of their pixels."""
+    def _ready(self, lenses: LensChunk, key: tuple[int, ...]) -> Batch:
+        """Preprocessed images, and the masses in units of their pixels.
+
+        Args:
+            lenses: From the stream.
+            key: Numbers of the random stream that says which images are turned.
+        """
         scale = lenses.pixel_scale[:, None]
         x, y, theta2 = lenses.masses.unbind(-1)
         masses = torch.stack([x, y, theta2 / scale**2], -1)
-        return Batch(self.prepare(lenses.images), lenses.labels, masses, ready=True)
+        angle = torch.from_numpy(_small_turns(len(scale), key)).to(scale)
+        drawn = angle, torch.ones_like(angle), angle.new_zeros(2, len(angle), 1)
+        images = self.pose.apply_drawn(lenses.images, *drawn)
+        masses = posed_masses(masses, drawn, lenses.images.shape[-1], 1.0)
+        return Batch(self.prepare(images), lenses.labels, masses, ready=True)
 
     def _chunk(self, index: int, again: bool) -> Batch:
         """A chunk; those of the steps are prepared ahead."""
@@ -256,7 +277,8 @@ class FreshLenses(Lenses):
             if last is None or index != last[0] + 1:
                 self._following = self.stream.chunks(index, workers=4, **share)
             lenses = next(self._following)
-        self._kept[again] = (index, self._ready(lenses))
+        key = (self.seed, index, self.rank, self.world)
+        self._kept[again] = (index, self._ready(lenses, key))
         return self._kept[again][1]
 
     def batch(self, step: int, again: int = 0) -> Batch:
@@ -293,6 +315,14 @@ class FreshLenses(Lenses):
                 "torch": str(torch.__version__),
             },
         }
+
+
+def _small_turns(count: int, key: Sequence[int]) -> NDArray[np.float32]:
+    """Angles in radians, 0 for those that are left alone."""
+    rng = np.random.default_rng([*key, 5])
+    turned = rng.random(count) < RESAMPLED
+    angles: NDArray[np.float64] = np.radians(rng.uniform(-TURN, TURN, count))
+    return (turned * angles).astype(np.float32)
 
 
 def heaviest(x: Any, y: Any, theta2: Any) -> Tensor:

@@ -150,12 +150,15 @@ def as_products(x: Tensor, taps: int) -> bool:
     """Whether a separable filter is computed as two products with banded matrices.
 
     They are several times as fast as a depthwise convolution on processors
-    (`benchmarks/layers.py`). Accelerators are slow in products of odd sizes, and good
-    at depthwise convolutions of few taps. Those of many taps, of which there is one, on
-    the image, stay products: a convolution of a single channel is no depthwise one and
-    would be rounded to TF32.
+    (`benchmarks/layers.py`), and up to three times on a GPU, but for memory in
+    channels-last order, where a depthwise convolution takes half of their time
+    (`benchmarks/gpu.py --profile`). Filters of many taps, of which there is one, on the
+    image, are always products: a convolution of a single channel is no depthwise one
+    and would be rounded to TF32.
     """
-    return x.device.type == "cpu" or taps > 7
+    if x.device.type == "cpu" or taps > 7:
+        return True
+    return not x.is_contiguous(memory_format=torch.channels_last)
 
 
 def filtered(x: Tensor, kernel: Tensor, stride: int, padding: int) -> Tensor:

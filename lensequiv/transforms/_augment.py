@@ -183,7 +183,8 @@ def resample(
 
     Args:
         images: (N, C, H, W).
-        angle: (N,) of the pixels sampled, in radians.
+        angle: (N,) of the pixels sampled, in radians. Where this and the next two are,
+            the grid is computed.
         flips: (N,) -1 for a mirror image along x, else 1.
         shifts: (2, N, 1) of the pixels sampled, along x and y.
         size: Side of the result.
@@ -193,14 +194,14 @@ def resample(
     """
     height, width = images.shape[-2:]
     cos, sin = torch.cos(angle)[:, None], torch.sin(angle)[:, None]
-    steps = torch.arange(size) - float(size // 2)
+    steps = torch.arange(size, device=angle.device) - float(size // 2)
     x, y = steps + shifts[0], steps + shifts[1]
     # grid_sample counts from -1 to 1 between the outer edges of the frame. The centre
     # is a pixel, so that turns by 90 degrees hit pixels.
     centre_x, centre_y = (width - 1) // 2 + 0.5, (height - 1) // 2 + 0.5
     scale_x, scale_y = flips[:, None] * (2 / width), 2 / height
     # Sums of a row and a column, so nothing of full size is made but the grid.
-    grid = torch.empty(len(images), size, size, 2)
+    grid = torch.empty(len(images), size, size, 2, device=angle.device)
     row, column = cos * x * scale_x + (centre_x * 2 / width - 1), -sin * y * scale_x
     torch.add(row[:, None, :], column[:, :, None], out=grid[..., 0])
     row, column = sin * x * scale_y + (centre_y * 2 / height - 1), cos * y * scale_y

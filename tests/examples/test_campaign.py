@@ -116,7 +116,7 @@ def test_names_choose_among_the_list():
     assert [r["name"] for r in campaign.chosen_runs(None, ["c8-modelF"])] == [
         "c8-modelF"
     ]
-    with pytest.raises(ValueError, match="'c9': expected some of c8-modelJ"):
+    with pytest.raises(ValueError, match="'c9': expected some of c8-modelF"):
         campaign.chosen_runs(None, ["c9"])
 
 

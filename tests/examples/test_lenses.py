@@ -1,8 +1,10 @@
 """Where the reference loop's images come from."""
 
+import math
 from dataclasses import replace
 
 import lenses
+import numpy as np
 import pytest
 import torch
 
@@ -95,22 +97,49 @@ def fresh(monkeypatch):
     return fresh
 
 
-def test_fresh_lenses_are_those_of_the_stream_preprocessed(fresh):
-    source = fresh("modelF", "modelJ", seed=9)
-    stream = LensStream(
-        ["modelF", "modelJ"], seed=9, size=49, chunk=24, device=torch.device("cpu")
+def stream_of(*recipes, **options):
+    return LensStream(recipes, size=49 + 2 * lenses.EDGE, chunk=24, **options)
+
+
+def test_fresh_lenses_are_those_of_the_stream_preprocessed(fresh, monkeypatch):
+    monkeypatch.setattr(lenses, "RESAMPLED", 0.0)
+    source, stream = (
+        fresh("modelF", "modelJ", seed=9),
+        stream_of("modelF", "modelJ", seed=9),
     )
     for step, chunk, place in ((1, 0, 1), (5, 1, 2)):
         batch, wanted = source.batch(step), stream.chunk(chunk)
         rows = torch.arange(24).view(8, 3)[:, place]
-        assert torch.equal(batch.images, CropAndScale(49)(wanted.images[rows]))
+        images = CropAndScale(49)(wanted.images[rows])
+        torch.testing.assert_close(batch.images, images, rtol=1e-4, atol=1e-4)
         assert torch.equal(batch.labels, wanted.labels[rows])
         assert batch.ready and batch.masses.shape[2] == 3
+        torch.testing.assert_close(batch.masses[..., :2], wanted.masses[rows, :, :2])
         # Squared Einstein radii in pixels of 0.05 arcsec.
         theta2 = wanted.masses[rows, :, 2] / 0.05**2
         torch.testing.assert_close(batch.masses[..., 2], theta2)
     assert source.describe()["recipes"] == ["modelF", "modelJ"]
     assert source.describe()["images"] == 48
+
+
+def test_half_of_the_fresh_lenses_are_turned_with_their_masses(fresh, monkeypatch):
+    turned = [fresh("modelF", seed=3).batch(step) for step in range(3)]
+    monkeypatch.setattr(lenses, "RESAMPLED", 0.0)
+    still = [fresh("modelF", seed=3).batch(step) for step in range(3)]
+    angles, noise = [], []
+    for one, other in zip(turned, still, strict=True):
+        for i in (other.masses[:, 0, 2] > 0).nonzero()[:, 0]:
+            (x, y), (u, v) = (b.masses[i, 0, :2].tolist() for b in (other, one))
+            assert math.hypot(u, v) == pytest.approx(math.hypot(x, y), rel=1e-4)
+            angle = math.atan2(x * v - y * u, x * u + y * v)
+            angles.append(math.degrees(angle))
+            steps = [b.images[i, 0, :9].diff().std() for b in (one, other)]
+            noise.append(float(steps[0] / steps[1]))
+    angles, noise = np.array(angles), np.array(noise)
+    moved = np.abs(angles) > 0.01
+    assert len(angles) == 16 and 4 <= moved.sum() <= 12
+    assert np.abs(angles).max() < lenses.TURN
+    assert noise[moved].mean() < 0.9 and np.allclose(noise[~moved], 1, atol=1e-3)
 
 
 def test_fresh_lenses_after_a_restart_are_the_same(fresh):
