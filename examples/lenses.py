@@ -259,7 +259,7 @@ class FreshLenses(Lenses):
         scale = lenses.pixel_scale[:, None]
         x, y, theta2 = lenses.masses.unbind(-1)
         masses = torch.stack([x, y, theta2 / scale**2], -1)
-        # Drawn for the chunks of all processes, which have their rows one after another.
+        # Drawn for the chunks of all processes, whose rows follow one another.
         turns = _small_turns(len(scale) * self.world, key)
         mine = turns[self.rank * len(scale) : (self.rank + 1) * len(scale)]
         angle = torch.from_numpy(mine).to(scale)

@@ -16,7 +16,7 @@ import lensequiv
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator", "small")
 
-OPTIONS = json.dumps({"stem_fields": 2, "stem_kernel": 5, "stages": [[2], [2], [2]]})
+OPTIONS = json.dumps({"stem_fields": 2, "stages": [[2], [2], [2]]})
 
 
 @pytest.fixture
