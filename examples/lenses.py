@@ -259,7 +259,10 @@ class FreshLenses(Lenses):
         scale = lenses.pixel_scale[:, None]
         x, y, theta2 = lenses.masses.unbind(-1)
         masses = torch.stack([x, y, theta2 / scale**2], -1)
-        angle = torch.from_numpy(_small_turns(len(scale), key)).to(scale)
+        # Drawn for the chunks of all processes, whose rows follow one another.
+        turns = _small_turns(len(scale) * self.world, key)
+        mine = turns[self.rank * len(scale) : (self.rank + 1) * len(scale)]
+        angle = torch.from_numpy(mine).to(scale)
         drawn = angle, torch.ones_like(angle), angle.new_zeros(2, len(angle), 1)
         images = self.pose.apply_drawn(lenses.images, *drawn)
         masses = posed_masses(masses, drawn, lenses.images.shape[-1], 1.0)
@@ -277,8 +280,7 @@ class FreshLenses(Lenses):
             if last is None or index != last[0] + 1:
                 self._following = self.stream.chunks(index, workers=4, **share)
             lenses = next(self._following)
-        key = (self.seed, index, self.rank, self.world)
-        self._kept[again] = (index, self._ready(lenses, key))
+        self._kept[again] = (index, self._ready(lenses, (self.seed, index)))
         return self._kept[again][1]
 
     def batch(self, step: int, again: int = 0) -> Batch:

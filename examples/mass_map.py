@@ -7,6 +7,8 @@ is worth.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -132,7 +134,13 @@ def _layer_of_stride(model: LensModel, stride: int) -> tuple[str, int, int]:
     return name, fine[name][1], fine[name][-1]
 
 
-def map_loss(drawn: Tensor, wanted: Tensor, x: Tensor, stride: int) -> Tensor:
+def map_loss(
+    drawn: Tensor,
+    wanted: Tensor,
+    x: Tensor,
+    stride: int,
+    mean: Callable[[Tensor], Tensor] = torch.clone,
+) -> Tensor:
     """Mean squared error of the maps, where there is light to see substructure by.
 
     Args:
@@ -140,7 +148,9 @@ def map_loss(drawn: Tensor, wanted: Tensor, x: Tensor, stride: int) -> Tensor:
         wanted: (N, h, w).
         x: (N, 1, H, W) preprocessed: sky 0, peak 1.
         stride: Of the maps.
+        mean: Averages a tensor over the processes that share the batch, so that the
+            mean of their losses is the loss of the whole batch.
     """
     light = F.avg_pool2d(x, 5, stride, 2)[:, 0].clamp_min(0)
     weight = light / (light + FAINT)
-    return (weight * (drawn.float() - wanted).square()).sum() / weight.sum()
+    return (weight * (drawn.float() - wanted).square()).sum() / mean(weight.sum())

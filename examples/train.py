@@ -13,9 +13,12 @@ follows it.
 
 A GPU is used where there is one. `accelerate launch examples/train.py ...` runs the
 same on any number of GPUs or nodes, `ACCELERATE_USE_CPU=1 torchrun --standalone
---nproc-per-node 2 examples/train.py ...` in two processes on processors. Every random
-number follows from `--seed`, the step and the process, so a killed run that is started
-again with the same command goes on from its last checkpoint to the same result. The
+--nproc-per-node 2 examples/train.py ...` in two processes on processors. However many
+they are, they share the images, batch norms and losses of a step, so that the result is
+that of one process, but for rounding (and for dropout, if `--options` asks for it).
+Every random number follows from `--seed` and the step, so a killed run that is started
+again with the same command, or in another number of processes, goes on from its last
+checkpoint to the same result. The
 validation set chooses among the evaluations; the test set is scored once, at the end.
 `OUT/best` is loadable from the first evaluation on, `OUT/weights` is the folder for
 `lensequiv.from_pretrained`.
@@ -25,6 +28,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import itertools
 import json
 import math
@@ -56,6 +60,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 from validate import renew_batch_norm, validate
 
+from lensequiv.models import synchronise_batch_norm
 from lensequiv.simulation import get_recipe
 from lensequiv.transforms import RandomPose
 
@@ -211,6 +216,9 @@ class Training:
         # parameters move: buffers are renewed before they are used, and copying the
         # bases of the filters at every step took a twelfth of its time.
         self.averaged = copy.deepcopy(model).to(accelerator.device)
+        for shared in (self.network, self.averaged):
+            synchronise_batch_norm(shared)
+        self.mean = functools.partial(accelerator.reduce, reduction="mean")
         self.move_average = get_ema_multi_avg_fn(args.ema)
         self.network.to(accelerator.device).train()
         if accelerator.device.type == "cuda":
@@ -298,10 +306,11 @@ class Training:
         batch, accelerator = self.lenses.batch(step, again), self.accelerator
         if not batch.ready:
             seed = (self.args.seed * 1_000_003 + step) * 1009 + again
-            torch.manual_seed(
-                seed * accelerator.num_processes + accelerator.process_index
-            )
-            drawn = self.pose.draw(len(batch.labels))
+            torch.manual_seed(seed)
+            # For the images of all processes, as one process would draw them.
+            angle, flips, shifts = self.pose.draw(self.args.batch_size)
+            mine = slice(accelerator.process_index, None, accelerator.num_processes)
+            drawn = angle[mine], flips[mine], shifts[:, mine]
             frame, masses = batch.images.shape[-1], batch.masses
             if masses is not None:
                 scale = self.lenses.pixel_scale
@@ -314,7 +323,7 @@ class Training:
         return Batch(batch.images.to(device), batch.labels.to(device), masses, True)
 
     def step(self, step: int, progress: float) -> Tensor:
-        """One step; returns the loss of the classification."""
+        """One step; returns the loss of this process's images."""
         x, labels, masses, _ = self.augmented(step)
         if self.mapping is None:
             loss = total = F.cross_entropy(self.wrapped(x).float(), labels)
@@ -323,7 +332,7 @@ class Training:
             loss = F.cross_entropy(logits.float(), labels)
             assert masses is not None
             maps = self.mapping.target(masses)
-            mapping_loss = map_loss(drawn, maps, x, self.mapping.stride)
+            mapping_loss = map_loss(drawn, maps, x, self.mapping.stride, self.mean)
             total = loss + self.args.map_weight * mapping_loss
         self.optimizer.zero_grad()
         self.accelerator.backward(total)
@@ -397,6 +406,7 @@ class Training:
             loss = self.step(step, min(done, 1.0))
             due = last or share * args.evaluations >= len(self.history) + 1
             if step % 20 == 0 or due:
+                loss = self.mean(loss)
                 check_finite(loss, step)
                 bar.set_postfix(loss=f"{loss.item():.3f}", best=f"{self.best:.4f}")
             if due:
@@ -422,7 +432,7 @@ def accelerator_of(args: argparse.Namespace) -> Accelerator:
     torch.backends.cudnn.benchmark = True  # all batches are of one shape
     return Accelerator(
         mixed_precision="bf16" if args.precision == "bf16" else "no",
-        # Batch-norm statistics are averaged over processes before they are used.
+        # Batch-norm statistics are the same in all processes.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
 

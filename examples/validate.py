@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ def renew_batch_norm(
     """Batch-norm statistics of the averaged weights, over augmented images.
 
     The running ones belong to older weights and lag behind at high learning rates.
+    Several processes have to share them: see `lensequiv.models.synchronise_batch_norm`.
     """
     norms = [
         m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
@@ -35,9 +36,6 @@ def renew_batch_norm(
             model(x)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-        for statistic in (norm.running_mean, norm.running_var):
-            assert statistic is not None
-            statistic.copy_(cast(Tensor, accelerator.reduce(statistic, "mean")))
     model.eval()
 
 

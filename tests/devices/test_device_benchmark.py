@@ -25,8 +25,7 @@ def measured(gpu, device):
     return measure
 
 
-@pytest.mark.parametrize("memory", ["NCHW", "NHWC"])
-@pytest.mark.parametrize("task", ["train", "predict"])
+@pytest.mark.parametrize("task, memory", [("train", "NHWC"), ("predict", "NCHW")])
 def test_rates(task, memory, gpu, measured):
     row = measured(gpu.Case(task, "c8", 3, memory=memory))
     assert "skipped" not in row, row

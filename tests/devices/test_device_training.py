@@ -115,7 +115,7 @@ def test_a_replica_answers_as_its_network(name, device):
         torch.testing.assert_close(copies[model](x), model(x), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["c8", "singh2021-c4", "resnet18"])
+@pytest.mark.parametrize("name", ["d4", "c8", "singh2021-c4", "resnet18"])
 def test_activation_checkpointing_on_the_device(name, device):
     def saving(model):
         return model.set_grad_checkpointing()

@@ -36,6 +36,7 @@ def small(monkeypatch):
 
 def entry(name, *more):
     arguments = ["c4", "--fresh", "modelF", "--options", OPTIONS, "--batch-size", "8"]
+    arguments += ["--size", "33"]
     arguments += ["--norm-images", "8", "--evaluations", "2", "--precision", "fp32"]
     return {"name": name, "share": 1.0, "arguments": [*arguments, *more]}
 

@@ -73,6 +73,7 @@ def test_chunks_do_not_wait_for_the_device(name, device):
         torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.accelerator("that it renders what the processor does")
 @pytest.mark.parametrize("name", ["modelJ", "modelF-varied", "deeplensesim1", "wide"])
 @pytest.mark.parametrize("label", range(3))
 def test_a_device_renders_what_the_processor_does(name, label, device):
