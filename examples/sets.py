@@ -98,7 +98,7 @@ class Sets:
                 continue
             found[split] = {"images": len(data)}
             if isinstance(data, SimulatedSet):
-                found[split]["seed"] = data.seed
+                found[split] |= {"seed": data.seed, "fresh": True}
             elif (seed := manifest(path_of(data)).get("seed")) is not None:
                 found[split]["seed"] = seed
         return found

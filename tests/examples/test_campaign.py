@@ -66,7 +66,7 @@ def test_every_run_leaves_a_loadable_weight(run, tmp_path, capsys):
         model = lensequiv.from_pretrained(tmp_path / "unpacked" / name)
         info = model.weights_info
         assert info["trained_on"]["train"]["fresh"] is True
-        assert info["trained_on"]["val"] == {"images": 24, "seed": 2}
+        assert info["trained_on"]["val"] == {"images": 24, "seed": 2, "fresh": True}
         history = json.loads((out / name / "history.json").read_text())
         best = max(history, key=lambda entry: entry["auc_micro"])
         assert info["training"]["images_seen"] == 8 * best["step"]
