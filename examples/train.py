@@ -143,14 +143,14 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def opened_sets(args: argparse.Namespace, device: torch.device) -> Sets:
     """The sets of a run; validation images are simulated if there is no `--data`."""
-    if args.data is None:
-        val = simulated_set(args.fresh[0], 4512, 2, device)
-        return Sets(None, val, None, val.classes)
     wanted = None
     if args.fresh:
         wanted = get_recipe(args.fresh[0]).classes
     if args.init:
         wanted = same_classes(args.init, wanted)
+    if args.data is None:
+        val = simulated_set(args.fresh[0], 4512, 2, device)
+        return Sets(None, val, None, val.classes)
     return open_sets(
         args.data,
         classes=wanted,
