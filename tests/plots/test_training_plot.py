@@ -6,7 +6,7 @@ from lensequiv.plots import plot_training
 
 
 def test_continued_run():
-    once = lensequiv.pretrained_info("c8-modelJ")["info"]["training"]
+    once = lensequiv.pretrained_info("c8-modelJ@1")["info"]["training"]
     training = once | {"before": once}
     total = once["images_seen"] / 1000
     figure = plot_training({"training": training})

@@ -273,7 +273,6 @@ def test_a_folder_of_format_1_loads(saved):
         ("in_chans", "'in_chans'; here it is in_channels="),
         ("num_labels", "here it is num_classes="),
         ("class_names", r"here it is classes=\[\.\.\.\]"),
-        ("device", r"here it is \.to\(device\) afterwards"),
         ("img_size", r"model\.set_input_size\(size\) afterwards"),
         ("pretrained", "the first argument"),
         ("strict", "always loaded strictly"),
