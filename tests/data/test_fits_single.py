@@ -90,7 +90,7 @@ UNUSUAL = {
     "negative side": written(PIXELS, lambda c: c.replace(b"  40 ", b" -40 ")),
     "larger side": written(PIXELS, lambda c: c.replace(b"  40 ", b"9940 ")),
     "unknown type": written(PIXELS, lambda c: c.replace(b" -64 ", b" -65 ")),
-    "no END": written(PIXELS, lambda c: c.replace(b"END   ", b"ENDE  ")),
+    "no END": written(PIXELS, lambda c: c.replace(b"END   ", b"ENDX  ")),
     "behind END": written(
         PIXELS, lambda c: c[:2000] + b"X" + c[2001:2800] + b"END".ljust(80) + c[2880:]
     ),
