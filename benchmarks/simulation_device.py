@@ -186,7 +186,7 @@ def _by_caustics(recipe: Recipe, lens: dict[str, Tensor]) -> Tensor:
     image = sum_blocks(light, recipe.supersampling)
     sigma = axis.new_full((1,), recipe.psf_sigma / recipe.pixel_scale)
     weights = gaussian_weights(sigma, recipe.psf_size)
-    image = blur_each(image, weights[..., None, None])
+    image = blur_each(image, weights)
     factor = p["exposure"] * recipe.amplitude / recipe.supersampling**2
     return image * factor + recipe.noise.sky
 

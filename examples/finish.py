@@ -92,6 +92,7 @@ def run_information(
     sets: Sets,
     model: LensModel,
     accelerator: Accelerator,
+    before: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """What is known of a run, for the card, but for its length and its scores.
 
@@ -101,6 +102,7 @@ def run_information(
         sets: Of the run.
         model: What is trained.
         accelerator: Of the run.
+        before: What `earlier_run` found.
     """
     apart = ("recipe", "simulated_with")
     kind = accelerator.device.type
@@ -114,7 +116,7 @@ def run_information(
         "training": {
             "command": shlex.join(["python", "examples/train.py", *args.argv]),
             "started_from": args.init,
-            "before": earlier_run(args.init),
+            "before": before,
             "machine": f"{platform.machine()}, {accelerator.num_processes} processes "
             f"of {torch.get_num_threads()} threads on {where}",
             "date": datetime.now(UTC).date().isoformat(),

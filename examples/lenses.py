@@ -21,11 +21,10 @@ from torch import Tensor
 
 import lensequiv
 from lensequiv.data import HDF5Images, open_dataset
-from lensequiv.simulation import LensChunk, LensStream, Recipe, get_recipe
+from lensequiv.simulation import LensChunk, LensStream, Recipe, _chunk, get_recipe
+from lensequiv.simulation._chunk import MASSES
 from lensequiv.transforms import RandomPose
 
-# A lens may have more point masses; the heaviest ones say enough.
-MASSES = 128
 # Fresh lenses made in one go: on an accelerator, and on a processor.
 CHUNK = (3072, 384)
 # Chunks from here on are for the batch-norm statistics: no run has as many steps.
@@ -330,10 +329,8 @@ def _small_turns(count: int, key: Sequence[int]) -> NDArray[np.float32]:
 def heaviest(x: Any, y: Any, theta2: Any) -> Tensor:
     """The `MASSES` heaviest of (N, K) point masses as (N, MASSES, 3); zeros fill up."""
     masses = torch.stack([torch.as_tensor(v).float() for v in (x, y, theta2)], -1)
-    if masses.shape[1] > MASSES:
-        order = masses[..., 2].argsort(1, descending=True)[:, :MASSES, None]
-        return masses.gather(1, order.expand(-1, -1, 3))
-    return torch.nn.functional.pad(masses, (0, 0, 0, MASSES - masses.shape[1]))
+    missing = max(MASSES - masses.shape[1], 0)
+    return torch.nn.functional.pad(_chunk.heaviest(masses), (0, 0, 0, missing))
 
 
 def read_masses(path: Path) -> Tensor | None:

@@ -41,7 +41,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from finish import run_information, save_atomically, write_weights
+from finish import earlier_run, run_information, save_atomically, write_weights
 from lenses import Batch, FreshLenses
 from mass_map import MappingModel, map_loss, posed_masses
 from sets import (
@@ -187,6 +187,7 @@ class Training:
         if args.minutes and accelerator.num_processes > 1:
             raise ValueError("--minutes: expected one process, whose clock counts")
         self.sets = opened_sets(args, accelerator.device)
+        self.before = earlier_run(args.init)
         torch.manual_seed(args.seed)
         self.lenses = training_images(args, accelerator, self.sets.train)
         model = first_weights(args, self.lenses)
@@ -378,6 +379,7 @@ class Training:
                     self.sets,
                     self.averaged,
                     accelerator,
+                    self.before,
                 )
                 told["training"] |= self.told()
                 self.averaged.save_pretrained(args.out / "best", info=told)

@@ -23,7 +23,7 @@ __all__ = ["GROUPS", "Job", "LensChunk", "Prepared", "make", "prepare"]
 # Parts of a chunk with random streams of their own: what processes may share.
 GROUPS = 8
 # A lens may have more point masses; the heaviest ones say enough.
-_MASSES = 128
+MASSES = 128
 # What rendering and noise do without.
 _UNUSED = ("mass", "z_lens", "z_source", "substructure_mass")
 
@@ -171,7 +171,7 @@ def make(prepared: Prepared) -> LensChunk:
     side = recipe.pixels if whole else job.size
     edge = (recipe.pixels - job.frame) // 2
     images = torch.empty(total, side, side, device=job.device)
-    masses = images.new_zeros(total, _MASSES, 3)
+    masses = images.new_zeros(total, MASSES, 3)
     scale = by_name.get("pixel_scale", numbers.new_full((total,), recipe.pixel_scale))
     centre = (job.frame - 1) / 2 - (job.size - 1) // 2  # less the start of the crop
     small = replace(recipe, pixels=job.frame)
@@ -180,7 +180,7 @@ def make(prepared: Prepared) -> LensChunk:
         straight = recipe.substructure[name].straight
         here = slice(first, first + len(used["mass"]))
         x, y = centre - left[here], centre - top[here]
-        heavy = _heaviest(lens, scale[here], x, y)
+        heavy = heaviest(_placed_masses(lens, scale[here], x, y))
         masses[place[here], : heavy.shape[1]] = heavy
         for at, rendered in render_pieces(small, lens, used, straight=straight):
             piece = slice(first + at.start, first + at.stop)
@@ -220,17 +220,24 @@ def _unpacked(prepared: Prepared) -> tuple[Tensor, list[dict[str, Tensor]]]:
     return numbers, lenses
 
 
-def _heaviest(
+def _placed_masses(
     lens: dict[str, Tensor], scale: Tensor, centre_x: Tensor, centre_y: Tensor
 ) -> Tensor:
-    """The masses as `LensChunk.masses` has them, (N, K, 3), K at most 128."""
+    """All masses in the units of `LensChunk.masses`, (N, K, 3) float64."""
     theta2 = lens["mass_theta2"]
     x = lens["mass_x"] / scale[:, None] + centre_x[:, None]
     y = lens["mass_y"] / scale[:, None] + centre_y[:, None]
-    masses = torch.stack([x, y, theta2], 2) * (theta2 > 0)[..., None]
-    if theta2.shape[1] > _MASSES:
-        heavy = theta2.argsort(dim=1, descending=True, stable=True)[:, :_MASSES, None]
-        masses = masses.gather(1, heavy.expand(-1, -1, 3))
+    return torch.stack([x, y, theta2], 2) * (theta2 > 0)[..., None]
+
+
+def heaviest(masses: Tensor) -> Tensor:
+    """The `MASSES` heaviest of (N, K, 3) x, y and squared Einstein radius, as float32.
+
+    All of them, in their order, where there are no more.
+    """
+    if masses.shape[1] > MASSES:
+        order = masses[..., 2].argsort(dim=1, descending=True, stable=True)
+        masses = masses.gather(1, order[:, :MASSES, None].expand(-1, -1, 3))
     return masses.float()
 
 

@@ -37,12 +37,29 @@ def deflect(
     Returns:
         x and y in the source plane, (B, n, n) `dtype` each.
     """
+    from caustics.lenses import func
+
     x, y = axis.to(dtype)[None, None, :], axis.to(dtype)[None, :, None]
-    names = ("theta_e", "halo_angle", "shear", "shear_angle")
-    pick = [lens[name].to(dtype)[:, None, None] for name in names]
-    # On the device without a copy, which would have to be waited for.
-    q = torch.full((), axis_ratio, dtype=dtype, device=axis.device)
-    beta_x, beta_y = _behind_the_halo(x, y, None if axis_ratio == 1 else q, *pick)
+    theta_e, halo_angle, shear, shear_angle = (
+        lens[name].to(dtype)[:, None, None]
+        for name in ("theta_e", "halo_angle", "shear", "shear_angle")
+    )
+    gamma1 = func.gamma_phi_to_gamma1(shear, shear_angle)
+    gamma2 = func.gamma_phi_to_gamma2(shear, shear_angle)
+    shear_x, shear_y = func.reduced_deflection_angle_external_shear(
+        0.0, 0.0, gamma1, gamma2, x, y
+    )
+    if axis_ratio == 1:
+        halo_x, halo_y = func.reduced_deflection_angle_sis(
+            0.0, 0.0, theta_e, x, y, _CORE
+        )
+    else:
+        # On the device without a copy, which would have to be waited for.
+        q = torch.full((), axis_ratio, dtype=dtype, device=axis.device)
+        halo_x, halo_y = func.reduced_deflection_angle_sie(
+            0.0, 0.0, q, halo_angle, theta_e, x, y, _CORE
+        )
+    beta_x, beta_y = (x - shear_x).sub_(halo_x), (y - shear_y).sub_(halo_y)
     if lens["mass_x"].shape[1]:
         masses = (lens["mass_x"], lens["mass_y"], lens["mass_theta2"])
         by_masses = line_deflection if straight else point_deflection
@@ -52,34 +69,6 @@ def deflect(
         beta_x -= mass_x
         beta_y -= mass_y
     return beta_x, beta_y
-
-
-def _behind_the_halo(
-    x: Tensor,
-    y: Tensor,
-    q: Tensor | None,
-    theta_e: Tensor,
-    halo_angle: Tensor,
-    shear: Tensor,
-    shear_angle: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Rays after an isothermal halo of axis ratio q (None: round) and the shear."""
-    from caustics.lenses import func
-
-    gamma1 = func.gamma_phi_to_gamma1(shear, shear_angle)
-    gamma2 = func.gamma_phi_to_gamma2(shear, shear_angle)
-    shear_x, shear_y = func.reduced_deflection_angle_external_shear(
-        0.0, 0.0, gamma1, gamma2, x, y
-    )
-    if q is None:
-        halo_x, halo_y = func.reduced_deflection_angle_sis(
-            0.0, 0.0, theta_e, x, y, _CORE
-        )
-    else:
-        halo_x, halo_y = func.reduced_deflection_angle_sie(
-            0.0, 0.0, q, halo_angle, theta_e, x, y, _CORE
-        )
-    return (x - shear_x).sub_(halo_x), (y - shear_y).sub_(halo_y)
 
 
 def summed_deflection(

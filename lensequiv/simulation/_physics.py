@@ -149,8 +149,9 @@ def gaussian_weights(sigma: Tensor, size: int) -> Tensor:
 
 
 def blur_each(image: Tensor, weights: Tensor) -> Tensor:
-    """As `blur`, with (B, size, 1, 1) kernels, one for each image or one for all."""
+    """As `blur`, with (B, size) kernels, one for each image."""
     size = weights.shape[1]
+    weights = weights[..., None, None]
     half = size // 2
     for axis in (2, 1):
         padded = F.pad(image, (half, half) if axis == 2 else (0, 0, half, half))

@@ -242,4 +242,4 @@ def _blurred(image: Tensor, sigma: Tensor, size: int) -> Tensor:
     if len(image) == 1 and image.device.type == "cpu":
         return blur(image, gaussian_kernel(float(sigma[0]), size))
     weights = gaussian_weights(sigma, size).to(image.dtype)
-    return blur_each(image, weights[..., None, None])
+    return blur_each(image, weights)
