@@ -16,3 +16,26 @@ def fresh_accelerator():
     AcceleratorState._reset_state(reset_partial_state=True)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def die_at_first_checkpoint(monkeypatch):
+    """From its call on, the next training ends once its first checkpoint is written.
+
+    It returns the steps of all checkpoints from then on, a list that grows.
+    """
+    import train
+
+    def begin():
+        save, steps = train.save_atomically, []
+
+        def save_then_die(state, path):
+            save(state, path)
+            steps.append(state["step"])
+            if len(steps) == 1:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(train, "save_atomically", save_then_die)
+        return steps
+
+    return begin

@@ -77,16 +77,8 @@ def test_every_run_leaves_a_loadable_weight(run, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_campaign_goes_on_where_it_was_killed(run, monkeypatch):
-    save, steps = train.save_atomically, []
-
-    def save_then_die(state, path):
-        save(state, path)
-        steps.append(state["step"])
-        if len(steps) == 1:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(train, "save_atomically", save_then_die)
+def test_a_campaign_goes_on_where_it_was_killed(run, die_at_first_checkpoint):
+    steps = die_at_first_checkpoint()
     with pytest.raises(KeyboardInterrupt):
         run([entry("one")], 0.05)
     out = run([entry("one")], 0.05)

@@ -67,21 +67,13 @@ def weights(folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["folders", "hdf5", "fresh"])
 def test_a_killed_run_resumes_to_the_same_result(
-    run, data, data_with_truth, tmp_path, monkeypatch, source
+    run, data, data_with_truth, tmp_path, monkeypatch, source, die_at_first_checkpoint
 ):
     options = ["--fresh", "modelF,modelJ", "--seed", 5] if source == "fresh" else []
     where = data if source == "folders" else data_with_truth
     monkeypatch.setattr("lenses.CHUNK", (24, 24))
     whole = run(tmp_path / "whole", *options, data=where)
-    original, steps = train.save_atomically, []
-
-    def save_then_die(state, path):
-        original(state, path)
-        steps.append(state["step"])
-        if len(steps) == 1:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(train, "save_atomically", save_then_die)
+    steps = die_at_first_checkpoint()
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "killed", *options, data=where)
     assert steps == [3] and not (tmp_path / "killed" / "weights").exists()
