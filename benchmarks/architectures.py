@@ -23,7 +23,7 @@ import torch
 
 import lensequiv
 from lensequiv.equivariance import RotatedLenses, orbits, rotated_lenses
-from lensequiv.models import LensModel
+from lensequiv.models import LensNetwork
 
 ROOT = Path(__file__).parents[1]
 SIZE = 97
@@ -77,7 +77,7 @@ def train(name: str, args: argparse.Namespace) -> dict:
     return found
 
 
-def speed(model: LensModel, images: torch.Tensor) -> float:
+def speed(model: LensNetwork, images: torch.Tensor) -> float:
     """Images a second of the plain form, the best of three."""
     plain = model.to_torch()
     with torch.no_grad():

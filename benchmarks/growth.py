@@ -16,7 +16,7 @@ from layers import medians
 
 import lensequiv
 from lensequiv._files import check_output
-from lensequiv.models import LensModel
+from lensequiv.models import LensNetwork
 from lensequiv.models.steerable import SteerableCNN
 from lensequiv.plots import check_picture
 
@@ -24,13 +24,13 @@ BATCH = 16
 STAGES = ((8, 8, 8), (12, 12, 12, 12), (16, 16))
 
 
-def of_width(factor: float) -> LensModel:
+def of_width(factor: float) -> LensNetwork:
     """c8 with that many times the fields in every layer."""
     fields = [[round(factor * f) for f in stage] for stage in STAGES]
     return lensequiv.create_model("c8", stem_fields=round(8 * factor), stages=fields)
 
 
-def variations() -> dict[str, dict[float, tuple[Callable[[], LensModel], int]]]:
+def variations() -> dict[str, dict[float, tuple[Callable[[], LensNetwork], int]]]:
     """Models to build and image sizes, by what is varied and its value."""
     groups = {
         order: (lambda order=order: SteerableCNN(f"c{order}"), 129)
@@ -49,7 +49,7 @@ def variations() -> dict[str, dict[float, tuple[Callable[[], LensModel], int]]]:
     }
 
 
-def cost(build: Callable[[], LensModel], size: int) -> tuple[int, Callable]:
+def cost(build: Callable[[], LensNetwork], size: int) -> tuple[int, Callable]:
     """Multiply-adds an image, and a function that classifies a batch."""
     model = build().eval()
     plain, x = model.to_torch(), torch.rand(BATCH, 1, size, size)

@@ -40,7 +40,7 @@ from lensequiv.evaluation._perturb import (
     lenses_with,
     scores_of,
 )
-from lensequiv.models import LensModel
+from lensequiv.models import LensNetwork
 from lensequiv.simulation import Recipe, get_recipe
 from lensequiv.weights._catalogue import find_release
 
@@ -55,7 +55,7 @@ class Weight:
     """A weight and where its answers are kept."""
 
     label: str
-    model: LensModel
+    model: LensNetwork
     folder: Path
     families: list[str]
 

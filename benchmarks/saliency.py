@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 import lensequiv
 from lensequiv._files import check_output
-from lensequiv.models import LensModel
+from lensequiv.models import LensNetwork
 from lensequiv.saliency import (
     Attribution,
     SubstructureSignal,
@@ -111,7 +111,9 @@ def measure(found: Attribution, lenses: Lenses) -> dict[str, NDArray[np.float64]
     }
 
 
-def classify(model: LensModel, recipe: Recipe, expected: torch.Tensor) -> torch.Tensor:
+def classify(
+    model: LensNetwork, recipe: Recipe, expected: torch.Tensor
+) -> torch.Tensor:
     """Labels of smooth lenses, given their expected counts, with fresh noise."""
     noisy = [
         recipe.noise.add(np.random.default_rng([SEED, i]), image, 1.0)
@@ -120,7 +122,7 @@ def classify(model: LensModel, recipe: Recipe, expected: torch.Tensor) -> torch.
     return model.predict(np.stack(noisy)).logits.argmax(1)
 
 
-def removed(model: LensModel, lenses: Lenses) -> dict[str, float]:
+def removed(model: LensNetwork, lenses: Lenses) -> dict[str, float]:
     """What becomes of the recognised images without their substructure."""
     known = model.predict(lenses.images).logits.argmax(1) == list(model.classes).index(
         lenses.name
@@ -134,7 +136,7 @@ def removed(model: LensModel, lenses: Lenses) -> dict[str, float]:
     return result
 
 
-def ring_size(model: LensModel, recipe: Recipe, n: int) -> dict[str, float]:
+def ring_size(model: LensNetwork, recipe: Recipe, n: int) -> dict[str, float]:
     """Share called `no` of smooth lenses with a larger Einstein radius, by arcsec."""
     s = simulate(recipe, n * len(recipe.classes), seed=SEED)
     smooth = {k: v[(s.labels == 0).numpy()] for k, v in s.parameters.items()}
@@ -154,7 +156,7 @@ def interval(values: NDArray[np.float64]) -> list[float]:
     return [float(values.mean()), *map(float, np.quantile(means, [0.025, 0.975]))]
 
 
-def load(name: str) -> tuple[LensModel, Recipe]:
+def load(name: str) -> tuple[LensNetwork, Recipe]:
     """A network, and the recipe it was trained on (Model F where none is known)."""
     if name == "untrained":
         torch.manual_seed(0)

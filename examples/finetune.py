@@ -48,7 +48,7 @@ from validate import renew_batch_norm
 import lensequiv
 from lensequiv.domain import statistics_ranges
 from lensequiv.evaluation import evaluate
-from lensequiv.models import LensModel
+from lensequiv.models import LensNetwork
 from lensequiv.transforms import RandomPose
 
 
@@ -95,7 +95,7 @@ def arguments() -> argparse.Namespace:
 
 
 @torch.no_grad()
-def embeddings(model: LensModel, images: Tensor) -> Tensor:
+def embeddings(model: LensNetwork, images: Tensor) -> Tensor:
     """Embeddings (N, D) of raw images (N, C, H, W), in evaluation mode."""
     model.eval()
     parts = [model.embed(model.preprocess(b.float())) for b in images.split(64)]
@@ -103,7 +103,7 @@ def embeddings(model: LensModel, images: Tensor) -> Tensor:
 
 
 def linear_check(
-    model: LensModel, train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor]
+    model: LensNetwork, train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor]
 ) -> float:
     """Validation accuracy of logistic regression on the embedding."""
     x, held_out = embeddings(model, train[0]), embeddings(model, val[0])
@@ -125,7 +125,7 @@ def linear_check(
     return float((guess == val[1]).float().mean())
 
 
-def layerwise(model: LensModel, lr: float, decay: float) -> list[dict[str, Any]]:
+def layerwise(model: LensNetwork, lr: float, decay: float) -> list[dict[str, Any]]:
     """Parameters in groups: each layer's rate is the next one's times `decay`."""
     groups: dict[str, list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -140,7 +140,7 @@ def layerwise(model: LensModel, lr: float, decay: float) -> list[dict[str, Any]]
 
 
 def tune(
-    model: LensModel,
+    model: LensNetwork,
     lenses: StoredLenses,
     args: argparse.Namespace,
     accelerator: Accelerator,
@@ -198,7 +198,7 @@ def tune(
     return done
 
 
-def begin(args: argparse.Namespace) -> tuple[LensModel, Sets, StoredLenses]:
+def begin(args: argparse.Namespace) -> tuple[LensNetwork, Sets, StoredLenses]:
     """The weight with its new head, and the images, after all checks.
 
     Raises:

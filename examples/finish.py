@@ -27,7 +27,7 @@ from lensequiv.domain import statistics_ranges
 from lensequiv.equivariance import equivariance_error
 from lensequiv.evaluation import evaluate
 from lensequiv.inference import calibrate
-from lensequiv.models import LensModel
+from lensequiv.models import LensNetwork
 
 
 def save_atomically(state: dict[str, Any], path: Path) -> None:
@@ -37,7 +37,7 @@ def save_atomically(state: dict[str, Any], path: Path) -> None:
     temporary.replace(path)
 
 
-def calibrate_if_possible(model: LensModel, images: Tensor, labels: Tensor) -> None:
+def calibrate_if_possible(model: LensNetwork, images: Tensor, labels: Tensor) -> None:
     """`calibrate` with validation images; too few are no reason to lose a run."""
     # What a weight that training started from brought along is not this model's.
     model.temperature, model.domain = 1.0, None
@@ -90,7 +90,7 @@ def run_information(
     args: argparse.Namespace,
     trained_on: dict[str, Any],
     sets: Sets,
-    model: LensModel,
+    model: LensNetwork,
     accelerator: Accelerator,
     before: dict[str, Any] | None,
 ) -> dict[str, Any]:

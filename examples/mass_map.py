@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lensequiv.models import LensModel
+from lensequiv.models import LensNetwork
 
 STRIDE = 8  # image pixels a pixel of the map, as nearly as a layer has it
 WIDTH = 4.0  # pixels: the Gaussian that a point mass is smeared into
@@ -36,7 +36,7 @@ class MappingModel(nn.Module):
         stride: Image pixels a pixel of the map.
     """
 
-    def __init__(self, model: LensModel) -> None:
+    def __init__(self, model: LensNetwork) -> None:
         super().__init__()
         self.model = model
         self.layer, channels, side = _layer_of_stride(model, STRIDE)
@@ -112,7 +112,7 @@ def posed_masses(
 
 
 @torch.no_grad()
-def _layer_of_stride(model: LensModel, stride: int) -> tuple[str, int, int]:
+def _layer_of_stride(model: LensNetwork, stride: int) -> tuple[str, int, int]:
     """Name, channels and side of the last layer with that stride, or the next finer."""
     shapes: dict[str, torch.Size] = {}
     hooks = [

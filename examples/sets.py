@@ -21,7 +21,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from lensequiv.data import ClassFolder, HDF5Images, open_dataset, read_stored
-from lensequiv.models import LensModel
+from lensequiv.models import LensNetwork
 from lensequiv.simulation import LensStream, get_recipe
 from lensequiv.transforms import CropAndScale
 
@@ -173,7 +173,7 @@ def path_of(data: LabelledSet) -> Path:
     return data.root if isinstance(data, ClassFolder) else data.path
 
 
-def choose_size(model: LensModel, wanted: int | None, side: int, usual: int) -> int:
+def choose_size(model: LensNetwork, wanted: int | None, side: int, usual: int) -> int:
     """The side of the network's input, for training images of `side` pixels.
 
     Odd, so that the centre is a pixel.
@@ -212,7 +212,7 @@ def choose_size(model: LensModel, wanted: int | None, side: int, usual: int) -> 
     return wanted
 
 
-def half_if_harmless(model: LensModel) -> dict[str, Any]:
+def half_if_harmless(model: LensNetwork) -> dict[str, Any]:
     """How `load_arrays` may save memory without a change of what the network sees."""
     if isinstance(model.preprocess, CropAndScale):  # gain and offset are nothing to it
         return {"dtype": torch.float16, "scaled": True}
@@ -227,7 +227,7 @@ def _name(data: LabelledSet, i: int) -> str:
 
 
 def check_images(
-    model: LensModel,
+    model: LensNetwork,
     data: LabelledSet | SimulatedSet,
     images: Tensor | None = None,
 ) -> None:
@@ -258,7 +258,7 @@ def check_images(
             raise ValueError(f"{_name(data, i)}: {error}") from None
 
 
-def check_room(out: Path, model: LensModel, copies: int) -> None:
+def check_room(out: Path, model: LensNetwork, copies: int) -> None:
     """Makes the folder, and sure that it can be written to and has room.
 
     Args:

@@ -10,7 +10,7 @@ from lenses import FreshLenses, Lenses, StoredLenses
 from sets import LabelledSet, choose_size
 
 import lensequiv
-from lensequiv.models import LensModel
+from lensequiv.models import LensNetwork
 
 
 def training_images(
@@ -40,7 +40,7 @@ def training_images(
     return StoredLenses(data, limit=args.images, **share)
 
 
-def first_weights(args: argparse.Namespace, lenses: Lenses) -> LensModel:
+def first_weights(args: argparse.Namespace, lenses: Lenses) -> LensNetwork:
     """The untrained network, or one that starts from `--init`.
 
     Raises:

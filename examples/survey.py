@@ -48,7 +48,7 @@ from lensequiv.inference import (
     rows_of,
     source_of,
 )
-from lensequiv.models import LensModel
+from lensequiv.models import LensNetwork
 
 DEFAULTS: dict[str, Any] = {
     "batch_size": 64,
@@ -67,7 +67,7 @@ class Classifier:
     """An actor: makes the plain form once, then classifies chunk after chunk.
 
     Args:
-        model: Reference to the `LensModel` in the object store, of which every node
+        model: Reference to the `LensNetwork` in the object store, of which every node
             keeps one copy; in a list, since Ray replaces bare references.
         out: Folder of the parts.
         cpus: Cores that the actor has.
@@ -79,7 +79,7 @@ class Classifier:
         self, model: list[Any], out: Path, cpus: int, options: dict[str, Any]
     ) -> None:
         torch.set_num_threads(cpus)
-        self.model: LensModel = ray.get(model[0])
+        self.model: LensNetwork = ray.get(model[0])
         # Of the GPUs of a node Ray shows an actor its own alone.
         device = resolve_device(options["device"])
         self.network = network_of(self.model, options["precision"], device)
@@ -154,7 +154,7 @@ def cut(
 
 
 def survey(
-    model: LensModel,
+    model: LensNetwork,
     inputs: Sequence[str | Path],
     out: str | Path,
     *,

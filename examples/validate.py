@@ -11,12 +11,12 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy, MultilabelAUROC
 
-from lensequiv.models import LensModel
+from lensequiv.models import LensNetwork
 
 
 @torch.no_grad()
 def renew_batch_norm(
-    model: LensModel, batches: Iterable[Tensor], accelerator: Accelerator
+    model: LensNetwork, batches: Iterable[Tensor], accelerator: Accelerator
 ) -> None:
     """Batch-norm statistics of the averaged weights, over augmented images.
 
@@ -41,7 +41,7 @@ def renew_batch_norm(
 
 @torch.no_grad()
 def validate(
-    model: LensModel, images: Tensor, labels: Tensor, accelerator: Accelerator
+    model: LensNetwork, images: Tensor, labels: Tensor, accelerator: Accelerator
 ) -> dict[str, Any]:
     """ROC AUC (micro-average, one-vs-rest) and accuracy; processes share the images.
 

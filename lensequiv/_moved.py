@@ -10,7 +10,9 @@ from typing import Any
 __all__ = ["moved"]
 
 
-def moved(module: str, places: Mapping[str, str]) -> Callable[[str], Any]:
+def moved(
+    module: str, places: Mapping[str, str], stacklevel: int = 2
+) -> Callable[[str], Any]:
     """Makes a module's `__getattr__` for the names that it used to have (PEP 562).
 
     Nothing is imported before a former name is asked for, so that a module can name
@@ -20,6 +22,7 @@ def moved(module: str, places: Mapping[str, str]) -> Callable[[str], Any]:
         module: Its `__name__`.
         places: Former name -> the new one in full, such as
             `"lensequiv.reports.write_report"`.
+        stacklevel: Of the warning: 2 if the function is itself the `__getattr__`.
 
     Returns:
         The function; it warns with a `DeprecationWarning` that names the new place.
@@ -32,7 +35,7 @@ def moved(module: str, places: Mapping[str, str]) -> Callable[[str], Any]:
         warnings.warn(
             f"{module}.{name} is {places[name]} now",
             DeprecationWarning,
-            stacklevel=2,
+            stacklevel=stacklevel,
         )
         return getattr(importlib.import_module(place), attribute)
 

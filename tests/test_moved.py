@@ -3,6 +3,7 @@ import pytest
 import lensequiv.domain
 import lensequiv.evaluation
 import lensequiv.inference
+import lensequiv.models
 import lensequiv.prediction
 import lensequiv.reports
 import lensequiv.streaming
@@ -15,6 +16,7 @@ import lensequiv.trust
         (lensequiv.domain, "describe", lensequiv.domain, "image_features"),
         (lensequiv.domain, "outside", lensequiv.domain, "statistics_out_of_range"),
         (lensequiv.inference, "Images", lensequiv.inference, "ImagesOrPaths"),
+        (lensequiv.models, "LensModel", lensequiv.models, "LensNetwork"),
         (lensequiv.prediction, "Images", lensequiv.inference, "ImagesOrPaths"),
         (lensequiv.prediction, "predict", lensequiv.inference, "predict"),
         (
@@ -30,8 +32,9 @@ import lensequiv.trust
 )
 def test_former_names_work_and_say_where_they_went(old, name, new, called):
     expected = f"{old.__name__}.{name} is {new.__name__}.{called} now"
-    with pytest.warns(DeprecationWarning, match=f"^{expected}$"):
+    with pytest.warns(DeprecationWarning, match=f"^{expected}$") as warned:
         found = getattr(old, name)
+    assert warned[0].filename == __file__
     assert found is getattr(new, called)
 
 

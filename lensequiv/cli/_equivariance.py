@@ -15,7 +15,7 @@ from lensequiv.cli._weights import add_device, chosen_device
 
 if TYPE_CHECKING:
     from lensequiv.equivariance import Orbits, Report, RotatedLenses
-    from lensequiv.models import LensModel
+    from lensequiv.models import LensNetwork
 
 __all__ = ["add"]
 
@@ -165,12 +165,12 @@ def _check(args: argparse.Namespace) -> None:
         raise ImportError("--umap needs umap-learn: pip install umap-learn")
 
 
-def _models(names: list[str], seed: int) -> dict[str, LensModel]:
+def _models(names: list[str], seed: int) -> dict[str, LensNetwork]:
     import torch
 
     from lensequiv import create_model, from_pretrained, list_models
 
-    models: dict[str, LensModel] = {}
+    models: dict[str, LensNetwork] = {}
     for given in names:
         label, _, source = given.rpartition("=")
         if source in list_models():
@@ -203,7 +203,7 @@ def _render(args: argparse.Namespace, *, noise: bool) -> RotatedLenses:
 
 def _on_grid(
     name: str,
-    model: LensModel,
+    model: LensNetwork,
     args: argparse.Namespace,
     lenses: RotatedLenses | None,
     dtype: Any,
@@ -216,7 +216,7 @@ def _on_grid(
 
 
 def _turned(
-    name: str, model: LensModel, lenses: RotatedLenses, dtype: Any, device: Any
+    name: str, model: LensNetwork, lenses: RotatedLenses, dtype: Any, device: Any
 ) -> Orbits:
     from lensequiv.equivariance import orbits
 
@@ -262,7 +262,7 @@ def _spreads(orbit: Orbits) -> dict[str, float]:
 
 def _draw(
     args: argparse.Namespace,
-    models: dict[str, LensModel],
+    models: dict[str, LensNetwork],
     everything: list[Orbits],
     noisy: list[Orbits],
 ) -> None:

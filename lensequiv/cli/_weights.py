@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from lensequiv.models import LensModel
+    from lensequiv.models import LensNetwork
 
 
 def add_input_size(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +54,7 @@ def chosen_device(device: str, *, float64: bool = False) -> torch.device:
     return chosen
 
 
-def load(weights: str, input_size: int | None) -> LensModel:
+def load(weights: str, input_size: int | None) -> LensNetwork:
     """Loads weights; for images of another size than they were trained on, if wanted.
 
     Args:

@@ -43,7 +43,7 @@ from lensequiv.equivariance._measure import (
     ready_network,
 )
 from lensequiv.inference import ImagesOrPaths
-from lensequiv.models import LensModel
+from lensequiv.models import LensNetwork
 
 if TYPE_CHECKING:
     from lensequiv._e2cnn import FieldType
@@ -120,7 +120,7 @@ class LieReport:
 
 
 def lie_derivative(
-    model: LensModel,
+    model: LensNetwork,
     images: ImagesOrPaths,
     *,
     layers: Sequence[str] | None = None,
@@ -147,7 +147,7 @@ def lie_derivative(
         ValueError: An image or layer does not fit the model, or the device is not
             there.
     """
-    network = cast(LensModel, ready_network(model, torch.float64, device))
+    network = cast(LensNetwork, ready_network(model, torch.float64, device))
     types = layer_types(model, layers)
     x = ready_input(network, images)
     with torch.no_grad():
@@ -194,7 +194,7 @@ def turned_map(x: Tensor, field_type: FieldType | None = None) -> Tensor:
 
 
 def _tangents(
-    network: LensModel, x: Tensor, types: dict[str, FieldType | None]
+    network: LensNetwork, x: Tensor, types: dict[str, FieldType | None]
 ) -> dict[str, dict[str, Tensor]]:
     """Values, Lie derivatives, A q and contributions of a batch, by quantity."""
     value = evaluate(network, x, types, len(x))
@@ -226,7 +226,7 @@ def _tangents(
     }
 
 
-def _pushed(network: LensModel, x: Tensor, layer: str, tangent: Tensor) -> Tensor:
+def _pushed(network: LensNetwork, x: Tensor, layer: str, tangent: Tensor) -> Tensor:
     """How the logits change when a layer's map changes by a tangent."""
     found = []
     for sign in (1, -1):

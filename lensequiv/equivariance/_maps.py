@@ -10,7 +10,7 @@ from torch import Tensor
 from lensequiv.equivariance._elements import stabilise
 from lensequiv.equivariance._measure import evaluate, ready_input, ready_network
 from lensequiv.equivariance._rotated import Orbits
-from lensequiv.models import LensModel
+from lensequiv.models import LensNetwork
 
 __all__ = ["OrbitMaps", "orbit_maps"]
 
@@ -42,7 +42,7 @@ class OrbitMaps:
 
 
 def orbit_maps(
-    model: LensModel,
+    model: LensNetwork,
     orbits: Orbits,
     *,
     lens: int = 0,

@@ -20,7 +20,7 @@ from lensequiv.equivariance._elements import (
 )
 from lensequiv.equivariance._report import Report, error_row
 from lensequiv.inference._source import ImagesOrPaths, source_of
-from lensequiv.models import LensModel
+from lensequiv.models import LensNetwork
 
 if TYPE_CHECKING:
     from lensequiv._e2cnn import FieldType
@@ -98,7 +98,7 @@ def measure(
     """
     network = ready_network(model, dtype, device)
     x = ready_input(network, images, hdu)
-    if isinstance(model, LensModel):
+    if isinstance(model, LensNetwork):
         types = layer_types(model, layers)
     else:
         in_type = in_type or getattr(model, "in_type", None)
@@ -156,7 +156,7 @@ def equivariance_error(
         ValueError: See `measure`; or the quantity was not measured.
     """
     if quantity is None:
-        quantity = "logits" if isinstance(model, LensModel) else "output"
+        quantity = "logits" if isinstance(model, LensNetwork) else "output"
     rows = measure(model, images, **options).of(quantity)
     return {row.element: row.largest for row in rows}
 
@@ -224,7 +224,7 @@ def ready_input(
 ) -> Tensor:
     """Preprocessed images on the device and in the dtype of the network."""
     like = _like(network)
-    if isinstance(network, LensModel):
+    if isinstance(network, LensNetwork):
         source = source_of(images, hdu)
         inputs = [network.preprocess(source.read(i)) for i in range(len(source.names))]
         sizes = {tuple(image.shape) for image in inputs}
@@ -258,7 +258,7 @@ def evaluate(
     """The quantities of a network: logits, embedding and maps; or its output."""
     parts: list[dict[str, Tensor]] = []
     for batch in x.split(batch_size):
-        if not isinstance(network, LensModel):
+        if not isinstance(network, LensNetwork):
             parts.append({"output": _plain(network(batch))})
             continue
         with _recorded(network, layers) as maps:
@@ -297,7 +297,7 @@ def _plain(out: Any) -> Tensor:
 
 
 def layer_types(
-    model: LensModel, layers: Sequence[str] | None
+    model: LensNetwork, layers: Sequence[str] | None
 ) -> dict[str, FieldType | None]:
     """The field types of some layers, or of all that the model names."""
     types = model.field_types()
@@ -310,4 +310,4 @@ def layer_types(
 
 
 def _name(model: nn.Module) -> str:
-    return model.name if isinstance(model, LensModel) else type(model).__name__
+    return model.name if isinstance(model, LensNetwork) else type(model).__name__

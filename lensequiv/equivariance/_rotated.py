@@ -13,7 +13,7 @@ from torch import Tensor
 from lensequiv.equivariance._elements import Element, in_group, transform
 from lensequiv.equivariance._measure import evaluate, ready_input, ready_network
 from lensequiv.equivariance._report import Report, error_row
-from lensequiv.models import LensModel
+from lensequiv.models import LensNetwork
 
 if TYPE_CHECKING:
     from lensequiv._e2cnn import FieldType
@@ -177,7 +177,7 @@ class Orbits:
 
 
 def orbits(
-    model: LensModel,
+    model: LensNetwork,
     lenses: RotatedLenses,
     *,
     name: str | None = None,

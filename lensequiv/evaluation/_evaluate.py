@@ -33,7 +33,7 @@ from lensequiv.inference._batches import Options, batches
 from lensequiv.inference._options import Precision
 from lensequiv.inference._scale import PixelScales
 from lensequiv.inference._source import PathLike, Source
-from lensequiv.models import LensModel
+from lensequiv.models import LensNetwork
 from lensequiv.weights._saving import packed_weights
 
 __all__ = ["ModelEvaluation", "evaluate"]
@@ -87,7 +87,7 @@ class ModelEvaluation:
 
 
 def evaluate(
-    model: LensModel,
+    model: LensNetwork,
     data: PathLike | LabelledImages,
     *,
     rotated: bool = True,
@@ -215,7 +215,7 @@ def evaluate(
 
 
 def _classified(
-    model: LensModel, source: Source, options: Options
+    model: LensNetwork, source: Source, options: Options
 ) -> tuple[Tensor, int]:
     """Logits, and how many images are unlike the training images."""
     with torch.random.fork_rng(devices=[]):  # building the plain form draws
@@ -224,7 +224,7 @@ def _classified(
     return torch.cat([part.logits for part in parts]), unlike
 
 
-def weights_facts(model: LensModel, name: str | None) -> dict[str, Any]:
+def weights_facts(model: LensNetwork, name: str | None) -> dict[str, Any]:
     """See `ModelEvaluation.weights`."""
     return {
         "name": name,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lensequiv._checks import check_same_classes
 from lensequiv.data import LabelledImages, open_dataset
 from lensequiv.inference._source import Loaded, PathLike, Source
-from lensequiv.models import LensModel
+from lensequiv.models import LensNetwork
 
 __all__ = ["first_of_each", "labels_for", "open_labelled", "source_of_set"]
 
@@ -58,7 +58,7 @@ def source_of_set(dataset: LabelledImages, positions: list[int]) -> Source:
 
 
 def labels_for(
-    model: LensModel, dataset: LabelledImages, where: str
+    model: LensNetwork, dataset: LabelledImages, where: str
 ) -> NDArray[np.int64]:
     """The data set's labels in the order of the model's classes, (N,)."""
     order = np.array(check_same_classes(model.classes, dataset.classes, where))

@@ -19,7 +19,7 @@ from lensequiv.evaluation._metrics import roc_auc
 
 if TYPE_CHECKING:
     from lensequiv.inference._options import Precision
-    from lensequiv.models import LensModel
+    from lensequiv.models import LensNetwork
     from lensequiv.simulation import Recipe
 
 __all__ = ["Perturbations", "Perturbed", "perturb"]
@@ -95,7 +95,7 @@ class Perturbations(Sequence[Perturbed]):
 
 
 def perturb(
-    model: LensModel,
+    model: LensNetwork,
     recipe: str | Recipe,
     *,
     n: int = 600,
@@ -168,7 +168,7 @@ def perturb(
     )
 
 
-def check_classes(model: LensModel, recipe: Recipe) -> None:
+def check_classes(model: LensNetwork, recipe: Recipe) -> None:
     """Requires a recipe with the classes of a model.
 
     Raises:
@@ -208,7 +208,7 @@ def lenses_with(
 
 
 def answers(
-    model: LensModel,
+    model: LensNetwork,
     images: torch.Tensor,
     batch_size: int,
     precision: Precision,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lensequiv.inference._scale import PixelScales
 from lensequiv.inference._source import Loaded, Source
-from lensequiv.models import LensModel
+from lensequiv.models import LensNetwork
 from lensequiv.transforms import _augment
 
 __all__ = ["changed", "turns"]
@@ -29,7 +29,7 @@ def changed(
     return Source(source.names, load)
 
 
-def turns(model: LensModel, n: int, seed: int) -> Callable[[int, Tensor], Tensor]:
+def turns(model: LensNetwork, n: int, seed: int) -> Callable[[int, Tensor], Tensor]:
     """What turns image i, with the poses drawn ahead in parts."""
     pose = _augment.RandomPose(
         129, shift=0, rotate=1.0

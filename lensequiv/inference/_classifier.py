@@ -15,7 +15,7 @@ __all__ = ["Classifier"]
 
 
 class Classifier(Network, Protocol):
-    """A network that tells classes apart; `lensequiv.models.LensModel` is one."""
+    """A network that tells classes apart; `lensequiv.models.LensNetwork` is one."""
 
     in_channels: int
     training: bool

@@ -179,5 +179,5 @@ def _warn(names: Sequence[str], notes: list[list[str]], share: float) -> None:
         f"{len(odd)} of {len(names)} images are unlike the training images, so "
         f"their labels may mean nothing{chance}:\n{shown}{more}",
         OutOfDomainWarning,
-        stacklevel=4,  # _warn, predict, LensModel.predict, the caller
+        stacklevel=4,  # _warn, predict, LensNetwork.predict, the caller
     )

@@ -8,7 +8,7 @@ from lensequiv.models.zoo import resnet18
 
 __all__ = [
     "InputSizes",
-    "LensModel",
+    "LensNetwork",
     "create_model",
     "list_models",
     "register_model",
@@ -17,7 +17,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from lensequiv.models.base import InputSizes, LensModel
+    from lensequiv.models.base import InputSizes, LensNetwork
     from lensequiv.models.norms import synchronise_batch_norm
 else:
     _BASE = "lensequiv.models.base"
@@ -25,7 +25,8 @@ else:
         __name__,
         {
             "InputSizes": _BASE,
-            "LensModel": _BASE,
+            "LensNetwork": _BASE,
             "synchronise_batch_norm": "lensequiv.models.norms",
         },
+        former={"LensModel": "lensequiv.models.LensNetwork"},
     )

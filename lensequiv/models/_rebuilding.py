@@ -25,7 +25,7 @@ def check_rebuildable(model: Recorded) -> None:
     """Builds a twin from the record, and compares names and shapes of the tensors.
 
     Raises:
-        ValueError: As `LensModel.check_rebuildable`.
+        ValueError: As `LensNetwork.check_rebuildable`.
     """
     kind = type(model).__name__
     if model.recipe is None:
@@ -75,7 +75,7 @@ def rebuild(
     requires_grad: dict[str, bool],
     training: bool,
 ) -> Recorded:
-    """Inverse of `LensModel.__reduce__`; also serves `copy.deepcopy`.
+    """Inverse of `LensNetwork.__reduce__`; also serves `copy.deepcopy`.
 
     Args:
         recipe: Name of a registered model, or a class that is not registered.

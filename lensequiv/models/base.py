@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from lensequiv.models.conversion import PlainLayers
     from lensequiv.plain import PlainModel
 
-__all__ = ["InputSizes", "LensModel"]
+__all__ = ["InputSizes", "LensNetwork"]
 
 T = TypeVar("T")
 
 
-class LensModel(Recorded):
+class LensNetwork(Recorded):
     """Base of all models: sizes, features, embedding, head, freezing, prediction.
 
     A subclass sets `head` (the layers that `num_classes` decides) and implements
@@ -62,7 +62,7 @@ class LensModel(Recorded):
         self._frozen = False
         self._recompute = False
 
-    def set_input_size(self, size: int) -> LensModel:
+    def set_input_size(self, size: int) -> LensNetwork:
         """Makes the network one for images of another size, before it is trained.
 
         `preprocess` then crops to that size. No weight depends on it, but what a
@@ -227,7 +227,7 @@ class LensModel(Recorded):
         embedding = self.embed(x)
         return self.head(embedding), embedding
 
-    def freeze(self) -> LensModel:
+    def freeze(self) -> LensNetwork:
         """Freezes everything but the head, for training on the embedding.
 
         Batch-norm statistics stay as they are, too, even after `.train()`.
@@ -239,7 +239,7 @@ class LensModel(Recorded):
         self._set_body_gradients(False)
         return self.train(self.training)
 
-    def unfreeze(self) -> LensModel:
+    def unfreeze(self) -> LensNetwork:
         """Undoes `freeze`.
 
         Returns:
@@ -249,7 +249,7 @@ class LensModel(Recorded):
         self._set_body_gradients(True)
         return self.train(self.training)
 
-    def set_grad_checkpointing(self, enable: bool = True) -> LensModel:
+    def set_grad_checkpointing(self, enable: bool = True) -> LensNetwork:
         """Trades time for memory in training: activations are recomputed going back.
 
         Of every block only the input is kept. Gradients, batch-norm statistics and
@@ -274,7 +274,7 @@ class LensModel(Recorded):
             if not name.startswith("head."):
                 parameter.requires_grad_(value)
 
-    def train(self, mode: bool = True) -> LensModel:
+    def train(self, mode: bool = True) -> LensNetwork:
         """Sets the mode; a frozen body stays in evaluation mode."""
         super().train(mode)
         if self._frozen:

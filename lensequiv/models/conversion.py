@@ -31,7 +31,7 @@ class PlainLayers:
     embedding: int = 0
 
     def mark_embedding(self) -> None:
-        """Says that what the layers so far return is `LensModel.embed`'s vector."""
+        """Says that what the layers so far return is `LensNetwork.embed`'s vector."""
         self.embedding = len(self.config)
 
     def add(self, layer: str, tensors: dict[str, Tensor], **arguments: Any) -> None:
@@ -133,7 +133,7 @@ def fold_norm(
 @neutral()
 @torch.no_grad()
 def to_plain(model: Recorded, collect: Callable[[PlainLayers], None]) -> PlainModel:
-    """Makes the plain form of a model; see `LensModel.to_torch`.
+    """Makes the plain form of a model; see `LensNetwork.to_torch`.
 
     Args:
         model: Any.
@@ -166,7 +166,7 @@ def to_plain(model: Recorded, collect: Callable[[PlainLayers], None]) -> PlainMo
 @neutral()
 @torch.no_grad()
 def multiply_adds(plain: PlainModel, size: int) -> int:
-    """The multiplications of one image; see `LensModel.multiply_adds`."""
+    """The multiplications of one image; see `LensNetwork.multiply_adds`."""
     like = next(plain.parameters())
     with FlopCounterMode(display=False) as counter:
         plain(like.new_zeros(1, plain.config["in_channels"], size, size))

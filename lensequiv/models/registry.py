@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 from lensequiv.models._builders import add_builder, add_family, build, builder_names
 
 if TYPE_CHECKING:
-    from lensequiv.models.base import LensModel
+    from lensequiv.models.base import LensNetwork
 
 __all__ = ["create_model", "list_models", "register_family", "register_model"]
 
-Builder: TypeAlias = "Callable[..., LensModel]"
+Builder: TypeAlias = "Callable[..., LensNetwork]"
 B = TypeVar("B", bound="Builder")
 
 
@@ -35,9 +35,9 @@ def register_model(name: str) -> Callable[[B], B]:
     def decorate(builder: B) -> B:
         add_builder(name, builder)
         if isinstance(builder, type):
-            from lensequiv.models.base import LensModel
+            from lensequiv.models.base import LensNetwork
 
-            if issubclass(builder, LensModel):
+            if issubclass(builder, LensNetwork):
                 builder.registered = builder.registered or name
         return builder
 
@@ -63,7 +63,7 @@ def register_family(prefix: str, builder: Builder) -> None:
     add_family(prefix, builder)
 
 
-def create_model(name: str, **kwargs: Any) -> LensModel:
+def create_model(name: str, **kwargs: Any) -> LensNetwork:
     """Builds an untrained model.
 
     Args:
@@ -82,4 +82,4 @@ def create_model(name: str, **kwargs: Any) -> LensModel:
         ValueError: Unknown name; that of a weight is told from it.
         TypeError: Unknown option; words of other libraries are told from it.
     """
-    return cast("LensModel", build(name, **kwargs))
+    return cast("LensNetwork", build(name, **kwargs))

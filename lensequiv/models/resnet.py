@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from lensequiv.models.base import LensModel
+from lensequiv.models.base import LensNetwork
 from lensequiv.models.conversion import PlainLayers, fold_norm
 from lensequiv.models.sizes import InputSizes
 
@@ -22,7 +22,7 @@ _LAYERS = (
 )
 
 
-class ResNet18(LensModel, registered="resnet18"):
+class ResNet18(LensNetwork, registered="resnet18"):
     """torchvision's ResNet-18 (He et al., arXiv:1512.03385) for any channel count.
 
     Not equivariant under rotations: what the zoo's models are compared with.
@@ -63,7 +63,7 @@ class ResNet18(LensModel, registered="resnet18"):
         return x
 
     def field_types(self) -> dict[str, FieldType | None]:
-        """The four stages, their channels taken as scalars; see `LensModel`."""
+        """The four stages, their channels taken as scalars; see `LensNetwork`."""
         return {f"layer{i}": None for i in range(1, 5)}
 
     def _plain_layers(self, layers: PlainLayers) -> None:

@@ -19,7 +19,7 @@ from lensequiv._e2cnn import (
     SequentialModule,
     parse_group,
 )
-from lensequiv.models.base import LensModel
+from lensequiv.models.base import LensNetwork
 from lensequiv.models.conversion import PlainLayers, fold_norm, widened
 from lensequiv.models.sizes import InputSizes
 from lensequiv.transforms import Singh2021Eval
@@ -32,7 +32,7 @@ _PADDINGS = (1, 2, 2, 2, 2, 1)
 _HIDDEN = 64
 
 
-class Singh2021(LensModel, registered="singh2021-{group}"):
+class Singh2021(LensNetwork, registered="singh2021-{group}"):
     """The steerable CNN of the 2021 lensing study (about 100 GMAC an image for C8).
 
     Six blocks of steerable convolution, inner batch norm and ReLU on regular fields,
@@ -121,7 +121,7 @@ class Singh2021(LensModel, registered="singh2021-{group}"):
         return tensor
 
     def field_types(self) -> dict[str, FieldType | None]:
-        """The fields after every block; see `LensModel`."""
+        """The fields after every block; see `LensNetwork`."""
         return {f"block{i}": getattr(self, f"block{i}").out_type for i in range(1, 7)}
 
     def _plain_layers(self, layers: PlainLayers) -> None:

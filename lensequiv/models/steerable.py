@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lensequiv._checks import check_count, check_number
 from lensequiv._e2cnn import FieldType
 from lensequiv._neutral import full_precision
-from lensequiv.models.base import LensModel
+from lensequiv.models.base import LensNetwork
 from lensequiv.models.conversion import PlainLayers
 from lensequiv.models.fields import Fields, fields_of
 from lensequiv.models.layers import AntialiasedPool, LocalContrast, SteerableConv
@@ -96,7 +96,7 @@ class _Block(nn.Module):
             self.activation.add_plain(layers)
 
 
-class SteerableCNN(LensModel, registered="steerable"):
+class SteerableCNN(LensNetwork, registered="steerable"):
     """An E(2)-steerable CNN whose logits are invariant to its group on the pixel grid.
 
     Local contrast (a fixed isotropic filter), a steerable stem, then stages of
@@ -259,7 +259,7 @@ class SteerableCNN(LensModel, registered="steerable"):
         return features
 
     def field_types(self) -> dict[str, FieldType | None]:
-        """The fields after the stem and after every block; see `LensModel`."""
+        """The fields after the stem and after every block; see `LensNetwork`."""
         types: dict[str, FieldType | None] = {"stem": self.stem.conv.out_type}
         for name, block in self.blocks.named_children():
             if isinstance(block, _Block):

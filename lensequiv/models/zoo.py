@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lensequiv.models.registry import register_family, register_model
 
 if TYPE_CHECKING:
-    from lensequiv.models.base import LensModel
+    from lensequiv.models.base import LensNetwork
 
 __all__: list[str] = []
 
@@ -28,21 +28,21 @@ def _register_group(group: str) -> None:
         stem_fields: int = fine,
         stages: Sequence[Sequence[int]] = ((fine,) * 3, (middle,) * 4, (coarse,) * 2),
         **options: Any,
-    ) -> LensModel:
+    ) -> LensNetwork:
         return steerable(group, stem_fields=stem_fields, stages=stages, **options)
 
     register_model(f"singh2021-{group}")(partial(singh2021, group))
 
 
 @register_model("steerable")
-def steerable(group: str, **options: Any) -> LensModel:
+def steerable(group: str, **options: Any) -> LensNetwork:
     """The zoo's network for any group: `group="c16"`, `"d3"`."""
     from lensequiv.models.steerable import SteerableCNN
 
     return SteerableCNN(group, **options)
 
 
-def singh2021(group: str, /, **options: Any) -> LensModel:
+def singh2021(group: str, /, **options: Any) -> LensNetwork:
     """The network of 2021 for any group."""
     from lensequiv.models.singh2021 import Singh2021
 
@@ -66,7 +66,7 @@ def _register_continuous(group: str, fields: tuple[int, int, int]) -> None:
         activation: str = "gelu",
         isotropic: bool = True,
         **options: Any,
-    ) -> LensModel:
+    ) -> LensNetwork:
         named = {
             "stem_fields": stem_fields,
             "stages": stages,
@@ -83,7 +83,7 @@ _register_continuous("o2", (4, 6, 12))
 
 
 @register_model("resnet18")
-def resnet18(**kwargs: Any) -> LensModel:
+def resnet18(**kwargs: Any) -> LensNetwork:
     """Torchvision's ResNet-18 for lensing images."""
     from lensequiv.models.resnet import ResNet18
 

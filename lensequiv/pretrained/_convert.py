@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lensequiv.models import LensModel, create_model
+from lensequiv.models import LensNetwork, create_model
 from lensequiv.pretrained import _study2021 as study
 from lensequiv.weights._format import sha256
 from lensequiv.weights._saving import save_pretrained
@@ -115,7 +115,7 @@ def convert_checkpoint(
 
 def _read(
     path: Path, group: str, fields: Sequence[int] | None
-) -> tuple[LensModel, list[str], float | None]:
+) -> tuple[LensNetwork, list[str], float | None]:
     state, notes = read_state_dict(path)
     study.tell_apart(state, group, path)
     options = {} if fields is None else {"fields": list(fields)}
@@ -147,7 +147,7 @@ def _read(
     return model, checked, difference
 
 
-def _write(model: LensModel, directory: Path, info: dict[str, Any]) -> None:
+def _write(model: LensNetwork, directory: Path, info: dict[str, Any]) -> None:
     """Writes beside the directory first: it is there complete or not at all."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(

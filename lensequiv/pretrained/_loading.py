@@ -11,7 +11,7 @@ from lensequiv._checks import check_class_names, ordered_names
 from lensequiv._devices import resolve_device
 from lensequiv._neutral import neutral
 from lensequiv._suggestions import did_you_mean, explains_keywords
-from lensequiv.models import LensModel, create_model, list_models
+from lensequiv.models import LensNetwork, create_model, list_models
 from lensequiv.models._attributes import neutral_classes
 from lensequiv.spec import Origin, Spec
 from lensequiv.weights._catalogue import find_release, list_pretrained
@@ -73,7 +73,7 @@ def from_pretrained(
     local_files_only: bool = False,
     force_download: bool = False,
     device: str | torch.device = "cpu",
-) -> LensModel:
+) -> LensNetwork:
     """Loads trained weights, strictly.
 
     Args:
@@ -186,7 +186,7 @@ def _refuse(hub: HubOptions, what: str) -> None:
         raise ValueError(f"{given[0]}= is for the Hugging Face Hub only, but {what}")
 
 
-def _load(directory: Path, origin: Origin) -> LensModel:
+def _load(directory: Path, origin: Origin) -> LensNetwork:
     stored = read_folder(directory, origin.sha256)
     model = _build(directory / CONFIG, stored.spec)
     check_tensors(stored.tensors, model.tensors(), directory / WEIGHTS)
@@ -198,7 +198,7 @@ def _load(directory: Path, origin: Origin) -> LensModel:
     return model
 
 
-def _build(path: Path, spec: Spec) -> LensModel:
+def _build(path: Path, spec: Spec) -> LensNetwork:
     """Builds the model that a record describes, without initialising it."""
     try:
         model = create_model(spec.model, **spec.options, initialize=False)
@@ -212,11 +212,11 @@ def _build(path: Path, spec: Spec) -> LensModel:
 
 
 def _adapted(
-    model: LensModel,
+    model: LensNetwork,
     num_classes: int | None,
     classes: list[str] | tuple[str, ...] | None,
     in_channels: int | None,
-) -> LensModel:
+) -> LensNetwork:
     """The trained body with a new head, other input channels, or both."""
     if classes is not None and num_classes not in (None, len(classes)):
         raise ValueError(f"num_classes={num_classes}, but {len(classes)} class names")
@@ -260,7 +260,9 @@ def _adapted(
     return fresh
 
 
-def _shared_out(weight: torch.Tensor, channels: int, fresh: LensModel) -> torch.Tensor:
+def _shared_out(
+    weight: torch.Tensor, channels: int, fresh: LensNetwork
+) -> torch.Tensor:
     """A first layer's weights for the channels of `fresh`.
 
     Both kinds of layers order them by output, input channel, and the rest: pixels of a

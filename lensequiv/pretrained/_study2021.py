@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lensequiv.models import LensModel
+from lensequiv.models import LensNetwork
 from lensequiv.weights._format import WeightsError
 from lensequiv.weights._tensors import check_tensors
 
@@ -49,7 +49,7 @@ def study_name(name: str) -> str:
     return re.sub(r"^(pool[12])\.", r"\1.0.", name)
 
 
-def study_tensors(model: LensModel) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def study_tensors(model: LensNetwork) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """All tensors of a network by the study's names, expanded filters apart.
 
     Returns:
@@ -154,7 +154,9 @@ def check_fixed(
     return worst
 
 
-def check_filters(stored: Mapping[str, Tensor], model: LensModel, path: Path) -> float:
+def check_filters(
+    stored: Mapping[str, Tensor], model: LensNetwork, path: Path
+) -> float:
     """Compares the expanded filters in a file with those its weights give.
 
     Filters were expanded where the network was trained. Measured on freshly initialised

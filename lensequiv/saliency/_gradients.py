@@ -15,7 +15,7 @@ from lensequiv._devices import resolve_device
 from lensequiv._neutral import without_tf32
 from lensequiv.data import as_images
 from lensequiv.inference._batches import network_of
-from lensequiv.models import LensModel
+from lensequiv.models import LensNetwork
 from lensequiv.saliency._measures import smooth_maps
 
 __all__ = ["Attribution", "integrated_gradients"]
@@ -90,7 +90,7 @@ class Attribution:
 
 @without_tf32()
 def integrated_gradients(
-    model: LensModel,
+    model: LensNetwork,
     images: NDArray[Any] | Tensor,
     *,
     target: Labels | None = None,
@@ -213,7 +213,7 @@ def _captum() -> Any:
 
 
 def _baselines(
-    model: LensModel,
+    model: LensNetwork,
     inputs: Tensor,
     given: Tensor,
     baseline: str | NDArray[Any] | Tensor,
@@ -237,7 +237,7 @@ def _baselines(
     return model.preprocess(images)
 
 
-def _labels(model: LensModel, given: Labels, n: int, name: str) -> Tensor:
+def _labels(model: LensNetwork, given: Labels, n: int, name: str) -> Tensor:
     """N class indices from names or indices, one or N."""
     items: Sequence[Label]
     if isinstance(given, Tensor | np.ndarray):

@@ -16,7 +16,7 @@ __all__ = ["Network"]
 
 
 class Network(Protocol):
-    """A network that carries its record; `lensequiv.models.LensModel` is one.
+    """A network that carries its record; `lensequiv.models.LensNetwork` is one.
 
     What reads and writes weights works on anything of this kind, and so knows no
     architecture. Attributes other than `origin` say what the record says.

@@ -161,7 +161,7 @@ def largest_zoo_size(side: int) -> int | None:
     """The largest input of the zoo's networks that fits into a frame.
 
     They take sides of 16 k + 1 pixels from 33 on; see
-    `lensequiv.models.LensModel.input_sizes`.
+    `lensequiv.models.LensNetwork.input_sizes`.
 
     Args:
         side: Shorter side of the frame, in pixels.

@@ -34,7 +34,7 @@ class CropAndScale(nn.Module):
 
     Attributes:
         sides: The sides that the network takes which this belongs to, ascending: for
-            messages alone. A `LensModel` sets them.
+            messages alone. A `LensNetwork` sets them.
 
     Raises:
         ValueError: A parameter is out of range.

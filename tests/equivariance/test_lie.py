@@ -11,7 +11,7 @@ from lensequiv._e2cnn import FieldType, parse_group
 from lensequiv.equivariance import Element, lie_derivative, transform
 from lensequiv.equivariance._elements import generator
 from lensequiv.equivariance._lie import turned_map
-from lensequiv.models import LensModel
+from lensequiv.models import LensNetwork
 from lensequiv.models.irreps import fourier_fields
 from lensequiv.models.sizes import InputSizes
 
@@ -37,7 +37,7 @@ class Filter(nn.Module):
         return nn.functional.conv2d(x, self.kernel[None, None], padding=side)
 
 
-class Network(LensModel):
+class Network(LensNetwork):
     """A filter whose result is taken as a scalar, its mean square, and twice that."""
 
     input_weight = "weight"

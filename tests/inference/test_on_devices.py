@@ -146,7 +146,7 @@ def test_files_of_predictions_go_on_on_another_device(model, folder, device, tmp
 
 
 def test_networks_without_a_plain_form_are_copied(device):
-    class Bare(lensequiv.models.LensModel):
+    class Bare(lensequiv.models.LensNetwork):
         input_weight = "body.weight"
         name = "bare"
 

@@ -17,7 +17,7 @@ import torch
 import lensequiv
 from lensequiv.data import ImageError, sample_paths
 from lensequiv.inference import _source, _to_file
-from lensequiv.models import InputSizes, LensModel
+from lensequiv.models import InputSizes, LensNetwork
 
 PATHS = [str(p) for p in sample_paths()]
 COLUMNS = ["path", "label", "no", "sphere", "vort"]
@@ -106,7 +106,7 @@ def test_bf16_is_close_and_asked_for(model):
         model.predict(PATHS, precision="int8")
 
 
-class Other(LensModel):
+class Other(LensNetwork):
     """A model without a plain form."""
 
     def __init__(self):

@@ -224,7 +224,7 @@ def test_damaged_and_missing_files(small, tmp_path):
 
 
 def test_no_plain_form():
-    class Other(lensequiv.models.LensModel):
+    class Other(lensequiv.models.LensNetwork):
         pass
 
     model = Other(1, 3, lensequiv.models.InputSizes(33, 1, 129))

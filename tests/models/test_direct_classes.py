@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import lensequiv
-from lensequiv.models import InputSizes, LensModel, _builders
+from lensequiv.models import InputSizes, LensNetwork, _builders
 from lensequiv.models.resnet import ResNet18
 from lensequiv.models.singh2021 import Singh2021
 from lensequiv.models.steerable import SteerableCNN
@@ -24,7 +24,7 @@ DIRECT = {
 }
 
 
-class Small(LensModel):
+class Small(LensNetwork):
     """A network of a user."""
 
     def __init__(self, width, *, in_channels=1, num_classes=3, act=nn.ReLU, **more):

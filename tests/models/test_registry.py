@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import lensequiv
-from lensequiv.models import InputSizes, LensModel, _builders
+from lensequiv.models import InputSizes, LensNetwork, _builders
 
 FINITE = ["c4", "c8", "d4", "d8"]
 STEERABLE = [*FINITE, "o2", "so2"]
@@ -21,7 +21,7 @@ def registered(monkeypatch):
     monkeypatch.setattr(_builders, "_BUILDERS", dict(_builders._BUILDERS))
 
 
-class Tiny(LensModel):
+class Tiny(LensNetwork):
     """The smallest thing that is a model."""
 
     def __init__(self, in_channels=1, num_classes=3, width=2, initialize=True):
@@ -67,7 +67,7 @@ def test_list_models_takes_patterns(pattern, names):
 @pytest.mark.parametrize("name", STEERABLE)
 def test_create_model(name):
     model = lensequiv.create_model(name, num_classes=2, initialize=False)
-    assert isinstance(model, LensModel) and model.training
+    assert isinstance(model, LensNetwork) and model.training
     assert (model.name, model.group) == (name, name)
     assert (model.config["num_classes"], model.config["in_channels"]) == (2, 1)
     assert (model.in_channels, model.num_classes) == (1, 2)

@@ -5,13 +5,13 @@ from torch import nn
 
 import lensequiv
 from lensequiv.models import _builders
-from lensequiv.models.base import InputSizes, LensModel
+from lensequiv.models.base import InputSizes, LensNetwork
 
 NAME = "lens-group/tiny"
 X = torch.rand(1, 1, 17, 17, generator=torch.Generator().manual_seed(1))
 
 
-class Tiny(LensModel):
+class Tiny(LensNetwork):
     """Built and run in a millisecond."""
 
     input_size = 33

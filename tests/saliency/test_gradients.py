@@ -6,14 +6,14 @@ import torch
 from torch import nn
 
 from lensequiv import create_model
-from lensequiv.models.base import InputSizes, LensModel
+from lensequiv.models.base import InputSizes, LensNetwork
 from lensequiv.saliency import integrated_gradients
 from lensequiv.transforms import CropAndScale, Singh2021Eval
 
 SIZE = 65
 
 
-class OnePixel(LensModel):
+class OnePixel(LensNetwork):
     """Looks at one pixel: the logits are multiples of its square."""
 
     input_size = SIZE
