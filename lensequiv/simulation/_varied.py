@@ -9,6 +9,7 @@ from lensequiv.simulation._study2021 import model_f, model_j
 from lensequiv.simulation.blur import Blur
 from lensequiv.simulation.deflectors import PowerLaw
 from lensequiv.simulation.detector import Detector
+from lensequiv.simulation.galaxies import Galaxies
 from lensequiv.simulation.lights import Clumps, LensLight, Neighbours
 from lensequiv.simulation.substructure import NoSubstructure, Range, Subhalos, Vortex
 
@@ -50,6 +51,7 @@ model_j_varied = _varied(model_j, (1.0, 4.0))
 
 wide = Recipe(
     name="wide",
+    version=2,
     z_lens=(0.2, 0.8),
     z_source=(1.0, 2.5),
     noise=Detector(
@@ -93,6 +95,7 @@ wide = Recipe(
         LensLight(share=0.6, ratio=(0.1, 300.0), index=(2.0, 6.0), radius=(0.2, 1.5)),
         Neighbours(galaxies=0.5, stars=0.25, ratio=(0.02, 5.0)),
         Clumps(share=0.4),
+        Galaxies(share=0.35),
     ),
     blur=Blur(fwhm=(1.2, 5.0), moffat=0.4, axis_ratio=(0.85, 1.0)),
 )
