@@ -55,13 +55,14 @@ wide = Recipe(
     z_lens=(0.2, 0.8),
     z_source=(1.0, 2.5),
     noise=Detector(
-        peak_snr=(3.0, 400.0),
+        peak_snr=(2.0, 400.0),
         sky_level=(1.0, 3000.0),
         read_noise=(0.0, 8.0),
         correlation=(0.0, 0.4),
         gradient=(0.0, 0.3),
-        noiseless=0.05,
+        noiseless=0.06,
         defects=0.1,
+        eight_bits=0.3,
     ),
     axis_ratio=(0.3, 1.0),
     substructure={
@@ -92,8 +93,8 @@ wide = Recipe(
         fourth=(0.0, 0.02),
     ),
     lights=(
-        LensLight(share=0.6, ratio=(0.1, 300.0), index=(2.0, 6.0), radius=(0.2, 1.5)),
-        Neighbours(galaxies=0.5, stars=0.25, ratio=(0.02, 5.0)),
+        LensLight(share=0.65, ratio=(0.1, 1000.0), index=(1.5, 6.5), radius=(0.2, 3.0)),
+        Neighbours(galaxies=0.6, stars=0.3, ratio=(0.02, 30.0)),
         Clumps(share=0.4),
         Galaxies(share=0.35),
     ),
