@@ -53,6 +53,7 @@ from lensequiv.models import LensNetwork
 DEFAULTS: dict[str, Any] = {
     "batch_size": 64,
     "precision": "fp32",
+    "plane": None,
     "hdu": None,
     "pixel_scale": None,
     "resample": False,
@@ -71,8 +72,8 @@ class Classifier:
             keeps one copy; in a list, since Ray replaces bare references.
         out: Folder of the parts.
         cpus: Cores that the actor has.
-        options: `batch_size`, `precision`, `hdu`, `pixel_scale`, `resample`, `device`,
-            `image`, `name`; see `survey`.
+        options: `batch_size`, `precision`, `plane`, `hdu`, `pixel_scale`, `resample`,
+            `device`, `image`, `name`; see `survey`.
     """
 
     def __init__(
@@ -110,7 +111,8 @@ class Classifier:
     def source(self, chunk: dict[str, Any]) -> Source:
         """The chunk's images, by name."""
         if "paths" in chunk:
-            return source_of(chunk["paths"], self.options["hdu"])
+            which = self.options["plane"], self.options["hdu"]
+            return source_of(chunk["paths"], *which)
         columns = {key: self.options[key] for key in ("image", "name")}
         rows = read_cutouts(chunk["file"], chunk["start"], chunk["stop"], **columns)
         return Source(rows.names, lambda i: Loaded(torch.from_numpy(rows.read(i))))
@@ -177,9 +179,10 @@ def survey(
             one where `device` is that of a GPU, else none.
         chunk: Images that are written together, a multiple of the batch size.
         progress: Whether to show a progress bar.
-        options: `batch_size` (64), `precision` ("fp32"), `device` ("cpu"), `hdu`
-            (None), `pixel_scale` (None, arcsec/pixel) and `resample` (False) as for
-            `lensequiv.predict`; for Parquet the columns `image` and `name` ("id").
+        options: `batch_size` (64), `precision` ("fp32"), `device` ("cpu"), `plane`
+            and `hdu` (None), `pixel_scale` (None, arcsec/pixel) and `resample` (False)
+            as for `lensequiv.predict`; for Parquet the columns `image` and `name`
+            ("id").
 
     Returns:
         `out`, with its parts in the order of the input and `_manifest.json`.
@@ -306,7 +309,8 @@ def main() -> None:
     p.add_argument("--precision", choices=("fp32", "tf32", "bf16"), default="fp32")
     p.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     p.add_argument("--gpus", type=float, help="for each actor, also 0.5 (default: 1)")
-    p.add_argument("--hdu", help="of FITS, HDF5 and NPZ files")
+    p.add_argument("--plane", help="which image, where files have several: its name")
+    p.add_argument("--hdu", help="the same, for FITS files alone")
     p.add_argument("--pixel-scale", type=float, help="of the images, arcsec/pixel")
     p.add_argument("--resample", action="store_true", help="to the weights' scale")
     p.add_argument("--image", default="image", help="Parquet column of images")

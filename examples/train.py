@@ -128,7 +128,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "smaller images)",
     )
     p.add_argument("--options", type=json.loads, default={}, help="of the model, JSON")
-    p.add_argument("--hdu", help="which image, where a FITS file has several")
+    p.add_argument(
+        "--plane", "--hdu", help="which image, where files have several: its name"
+    )
     p.add_argument(
         "--pixel-scale",
         type=number(1e-9),
@@ -156,7 +158,7 @@ def opened_sets(args: argparse.Namespace, device: torch.device) -> Sets:
         classes=wanted,
         simulated=bool(args.fresh),
         test=not args.no_test,
-        hdu=args.hdu,
+        plane=args.plane,
     )
 
 

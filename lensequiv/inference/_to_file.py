@@ -58,6 +58,7 @@ def predict_to_file(
     out: str | Path,
     batch_size: int = 64,
     *,
+    plane: int | str | None = None,
     hdu: int | str | None = None,
     pixel_scale: float | None = None,
     resample: bool = False,
@@ -89,6 +90,7 @@ def predict_to_file(
         x: A path, a folder, or a list of these.
         out: File to make, ending in `.csv` or `.parquet`.
         batch_size: See `lensequiv.predict`.
+        plane: See `lensequiv.predict`.
         hdu: See `lensequiv.predict`.
         pixel_scale: See `lensequiv.predict`.
         resample: See `lensequiv.predict`.
@@ -125,14 +127,14 @@ def predict_to_file(
         device,
     )
     out = check_output(out)
-    source = source_of(x, hdu)
+    source = source_of(x, plane, hdu)
     if source.paths is None:
         raise ValueError("x is an array; expected paths, which the rows are named by")
     request = request_of(
         model,
         {
             "precision": precision,
-            "hdu": hdu,
+            "plane": hdu if plane is None else plane,
             "pixel_scale": pixel_scale,
             "resample": resample,
         },
