@@ -29,7 +29,7 @@ import torch
 from sets import number
 from train import Training, accelerator_of, arguments
 
-from lensequiv._files import check_output, write_atomically
+from lensequiv.files import check_output, write_atomically
 
 NEW: dict[str, Any] = {"stem_stride": 2, "activation": "gelu", "isotropic": True}
 J, F = "modelJ,modelJ-varied", "modelF,modelF-varied"

@@ -31,9 +31,8 @@ from ray.data import ActorPoolStrategy, DataContext
 from tqdm.auto import tqdm
 
 import lensequiv
-from lensequiv._devices import resolve_device
-from lensequiv._files import write_atomically
 from lensequiv.data.parquet import count_cutouts, read_cutouts
+from lensequiv.files import write_atomically
 from lensequiv.inference import (
     Loaded,
     Options,
@@ -44,6 +43,7 @@ from lensequiv.inference import (
     parquet_schema,
     record_request,
     request_of,
+    resolve_device,
     resolve_paths,
     rows_of,
     source_of,

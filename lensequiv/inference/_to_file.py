@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from lensequiv import _files
+from lensequiv import files
 from lensequiv.inference._batches import Options, batches
 from lensequiv.inference._classifier import Classifier
 from lensequiv.inference._options import Precision
@@ -41,10 +41,10 @@ def check_output(out: str | Path) -> Path:
     Raises:
         FileExistsError: It exists.
         ImportError: It is to be Parquet, and pyarrow is not installed.
-        OSError: It cannot be written there; see `lensequiv._files.check_output`.
+        OSError: It cannot be written there; see `lensequiv.files.check_output`.
         ValueError: It ends in neither `.csv` nor `.parquet`.
     """
-    out = _files.check_output(
+    out = files.check_output(
         out, suffixes=(".csv", ".parquet"), overwrite=False, parents=True
     )
     if out.suffix.lower() == ".parquet":
