@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from options import arguments
 from sets import number
-from train import Training, accelerator_of, arguments
+from train import Training, accelerator_of
 
 from lensequiv.files import check_output, write_atomically
 

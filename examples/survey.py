@@ -208,26 +208,15 @@ def survey(
     headers = any("paths" in item for item in chunks)
     PixelScales.of(model, options["pixel_scale"], options["resample"], headers=headers)
     listed = [json.dumps(item) for item in chunks]
-    record = out / "_request.json"  # readers of Parquet folders leave out _*
-    if out.exists() and not record.exists() and any(out.iterdir()):
-        raise FileExistsError(f"{out} is not empty: choose a new name")
-    images = hashlib.sha256("\0".join(listed).encode()).hexdigest()
-    recorded = {k: v for k, v in options.items() if k != "device"}
-    request = request_of(model, {"images": images, "chunk": chunk, **recorded})
-    record_request(record, out, request, "choose a new name")
-    for path in out.glob(
-        ".part-*"
-    ):  # attempts and half-written parts of killed workers
-        path.unlink(missing_ok=True)
+    _claim(out, model, {"chunk": chunk, **options}, listed)
     done = {path.name for path in out.glob("part-*.parquet")}
     todo = [i for i, item in enumerate(chunks) if item["part"] not in done]
     total = sum(item["images"] for item in chunks)
     rest = sum(chunks[i]["images"] for i in todo)
     bar = tqdm(total=total, initial=total - rest, unit="img", disable=not progress)
     DataContext.get_current().enable_progress_bars = False
-    stored = ray.put(model)  # held by this name: an actor may have to be restarted
     if todo:
-        actors = actors or _actors(cpus, gpus)
+        stored = ray.put(model)  # held by this name: an actor may have to be restarted
         results = ray.data.from_items(
             [{"chunk": listed[i]} for i in todo], override_num_blocks=len(todo)
         ).map_batches(
@@ -237,7 +226,8 @@ def survey(
             # One chunk at work and one waiting. By default Ray Data replaces a dead
             # actor and repeats its chunks, as often as it takes.
             compute=ActorPoolStrategy(
-                size=min(actors, len(todo)), max_tasks_in_flight_per_actor=2
+                size=min(actors or _actors(cpus, gpus), len(todo)),
+                max_tasks_in_flight_per_actor=2,
             ),
             num_cpus=cpus,
             num_gpus=gpus,
@@ -247,6 +237,26 @@ def survey(
     bar.close()
     finish(out, [item["part"] for item in chunks], total)
     return out
+
+
+def _claim(
+    out: Path, model: LensNetwork, options: dict[str, Any], chunks: list[str]
+) -> None:
+    """Makes the folder of the parts, or finds the unfinished one of the same call.
+
+    Raises:
+        FileExistsError: It holds something else, or parts of another call.
+    """
+    record = out / "_request.json"  # readers of Parquet folders leave out _*
+    if out.exists() and not record.exists() and any(out.iterdir()):
+        raise FileExistsError(f"{out} is not empty: choose a new name")
+    images = hashlib.sha256("\0".join(chunks).encode()).hexdigest()
+    recorded = {k: v for k, v in options.items() if k != "device"}
+    request = request_of(model, {"images": images, **recorded})
+    record_request(record, out, request, "choose a new name")
+    # Attempts and half-written parts of killed workers.
+    for path in out.glob(".part-*"):
+        path.unlink(missing_ok=True)
 
 
 def _placed(device: str, gpus: float | None) -> tuple[str, float]:
