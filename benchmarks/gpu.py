@@ -33,8 +33,8 @@ from gpu_profile import profile
 from torch import Tensor, nn
 
 import lensequiv
-from lensequiv._files import check_output
 from lensequiv.data import read_image, sample_paths
+from lensequiv.files import check_output
 from lensequiv.simulation import LensStream
 
 NEWER = "c8 newer"  # finer stem, GELU, isotropic kernels
