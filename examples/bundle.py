@@ -17,6 +17,8 @@ from typing import Any
 
 import lensequiv
 from lensequiv.data import sample_paths
+
+# This script edits the package itself, so it may know its private parts.
 from lensequiv.weights import _catalogue, model_card
 from lensequiv.weights._table import weights_table
 

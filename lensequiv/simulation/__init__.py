@@ -1,6 +1,6 @@
 """Simulated lenses after the recipes of the 2021 study and others (extra `sim`)."""
 
-from lensequiv.simulation._chunk import LensChunk
+from lensequiv.simulation._chunk import LensChunk, heaviest_masses
 from lensequiv.simulation._dataset import SimulatedLenses
 from lensequiv.simulation._files import load_recipe
 from lensequiv.simulation._lenstronomy import LenstronomyModel, to_lenstronomy
@@ -83,6 +83,7 @@ __all__ = [
     "add_noise",
     "get_instrument",
     "get_recipe",
+    "heaviest_masses",
     "iter_blocks",
     "load_recipe",
     "model_1",

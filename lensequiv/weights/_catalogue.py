@@ -11,7 +11,13 @@ from typing import Any
 
 from lensequiv._suggestions import did_you_mean
 
-__all__ = ["Release", "find_release", "list_pretrained", "pretrained_info"]
+__all__ = [
+    "Release",
+    "find_release",
+    "list_pretrained",
+    "pretrained_info",
+    "releases",
+]
 
 _FOLDER = Path(__file__).parent / "bundled"
 
@@ -68,6 +74,15 @@ def list_pretrained(pattern: str = "*") -> list[str]:
     A name stands for the newest version of its weight; `"c8-modelF@1"` is the first.
     """
     return sorted(fnmatch.filter(_catalogue(), pattern))
+
+
+def releases(name: str) -> list[Release]:
+    """All versions of a weight, oldest first.
+
+    Args:
+        name: One of `list_pretrained()`.
+    """
+    return list(_catalogue()[name])
 
 
 def find_release(name: str) -> Release | None:
