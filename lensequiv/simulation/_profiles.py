@@ -270,7 +270,7 @@ def _tables(
 
 
 def _read(table: Tensor, square: Tensor) -> Tensor:
-    """Values of (B, _TABLE) tables at squared radii (B, n, n), which are overwritten."""
+    """Values of (B, _TABLE) tables at squared radii (B, n, n); overwrites these."""
     lows = math.log(_INNER)
     step = (math.log(_OUTER) - lows) / (_TABLE - 1)
     place = square.clamp_min_(_INNER**2).log_()

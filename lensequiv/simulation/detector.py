@@ -37,8 +37,8 @@ class ElectronNoise:
             of the noise of an empty pixel; any direction.
         noiseless: How many images have no noise at all, from 0 to 1.
         defects: Mean number (Poisson) of hot or dead pixels.
-        eight_bits: How many images are rounded to 256 levels between their darkest and
-            their brightest pixel, as pictures are stored, from 0 to 1.
+        eight_bits: How many images are rounded to 256 levels as pictures are, the
+            brightest 0.2 % of their pixels being white, from 0 to 1.
         sky: What stays in the image: always 0.
     """
 
@@ -153,10 +153,7 @@ class ElectronNoise:
             value = peak * (3 * hot[:, k, 2] - 1)
             result[pixels] = torch.where(lens["defects"] > k, value, result[pixels])
         if self.eight_bits > 0:
-            low, high = result.aminmax(dim=2)
-            low, high = low.amin(1)[:, None, None], high.amax(1)[:, None, None]
-            step = (high - low).clamp_min_(1e-30) / 255
-            rounded = ((result - low) / step).round_().mul_(step).add_(low)
+            rounded = _in_levels(result, 256)
             result = torch.where(lens["eight_bits"][:, None, None] > 0, rounded, result)
         return result
 
@@ -218,6 +215,16 @@ class Detector(ElectronNoise):
         # The brightest pixel has about 3.5 times the mean within the effective radius.
         mean = sersic_flux(lens["sersic_index"], 1.0) / (2 * np.pi)
         return {"amplitude": peak / (3.5 * mean), **self._flaws(rng, dark)}
+
+
+def _in_levels(images: Tensor, levels: int) -> Tensor:
+    """Rounded to equal steps from the darkest pixel to the 99.8th percentile."""
+    pixels = images.flatten(1)
+    low = pixels.amin(1)[:, None, None]
+    white = math.ceil(0.998 * pixels.shape[1])
+    high = pixels.kthvalue(white, dim=1).values[:, None, None]
+    step = (high - low).clamp_min_(1e-30) / (levels - 1)
+    return ((images.minimum(high) - low) / step).round_().mul_(step).add_(low)
 
 
 def most_defects(mean: float) -> int:
