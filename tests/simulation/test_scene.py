@@ -264,12 +264,13 @@ def test_256_levels():
         for share in (1.0, 1e-9)
     )
     for rounded, plain in zip(few, many, strict=True):
-        low, high = plain.quantile(torch.tensor([0.002, 0.998])).tolist()
+        # Of 48 x 48 pixels, the fifth from either end.
+        low, high = plain.ravel().sort().values[[4, -5]].tolist()
         step = (high - low) / 255
         assert len(rounded.unique()) <= 256
         inside = (plain > low + step) & (plain < high - step)
         assert (rounded - plain)[inside].abs().max() <= 0.55 * step
-        assert rounded.max() <= high + step and rounded.min() >= low - step
+        assert rounded.aminmax() == pytest.approx((low, high), abs=0.01 * step)
         assert len(plain.unique()) > 1000
 
 
