@@ -1,7 +1,7 @@
 """The long description: the README with links that also work on PyPI.
 
-All other metadata stands in `pyproject.toml`. There `project.urls` says where the source
-is; here, and nowhere else, relative links of the README get that address in front.
+All other metadata stands in `pyproject.toml`. There `project.urls` says where the
+source is; here relative links of the README get that address in front.
 """
 
 import re

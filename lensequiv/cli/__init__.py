@@ -17,6 +17,7 @@ from lensequiv.cli import (
     _info,
     _list,
     _predict,
+    _publish,
     _simulate,
 )
 from lensequiv.cli._ending import interrupted, reader_left
@@ -32,6 +33,7 @@ _COMMANDS = (
     _evaluate,
     _equivariance,
     _convert,
+    _publish,
     _simulate,
 )
 
