@@ -70,8 +70,8 @@ def lowest(session: nox.Session) -> None:
     project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     named = [r for name in EXTRAS.split(",") for r in extras[name]]
-    oldest = [*map(_oldest, [*project["dependencies"], *named])]
-    session.install(*filter(None, oldest), "pytest>=8", "pytest-xdist", "sybil>=8")
+    oldest = _oldest([*project["dependencies"], *named])
+    session.install(*oldest, "pytest>=8", "pytest-xdist", "sybil>=8")
     session.install("hypothesis", "lenstronomy", "scikit-learn", "pillow")
     session.install("--no-deps", "-e", ".")
     session.run("python", "-m", "pytest", "-n", "auto", "-q", *session.posargs)
@@ -99,13 +99,21 @@ def distribution(session: nox.Session) -> None:
     session.run("lensequiv", "predict", "--demo")
 
 
-def _oldest(requirement: str) -> str | None:
-    """The lower bound of a requirement as a pin; None for extras of our own."""
-    if requirement.startswith("lensequiv["):
-        return None
-    found = re.match(r"([\w.-]+)[^>]*>=([\d.]+)", requirement)
-    if found is None:
-        raise ValueError(f"{requirement!r} in pyproject.toml has no lower bound")
-    name, version = found.groups()
-    # 2.4 stands for its newest patch release, 0.4.3 for itself.
-    return f"{name}=={version}" + (".*" if version.count(".") < 2 else "")
+def _oldest(requirements: list[str]) -> list[str]:
+    """Lower bounds as pins; where extras differ in one, the higher bound."""
+    found: dict[str, tuple[int, ...]] = {}
+    for requirement in requirements:
+        if requirement.startswith("lensequiv["):
+            continue
+        bound = re.match(r"([\w.-]+)[^>]*>=([\d.]+)", requirement)
+        if bound is None:
+            raise ValueError(f"{requirement!r} in pyproject.toml has no lower bound")
+        version = tuple(map(int, bound[2].split(".")))
+        found[bound[1]] = max(version, found.get(bound[1], ()))
+    # 2.4 stands for its newest patch release, as 17 does for that of 17.0; 0.4.3 for
+    # itself.
+    ends = {1: ".0.*", 2: ".*", 3: ""}
+    return [
+        f"{name}=={'.'.join(map(str, version))}{ends[len(version)]}"
+        for name, version in found.items()
+    ]

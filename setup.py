@@ -1,7 +1,9 @@
-"""The long description: the README with links that also work on PyPI.
+"""What pyproject.toml cannot say: two steps of the build.
 
-All other metadata stands in `pyproject.toml`. There `project.urls` says where the
-source is; here relative links of the README get that address in front.
+`examples/` is shipped inside the package, so that `lensequiv finetune` finds it there;
+and the long description is the README with links that also work on PyPI. `project.urls`
+in pyproject.toml says where the source is; here, and nowhere else, relative links of
+the README get that address in front.
 """
 
 import re
@@ -9,8 +11,28 @@ import tomllib
 from pathlib import Path
 
 from setuptools import setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
+EXAMPLES = sorted(map(str, Path("examples").glob("*.py")))
+
+
+class BuildWithExamples(build_py):
+    """Copies `examples/*.py` to `lensequiv/_examples`."""
+
+    def run(self) -> None:
+        """Builds, then copies; an editable install finds the folder itself."""
+        super().run()
+        if self.editable_mode:
+            return
+        target = Path(self.build_lib, "lensequiv", "_examples")
+        self.mkpath(str(target))
+        for path in EXAMPLES:
+            self.copy_file(path, str(target))
+
+    def get_source_files(self) -> list[str]:
+        """For the sdist, which has to hold them, too."""
+        return [*super().get_source_files(), *EXAMPLES]
 
 
 def absolute_links(text: str, source: str, revision: str) -> str:
@@ -45,6 +67,7 @@ def long_description() -> str:
 
 if __name__ == "__main__":
     setup(
+        cmdclass={"build_py": BuildWithExamples},
         long_description=long_description(),
         long_description_content_type="text/markdown",
     )

@@ -16,7 +16,7 @@ import json
 
 import numpy as np
 
-from lensequiv._files import check_output
+from lensequiv.files import check_output
 from lensequiv.saliency import substructure_signal
 from lensequiv.simulation import get_recipe
 from lensequiv.simulation._simulate import simulate_range

@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from statistics import mean, stdev
 
-from lensequiv._files import check_output
+from lensequiv.files import check_output
 from lensequiv.plots import check_picture
 
 ROOT = Path(__file__).parents[1]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lensequiv import domain as domain
     from lensequiv import equivariance as equivariance
     from lensequiv import evaluation as evaluation
+    from lensequiv import files as files
     from lensequiv import inference as inference
     from lensequiv import models as models
     from lensequiv import plain as plain
@@ -87,7 +88,7 @@ else:
         },
         (
             *("data", "domain", "equivariance", "evaluation", "models", "plain"),
-            *("inference", "spec"),
+            *("files", "inference", "spec"),
             *("plots", "prediction", "pretrained", "reports", "saliency", "simulation"),
             *("streaming", "transforms", "trust", "weights"),
         ),

@@ -18,6 +18,7 @@ from lensequiv.cli import (
     _list,
     _predict,
     _publish,
+    _scripts,
     _simulate,
 )
 from lensequiv.cli._ending import interrupted, reader_left
@@ -35,6 +36,7 @@ _COMMANDS = (
     _convert,
     _publish,
     _simulate,
+    _scripts,
 )
 
 
@@ -65,7 +67,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if what reads the output has ended, as shells report it.
     """
     argv = sys.argv[1:] if argv is None else argv
-    args = _parser().parse_args(argv)
+    if argv and argv[0] in _scripts.SCRIPTS:  # which parse their arguments themselves
+        name, rest = argv[0], argv[1:]
+        args = argparse.Namespace(
+            command=name, run=lambda _: _scripts.run_script(name, rest)
+        )
+    else:
+        args = _parser().parse_args(argv)
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from lensequiv.simulation._recipe import Recipe
 from lensequiv.simulation._study2021 import model_f, model_j
+from lensequiv.simulation.blur import Blur
 from lensequiv.simulation.deflectors import PowerLaw
-from lensequiv.simulation.detector import Blur, Detector
+from lensequiv.simulation.detector import Detector
 from lensequiv.simulation.lights import Clumps, LensLight, Neighbours
 from lensequiv.simulation.substructure import NoSubstructure, Range, Subhalos, Vortex
 

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lensequiv._files import write_atomically
 from lensequiv._version import __version__
+from lensequiv.files import write_atomically
 from lensequiv.simulation._physics import check_extra
 from lensequiv.simulation._rerender import Arrays
 from lensequiv.simulation._simulate import (

@@ -275,7 +275,7 @@ def test_the_plane_can_be_chosen(model, folder, tmp_path):
         fits.HDUList(planes).writeto(path.with_suffix(".fits"))
         path.rename(tmp_path / f"{path.parent.name}-{path.name}")
     found = evaluate(model, folder, hdu="B", rotated=False, resamples=0)
-    assert found.settings["hdu"] == "B"
+    assert found.settings["plane"] == "B"
     other = evaluate(model, folder, hdu="A", rotated=False, resamples=0)
     for path in sorted(folder.glob("*/*.fits")):
         old = tmp_path / f"{path.parent.name}-{path.stem}.npy"

@@ -71,7 +71,7 @@ def test_a_killed_run_resumes_to_the_same_result(
 ):
     options = ["--fresh", "modelF,modelJ", "--seed", 5] if source == "fresh" else []
     where = data if source == "folders" else data_with_truth
-    monkeypatch.setattr("lenses.CHUNK", (24, 24))
+    monkeypatch.setattr("fresh_lenses.CHUNK", (24, 24))
     whole = run(tmp_path / "whole", *options, data=where)
     steps = die_at_first_checkpoint()
     with pytest.raises(KeyboardInterrupt):
