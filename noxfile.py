@@ -115,15 +115,6 @@ def extras(session: nox.Session, extra: str) -> None:
     session.run("python", str(script), extra)
 
 
-@nox.session
-def links(session: nox.Session) -> None:
-    """Links between the pages of the documentation; other sites are not asked."""
-    session.run(
-        *("python", "-m", "sphinx", "-W", "-q", "-b", "linkcheck"),
-        *("-D", "nb_execution_mode=off", "docs", "docs/_build/links"),
-    )
-
-
 def _oldest(requirements: list[str]) -> list[str]:
     """Lower bounds as pins; where extras differ in one, the higher bound."""
     found: dict[str, tuple[int, ...]] = {}
