@@ -32,6 +32,7 @@ from lensequiv.simulation.recipes import (
     model_3_noisy,
     model_f,
     model_j,
+    recorded_name,
 )
 from lensequiv.simulation.substructure import (
     NoSubstructure,
@@ -78,6 +79,7 @@ __all__ = [
     "model_3_noisy",
     "model_f",
     "model_j",
+    "recorded_name",
     "render_lenses",
     "simulate",
     "to_lenstronomy",
