@@ -1,6 +1,7 @@
 """Simulated lenses after the recipes of the 2021 study and others (extra `sim`)."""
 
 from lensequiv.simulation._chunk import LensChunk, heaviest_masses
+from lensequiv.simulation._coolest import write_coolest
 from lensequiv.simulation._dataset import SimulatedLenses
 from lensequiv.simulation._files import load_recipe
 from lensequiv.simulation._lenstronomy import LenstronomyModel, to_lenstronomy
@@ -101,5 +102,6 @@ __all__ = [
     "to_lenstronomy",
     "without_substructure",
     "write_class_folders",
+    "write_coolest",
     "write_hdf5",
 ]
