@@ -10,6 +10,8 @@ from lensequiv._moved import moved
 from lensequiv.inference._batches import Batch, Options, batches, network_of
 from lensequiv.inference._calibrate import calibrate
 from lensequiv.inference._classifier import Classifier
+from lensequiv.inference._map import Detection, SubstructureMap
+from lensequiv.inference._map_files import check_map_output, write_maps
 from lensequiv.inference._predict import iter_predict, predict
 from lensequiv.inference._prediction import ImagePrediction, Prediction
 from lensequiv.inference._resuming import record_request, request_of
@@ -27,6 +29,7 @@ from lensequiv.inference._to_file import check_output, predict_to_file
 __all__ = [
     "Batch",
     "Classifier",
+    "Detection",
     "ImagePrediction",
     "ImagesOrPaths",
     "Loaded",
@@ -34,8 +37,10 @@ __all__ = [
     "PixelScales",
     "Prediction",
     "Source",
+    "SubstructureMap",
     "batches",
     "calibrate",
+    "check_map_output",
     "check_output",
     "iter_predict",
     "network_of",
@@ -47,6 +52,7 @@ __all__ = [
     "resolve_paths",
     "rows_of",
     "source_of",
+    "write_maps",
 ]
 
 __getattr__ = moved(__name__, {"Images": "lensequiv.inference.ImagesOrPaths"})

@@ -14,6 +14,7 @@ from lensequiv.spec._information import (
     as_json,
     read_information,
 )
+from lensequiv.spec._map import MapSpec
 from lensequiv.spec._network import Network
 from lensequiv.spec._origin import Origin
 from lensequiv.spec._spec import FORMAT, Spec, checked_info, migrated
@@ -25,6 +26,7 @@ __all__ = [
     "FineTuned",
     "ImageSet",
     "Information",
+    "MapSpec",
     "Metrics",
     "Network",
     "Origin",
