@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -34,7 +33,7 @@ from lensequiv.inference._options import Precision
 from lensequiv.inference._scale import PixelScales
 from lensequiv.inference._source import PathLike, Source
 from lensequiv.models import LensNetwork
-from lensequiv.weights._saving import packed_weights
+from lensequiv.spec import fingerprint
 
 __all__ = ["ModelEvaluation", "evaluate"]
 
@@ -46,8 +45,8 @@ class ModelEvaluation:
     Attributes:
         as_is: Scores of the images as they are.
         rotated: Scores of the images turned at random, or None.
-        weights: `name`, `model` (architecture), `sha256` of the weights as
-            `save_pretrained` writes them, and the `recipe` they were trained on.
+        weights: `name`, `model` (architecture), `sha256` of the weights
+            (`lensequiv.spec.fingerprint`), and the `recipe` they were trained on.
         data: `path`, number of `images` and `images_per_class`; how many look `unlike`
             the training images (as `predict` warns), None where nothing is known of
             those; and the manifest's `recipe`, `seed`, `images` and `versions`
@@ -229,7 +228,7 @@ def weights_facts(model: LensNetwork, name: str | None) -> dict[str, Any]:
     return {
         "name": name,
         "model": model.name,
-        "sha256": hashlib.sha256(packed_weights(model)).hexdigest(),
+        "sha256": fingerprint(model),
         "recipe": model.weights_info.get("trained_on", {}).get("recipe"),
     }
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lensequiv.simulation._physics import gaussian_kernel
+from lensequiv.plain import gaussian_kernel
 from lensequiv.simulation._recipe import Recipe
 from lensequiv.simulation._rerender import Arrays
 from lensequiv.simulation._simulate import Simulation
@@ -232,5 +232,5 @@ def _psf(recipe: Recipe, p: Arrays) -> NDArray[np.float64]:
         return np.asarray(psf_kernels(lens, recipe.psf_size)[0].numpy())
     # The width is in arcsec at the recipe's pixel scale: it goes with the pixels.
     sigma = float(p.get("psf_sigma", recipe.psf_sigma)) / recipe.pixel_scale
-    kernel = gaussian_kernel(sigma, recipe.psf_size).numpy()
+    kernel = gaussian_kernel(sigma, recipe.psf_size // 2).numpy()
     return np.outer(kernel, kernel)

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lensequiv.plain import gaussian_kernel
 from lensequiv.simulation._deflection import (
     deflect,
     line_deflection,
@@ -18,7 +19,6 @@ from lensequiv.simulation._light_lists import LISTS, add_sersics, add_stars, has
 from lensequiv.simulation._physics import (
     blur,
     blur_each,
-    gaussian_kernel,
     gaussian_weights,
     ray_grid,
     sersic,
@@ -240,6 +240,6 @@ def _by_masses(
 def _blurred(image: Tensor, sigma: Tensor, size: int) -> Tensor:
     """Convolves each image with its own Gaussian; see `_physics.blur`."""
     if len(image) == 1 and image.device.type == "cpu":
-        return blur(image, gaussian_kernel(float(sigma[0]), size))
+        return blur(image, gaussian_kernel(float(sigma[0]), size // 2))
     weights = gaussian_weights(sigma, size).to(image.dtype)
     return blur_each(image, weights)

@@ -1,5 +1,6 @@
 """What travels with a network: its record, and where its weights came from."""
 
+from lensequiv.spec._fingerprint import DOMAIN, fingerprint, stored_tensors
 from lensequiv.spec._information import (
     Converted,
     Cost,
@@ -20,6 +21,7 @@ from lensequiv.spec._origin import Origin
 from lensequiv.spec._spec import FORMAT, Spec, checked_info, migrated
 
 __all__ = [
+    "DOMAIN",
     "FORMAT",
     "Converted",
     "Cost",
@@ -37,6 +39,8 @@ __all__ = [
     "Training",
     "as_json",
     "checked_info",
+    "fingerprint",
     "migrated",
     "read_information",
+    "stored_tensors",
 ]
