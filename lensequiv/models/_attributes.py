@@ -39,7 +39,7 @@ class RecordAttributes(nn.Module):
     input_sizes: InputSizes
     _spec: Spec
     _origin: Origin | None
-    map_head: nn.Module | None = None
+    map_head: nn.Module | None
     """Draws the substructure; None in a network that does not."""
     call: Call
     recipe: str | None
@@ -86,6 +86,7 @@ class RecordAttributes(nn.Module):
         # of classes has classes of their own.
         neutral = num_classes != 3 or "num_classes" in self.call.given
         self._origin = None
+        self.map_head = None
         self.recipe = None if template is None else name
         self._spec = Spec(
             model=name,

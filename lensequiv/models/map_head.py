@@ -3,23 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lensequiv._e2cnn import FieldType
 from lensequiv.models.blocks import Block
+from lensequiv.models.conversion import PlainLayers
 from lensequiv.models.fields import Fields
 from lensequiv.models.layers import SteerableConv
-from lensequiv._plain_maps import enlarged, light_at, map_quantities
+from lensequiv.plain import enlarged, light_at, map_quantities
 
-__all__ = ["MapHead"]
+__all__ = ["MapHead", "PlainLayersOfMap"]
 
 _HIDDEN = 32
 _RAW = 4  # median, two widths, presence
 _FIRST = 0.2, -1.0, -1.0, -3.0  # where training begins
 _BLOCKS = 2
+
+
+class PlainLayersOfMap(NamedTuple):
+    """The plain form of a `MapHead`, collected; see `lensequiv.plain.PlainMap`."""
+
+    taps: list[int]
+    branches: list[PlainLayers]
+    layers: PlainLayers
+
+    def to_config(self) -> dict[str, Any]:
+        """What rebuilds it."""
+        return {
+            "taps": self.taps,
+            "branches": [branch.config for branch in self.branches],
+            "layers": self.layers.config,
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """By their names in a `PlainMap`."""
+        found = {f"layers.{name}": value for name, value in self.layers.tensors.items()}
+        for i, branch in enumerate(self.branches):
+            for name, value in branch.tensors.items():
+                found[f"branches.{i}.{name}"] = value
+        return found
 
 
 class MapHead(nn.Module):
@@ -98,3 +123,33 @@ class MapHead(nn.Module):
     def forward(self, x: Tensor, stages: Sequence[Tensor]) -> Tensor:
         """The map, (N, 4, h, w); see `LensNetwork.forward_map`."""
         return map_quantities(self.raw(x, stages))
+
+    def plain(self, taps: Sequence[int]) -> PlainLayersOfMap:
+        """The plain form of the head.
+
+        Args:
+            taps: How many layers of the body lead to each stage's feature map.
+        """
+        branches: list[PlainLayers] = []
+        for i, conv in enumerate([self.light, *self.laterals]):
+            layers = PlainLayers()
+            if i == 0:
+                layers.add("light", {}, stride=self.stride)
+            weight, bias = self._kind.fold(conv.filters()[0], self.norm)
+            # The norm of the sum: its shift is added once.
+            bias = bias if i == 0 else torch.zeros_like(bias)
+            layers.add_conv(weight, bias, 1, conv.padding, activation=None)
+            branches.append(layers)
+        layers = PlainLayers()
+        name = self._kind.add_activation(layers, self.activation)
+        if name is None:
+            self.activation.add_plain(layers)
+        else:
+            layers.add("activation", {}, name=name)
+        for block in self.blocks:
+            block.add_plain(layers)
+        self._kind.add_invariants(layers)
+        first, _, last = self.draw
+        layers.add_conv(first.weight, first.bias, 1, 0)
+        layers.add_conv(last.weight, last.bias, 1, 0, activation=None)
+        return PlainLayersOfMap([0, *taps], branches, layers)

@@ -285,7 +285,8 @@ class SteerableCNN(LensNetwork, registered="steerable"):
         )
         if self.turns > 1:
             layers.add("turned-copies", {}, count=self.turns)
-        for block in [self.stem, *self.blocks]:
+        taps: list[int] = []
+        for i, block in enumerate([self.stem, *self.blocks]):
             if isinstance(block, AntialiasedPool):
                 layers.add(
                     "blur",
@@ -296,6 +297,10 @@ class SteerableCNN(LensNetwork, registered="steerable"):
                 )
             else:
                 block.add_plain(layers)
+            if i - 1 in self._stage_ends:
+                taps.append(len(layers.config))
+        if isinstance(self.map_head, MapHead):
+            layers.map_head = self.map_head.plain(taps)
         self._kind.add_invariants(layers)
         disc = {"disc": True} if self.disc else {}
         layers.add("map-statistics", {}, kinds=list(self.statistics), **disc)
