@@ -18,26 +18,41 @@ import argparse
 import itertools
 import math
 import random
+import shlex
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from finish import save_atomically
 from lenses import FreshLenses
-from map_targets import Targets, map_losses, targets
+from map_targets import (
+    MAP,
+    Drawn,
+    Targets,
+    calibrate_head,
+    drawn,
+    map_losses,
+    presence_error,
+    shares,
+    targets,
+)
 from torch import Tensor
 from tqdm.auto import tqdm
 
 import lensequiv
+from lensequiv.evaluation.detection import alarm_threshold
 from lensequiv.models import LensNetwork
-from lensequiv.simulation import NoSubstructure, Subhalos, get_recipe
+from lensequiv.simulation import NoSubstructure, Subhalos, get_recipe, simulate
 
 BATCH = 64
+SMOOTH = 3000  # lenses that thresholds are taken from
 SAVE_EVERY = 120  # seconds
 KEPT = 60  # batches that may be seen again
 model_j = get_recipe("modelJ")
@@ -50,9 +65,7 @@ few = replace(
         "sphere": Subhalos(number=(0.5, 4.0), mass=(1e8, 3e10), slope=-1.0),
     },
 )
-smooth = replace(
-    model_j, name="modelJ-smooth", substructure={"no": NoSubstructure()}
-)
+smooth = replace(model_j, name="modelJ-smooth", substructure={"no": NoSubstructure()})
 RECIPES = (model_j, few, get_recipe("modelJ-varied"), few)
 
 
@@ -98,17 +111,23 @@ def replayed(fresh: Iterator[Seen], seed: int) -> Iterator[Seen]:
         yield draw.choice(kept)
 
 
-def train(model: LensNetwork, args: argparse.Namespace) -> int:
-    """Trains the head until the time is over; returns the number of steps."""
-    head = model.map_head.train()
+def train(model: LensNetwork, args: argparse.Namespace) -> dict[str, Any]:
+    """Trains the head until the time is over; returns how far it came."""
+    head: Any = model.map_head.train()
     optimizer = torch.optim.AdamW(head.parameters(), lr=args.lr, weight_decay=1e-2)
     begun, saved = time.monotonic(), time.monotonic()
     bar, mean = tqdm(mininterval=10), 0.0
-    for step, seen in enumerate(replayed(batches(model, RECIPES, args.seed), args.seed)):
+    for step, seen in enumerate(
+        replayed(batches(model, RECIPES, args.seed), args.seed)
+    ):
         done = (time.monotonic() - begun) / 60 / args.minutes
         if done >= 1:
             break
-        rate = done / 0.1 if done < 0.1 else (1 + math.cos(math.pi * (done - 0.1) / 0.9)) / 2
+        rate = (
+            done / 0.1
+            if done < 0.1
+            else (1 + math.cos(math.pi * (done - 0.1) / 0.9)) / 2
+        )
         for group in optimizer.param_groups:
             group["lr"] = args.lr * max(rate, 0.04)
         losses = map_losses(head.raw(seen.x, seen.stages), seen.targets, seen.x)
@@ -126,23 +145,66 @@ def train(model: LensNetwork, args: argparse.Namespace) -> int:
             state = {"head": head.state_dict(), "step": step + 1}
             save_atomically(state, args.out / "checkpoint.pt")
     head.eval()
-    return step
+    return {"steps": step, "images_seen": step // 2 * BATCH, "minutes": args.minutes}
+
+
+def held_out(model: LensNetwork, recipes: Any, count: int, seed: int) -> Drawn:
+    """What the head says of so many fresh batches."""
+    head: Any = model.map_head
+    parts = []
+    for seen in itertools.islice(batches(model, recipes, seed), count):
+        with torch.no_grad():
+            parts.append(drawn(head.raw(seen.x, seen.stages), seen.targets, seen.x))
+    return Drawn(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+
+def finish(model: LensNetwork, args: argparse.Namespace, told: dict[str, Any]) -> None:
+    """Calibrates, measures thresholds, scores on other lenses, and saves."""
+    calibrate_head(
+        model.map_head, held_out(model, RECIPES, args.held_out, args.seed + 1)
+    )
+    model.map_spec = MAP
+    images = simulate(smooth, SMOOTH, seed=args.seed + 2).images
+    highest = np.array([one.score for one in model.predict_map(images)])
+    limits = {str(f): alarm_threshold(highest, f) for f in (0.1, 0.01)}
+    model.map_spec = replace(MAP, thresholds=limits)
+    found = held_out(model, RECIPES, args.held_out, args.seed + 3)
+    below, within, above = shares(found)
+    scores = {
+        "lenses": args.held_out * BATCH,
+        "below_interval": round(below, 4),
+        "within_interval": round(within, 4),
+        "above_interval": round(above, 4),
+        "presence_error": round(presence_error(found), 5),
+        "smooth_lenses": SMOOTH,
+    }
+    info = dict(model.weights_info)
+    info["metrics"] = {**info.get("metrics", {}), "map": scores}
+    info["map_training"] = told | {
+        "command": shlex.join(["python", "examples/map_head.py", *sys.argv[1:]]),
+        "started_from": args.weight,
+        "recipes": [recipe.name for recipe in RECIPES],
+        "seed": args.seed,
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+    folder = model.save_pretrained(args.out / "weights", info=info)
+    print(f"{scores}, thresholds {limits}: written to {folder}")
 
 
 def main() -> None:
+    """Trains, calibrates, scores, saves; goes on where training had ended."""
     args = arguments()
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
-    model = lensequiv.from_pretrained(args.weight)
-    tuned = lensequiv.create_model(model.name, **{**model.config, "map_fields": args.fields})
-    state = tuned.tensors()
-    state.update(model.tensors())
-    tuned.load_tensors(state)
-    tuned.eval()
-    tuned.set_input_size(model.input_size)
-    tuned.preprocess = model.preprocess
-    steps = train(tuned, args)
-    save_atomically({"head": tuned.map_head.state_dict(), "step": steps}, args.out / "head.pt")
+    model = lensequiv.from_pretrained(args.weight).with_map(args.fields)
+    done = args.out / "head.pt"
+    if not done.exists():
+        told = train(model, args)
+        state = {"head": model.map_head.state_dict(), "told": told}
+        save_atomically(state, done)
+    state = torch.load(done, weights_only=True)
+    model.map_head.load_state_dict(state["head"])
+    finish(model.eval(), args, state["told"])
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from lensequiv.cli import (
     _evaluate,
     _info,
     _list,
+    _map,
     _predict,
     _simulate,
 )
@@ -29,6 +30,7 @@ _COMMANDS = (
     _info,
     _download,
     _predict,
+    _map,
     _evaluate,
     _equivariance,
     _convert,

@@ -2,8 +2,8 @@
 
 from lensequiv.data.arrays import as_images
 from lensequiv.data.errors import ImageError
-from lensequiv.data.fits_world import celestial_header
 from lensequiv.data.finding import find_images
+from lensequiv.data.fits_world import celestial_header
 from lensequiv.data.folder import ClassFolder
 from lensequiv.data.hdf5_images import HDF5Images
 from lensequiv.data.labelled import LabelledImages

@@ -7,7 +7,13 @@ way of their own, as `examples/survey.py` does: a `Source` of images, `Options`,
 """
 
 from lensequiv._moved import moved
-from lensequiv.inference._batches import Batch, Options, batches, network_of
+from lensequiv.inference._batches import (
+    Batch,
+    Options,
+    batches,
+    network_inputs,
+    network_of,
+)
 from lensequiv.inference._calibrate import calibrate
 from lensequiv.inference._classifier import Classifier
 from lensequiv.inference._map import Detection, SubstructureMap
@@ -43,6 +49,7 @@ __all__ = [
     "check_map_output",
     "check_output",
     "iter_predict",
+    "network_inputs",
     "network_of",
     "parquet_schema",
     "predict",

@@ -129,7 +129,10 @@ def _as_fits(maps: Sequence[SubstructureMap], hdu: int | str | None) -> bytes:
             header["MAPSMTH"] = (one.spec.smoothing, "[arcsec] sigma of the smoothing")
             header["MAPRAD"] = (one.spec.radius, "[arcsec] presence: within")
             header["MAPMASS"] = (one.spec.mass, "[Msun] presence: of at least")
-            header["MAPTHE"] = (one.spec.einstein_radius, "[arcsec] and as a point mass")
+            header["MAPTHE"] = (
+                one.spec.einstein_radius,
+                "[arcsec] and as a point mass",
+            )
             if one.path is not None:
                 name_of_image = written_path(one.path).encode("ascii", "replace")
                 header["IMAGE"] = name_of_image.decode()

@@ -16,7 +16,15 @@ from lensequiv.inference._scale import PixelScales
 from lensequiv.inference._source import Loaded, Source
 from lensequiv.transforms import CropAndScale
 
-__all__ = ["AT_ONCE", "Failed", "Preparation", "Prepared", "View", "features_of", "kind"]
+__all__ = [
+    "AT_ONCE",
+    "Failed",
+    "Preparation",
+    "Prepared",
+    "View",
+    "features_of",
+    "kind",
+]
 
 AT_ONCE = 16
 """Images that are prepared together: few enough for a processor's cache, and enough

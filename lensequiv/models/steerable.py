@@ -15,7 +15,7 @@ from lensequiv._neutral import full_precision
 from lensequiv.models.base import LensNetwork
 from lensequiv.models.blocks import Block
 from lensequiv.models.conversion import PlainLayers
-from lensequiv.models.fields import Fields, fields_of
+from lensequiv.models.fields import fields_of
 from lensequiv.models.layers import AntialiasedPool, LocalContrast
 from lensequiv.models.map_head import MapHead
 from lensequiv.models.sizes import InputSizes

@@ -87,8 +87,8 @@ __all__ = [
     "irrep_norms",
     "light_at",
     "load_plain",
-    "map_quantities",
     "local_contrast",
+    "map_quantities",
     "map_statistics",
     "turned_copies",
 ]

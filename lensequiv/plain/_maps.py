@@ -14,6 +14,7 @@ from ._convolutions import ACTIVATIONS
 FAINT = 0.07  # of the peak: light that a pixel needs to count
 # Convergence below which the network's scale is linear, above logarithmic.
 KNEE = 0.005
+_HIGHEST = 8.0  # of its logarithm: a convergence of 15
 
 
 class Heads(NamedTuple):
@@ -67,7 +68,7 @@ def map_quantities(raw: Tensor) -> Tensor:
     raw = raw.to(torch.promote_types(raw.dtype, torch.float32))
     middle, below, above, presence = raw.unbind(1)
     y = torch.stack([middle, middle - below.exp(), middle + above.exp()], 1)
-    kappa = KNEE * torch.expm1(y.clamp(0, 12))
+    kappa = KNEE * torch.expm1(y.clamp(0, _HIGHEST))
     return torch.cat([kappa, presence.sigmoid()[:, None]], 1)
 
 
