@@ -9,6 +9,7 @@ __all__ = [
     "HubError",
     "ImagePrediction",
     "Prediction",
+    "SubstructureMap",
     "WeightsError",
     "__version__",
     "convert_checkpoint",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from lensequiv.inference import (
         ImagePrediction,
         Prediction,
+        SubstructureMap,
         iter_predict,
         predict,
         predict_to_file,
@@ -72,6 +74,7 @@ else:
             "HubError": "lensequiv.pretrained",
             "ImagePrediction": "lensequiv.inference",
             "Prediction": "lensequiv.inference",
+            "SubstructureMap": "lensequiv.inference",
             "WeightsError": "lensequiv.pretrained",
             "convert_checkpoint": "lensequiv.pretrained",
             "create_model": "lensequiv.models",

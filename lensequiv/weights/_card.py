@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lensequiv.spec import Information, migrated, read_information
+from lensequiv.weights._card_map import map_head
 from lensequiv.weights._card_scores import (
     class_name,
     fine_tuned,
@@ -100,6 +101,7 @@ def model_card(config: Mapping[str, Any], name: str = "path/to/this/folder") -> 
         *_untrained(info),
         *metrics(config, info),
         *fine_tuned(config, info),
+        *map_head(config, info),
         *_trust(config),
         *training(info),
         *_conversion(info),
