@@ -336,7 +336,9 @@ def _answer(
         "change": float(change),
     }
     others = [r for r in opened.rows if r["angle"] != degrees]
-    known = row or {"path": opened.name, "ood_score": None, "unlike_training": None}
+    before = [r for r in opened.rows if r["angle"] == degrees]
+    unknown = {"path": opened.name, "ood_score": None, "unlike_training": None}
+    known = row or (before[0] if before else unknown)
     opened.rows = sorted([*others, {**known, **numbers}], key=lambda r: r["angle"])
     return {**numbers, "picture": picture(x[0, 0])}
 

@@ -63,12 +63,13 @@ def test_quarter_turns_change_nothing_but_the_picture(viewer):
 
 def test_numbers_hold_every_angle(viewer, model):
     token = viewer.open("my lens.npy", SAMPLE.read_bytes())["token"]
-    for angle in (45, 390, 45):
+    for angle in (45, 390, 45, 360):
         viewer.turn(token, angle)
     name, text = viewer.numbers(token, "csv")
     rows = list(csv.DictReader(io.StringIO(text)))
     assert name == "my lens.csv" and [r["angle"] for r in rows] == ["0", "30", "45"]
     expected = model.predict(SAMPLE)
+    assert float(rows[0]["ood_score"]) > 0 and not rows[1]["ood_score"]
     assert rows[0]["path"] == "my lens.npy" and rows[0]["label"] == expected.labels[0]
     for i, c in enumerate(model.classes):
         assert float(rows[0][c]) == pytest.approx(
