@@ -29,6 +29,7 @@ __all__ = [
 
 # Nothing is imported before it is asked for: `lensequiv --help` needs no torch.
 if TYPE_CHECKING:
+    from lensequiv import app as app
     from lensequiv import data as data
     from lensequiv import domain as domain
     from lensequiv import equivariance as equivariance
@@ -90,7 +91,7 @@ else:
             "save_pretrained": "lensequiv.pretrained",
         },
         (
-            *("data", "domain", "equivariance", "evaluation", "models", "plain"),
+            *("app", "data", "domain", "equivariance", "evaluation", "models", "plain"),
             *("files", "inference", "spec"),
             *("plots", "prediction", "pretrained", "reports", "saliency", "simulation"),
             *("streaming", "transforms", "trust", "weights"),

@@ -10,6 +10,7 @@ from typing import Any
 
 from lensequiv._version import __version__
 from lensequiv.cli import (
+    _app,
     _convert,
     _download,
     _equivariance,
@@ -37,6 +38,7 @@ _COMMANDS = (
     _convert,
     _simulate,
     _scripts,
+    _app,
 )
 
 
