@@ -19,6 +19,7 @@ from lensequiv.cli import (
     _list,
     _map,
     _predict,
+    _publish,
     _scripts,
     _simulate,
 )
@@ -36,6 +37,7 @@ _COMMANDS = (
     _evaluate,
     _equivariance,
     _convert,
+    _publish,
     _simulate,
     _scripts,
     _app,
