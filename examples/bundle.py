@@ -56,7 +56,9 @@ def main() -> None:
             raise SystemExit(f"{folder}: these weights are in the catalogue already")
         entry = {
             "version": len(versions) + 1,
-            "date": config["info"]["training"]["date"],
+            "date": config["info"].get("map_training", config["info"]["training"])[
+                "date"
+            ],
             "sha256": config["sha256"],
             "folder": f"{name}@{len(versions) + 1}",
             "changes": args.changes,

@@ -92,7 +92,8 @@ def from_pretrained(
         num_classes: For fine-tuning: keeps the trained body and puts a new, randomly
             initialised head on it, even where the number is the trained one. What was
             fitted to the old classes and images goes with the old head: temperature,
-            domain and `weights_info` (see `lensequiv.trust.calibrate`). The classes are
+            domain, `weights_info` (see `lensequiv.trust.calibrate`) and a head that
+            maps substructure, which another body would mislead. The classes are
             called `class0`, `class1` and so on unless `classes` names them.
         classes: Names for the new head's classes; implies `num_classes`. The very names
             that the weight was trained with, in its order, keep its head and change
@@ -259,8 +260,10 @@ def _adapted(
         options["num_classes"] = count
     if in_channels is not None:
         options["in_channels"] = in_channels
+    if model.map_head is not None:
+        options["map_fields"] = 0
     fresh = create_model(model.name, **options)
-    state = model.tensors()
+    state = {k: v for k, v in model.tensors().items() if k in fresh.tensors()}
     if fresh.in_channels != model.in_channels:
         name = model.input_weight
         state[name] = _shared_out(state[name], model.in_channels, fresh)

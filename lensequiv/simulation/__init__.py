@@ -1,6 +1,7 @@
 """Simulated lenses after the recipes of the 2021 study and others (extra `sim`)."""
 
 from lensequiv.simulation._chunk import LensChunk, heaviest_masses
+from lensequiv.simulation._coolest import write_coolest
 from lensequiv.simulation._dataset import SimulatedLenses
 from lensequiv.simulation._files import load_recipe
 from lensequiv.simulation._lenstronomy import LenstronomyModel, to_lenstronomy
@@ -41,6 +42,7 @@ from lensequiv.simulation.recipes import (
     model_3_noisy,
     model_f,
     model_j,
+    recorded_name,
 )
 from lensequiv.simulation.substructure import (
     NoSubstructure,
@@ -94,10 +96,12 @@ __all__ = [
     "model_f",
     "model_j",
     "observed_by",
+    "recorded_name",
     "render_lenses",
     "simulate",
     "to_lenstronomy",
     "without_substructure",
     "write_class_folders",
+    "write_coolest",
     "write_hdf5",
 ]

@@ -87,13 +87,8 @@ def _read(kind: str, path: str | None) -> Tensor:
 
 
 def _one_channel(file: Path) -> NDArray[np.float32]:
-    """An image, its channels averaged."""
-    image = read_image(file)
-    if not np.isfinite(image).all():
-        raise ImageError(
-            f"{file}: {int((~np.isfinite(image)).sum())} pixels are no finite number"
-        )
-    return np.asarray(image.mean(0), np.float32)
+    """An image without pixels that are no numbers, its channels averaged."""
+    return np.asarray(read_image(file).mean(0), np.float32)
 
 
 def _prepared_psf(image: NDArray[np.float32], file: Path) -> Tensor:
@@ -116,7 +111,7 @@ def _prepared_psf(image: NDArray[np.float32], file: Path) -> Tensor:
 
 
 def prepared_galaxy(image: NDArray[np.float32], file: str | Path) -> Tensor:
-    """A galaxy without sky, noise and neighbours, centred and in its own units.
+    """A galaxy without sky, noise and detached neighbours, centred, in its own units.
 
     The sky is the median of the outermost tenth on each side. Light is told from noise
     by a wavelet transform (starlets, Starck & Murtagh 2006): each scale is weighted by

@@ -63,7 +63,8 @@ hst = Recipe(
             second=0.3,
             axis_ratio_scatter=0.06,
             angle_scatter=6.0,
-            subtracted=0.0,
+            subtracted=0.5,
+            residual=0.01,
         ),
         Neighbours(
             galaxies=1.5,
@@ -112,7 +113,8 @@ euclid = replace(
             second=0.3,
             axis_ratio_scatter=0.06,
             angle_scatter=6.0,
-            subtracted=0.0,
+            subtracted=0.5,
+            residual=0.01,
         ),
         Neighbours(
             galaxies=4.0,

@@ -37,6 +37,8 @@ class ElectronNoise:
             of the noise of an empty pixel; any direction.
         noiseless: How many images have no noise at all, from 0 to 1.
         defects: Mean number (Poisson) of hot or dead pixels.
+        eight_bits: How many images are rounded to 256 levels as pictures are, the
+            brightest 0.2 % of their pixels being white, from 0 to 1.
         sky: What stays in the image: always 0.
     """
 
@@ -47,6 +49,7 @@ class ElectronNoise:
     gradient: Range = (0.0, 1.0)
     noiseless: float = 0.0
     defects: float = 0.0
+    eight_bits: float = 0.0
     sky: float = 0.0
 
     def __post_init__(self) -> None:
@@ -58,7 +61,8 @@ class ElectronNoise:
         check_range("read_noise", self.read_noise, 0.0, 1e6)
         check_range("correlation", self.correlation, 0.0, 1.0)
         check_range("gradient", self.gradient, 0.0, 1e3)
-        check_range("noiseless", (self.noiseless, self.noiseless), 0.0, 1.0)
+        for name in ("noiseless", "eight_bits"):
+            check_range(name, (getattr(self, name),) * 2, 0.0, 1.0)
         check_range("defects", (self.defects, self.defects), 0.0, 1e3)
 
     def draw(self, rng: np.random.Generator, lens: Arrays) -> Arrays:
@@ -79,7 +83,7 @@ class ElectronNoise:
         n = len(dark)
         direction = rng.uniform(0, 2 * np.pi, n)
         slope = rng.uniform(*self.gradient, n) * np.sqrt(dark)
-        return {
+        drawn = {
             "dark_variance": dark,
             "correlation": rng.uniform(*self.correlation, n),
             "gradient_right": slope * np.cos(direction),
@@ -87,6 +91,9 @@ class ElectronNoise:
             "noiseless": (rng.uniform(size=n) < self.noiseless).astype(float),
             "defects": rng.poisson(self.defects, n).astype(float),
         }
+        if self.eight_bits > 0:
+            drawn["eight_bits"] = (rng.uniform(size=n) < self.eight_bits).astype(float)
+        return drawn
 
     def add(
         self, rng: np.random.Generator, image: NDArray[np.float32], exposure: float
@@ -145,6 +152,9 @@ class ElectronNoise:
             pixels = lenses, row, column
             value = peak * (3 * hot[:, k, 2] - 1)
             result[pixels] = torch.where(lens["defects"] > k, value, result[pixels])
+        if self.eight_bits > 0:
+            rounded = _in_levels(result, 256)
+            result = torch.where(lens["eight_bits"][:, None, None] > 0, rounded, result)
         return result
 
     def add_batch(
@@ -205,6 +215,16 @@ class Detector(ElectronNoise):
         # The brightest pixel has about 3.5 times the mean within the effective radius.
         mean = sersic_flux(lens["sersic_index"], 1.0) / (2 * np.pi)
         return {"amplitude": peak / (3.5 * mean), **self._flaws(rng, dark)}
+
+
+def _in_levels(images: Tensor, levels: int) -> Tensor:
+    """Rounded to equal steps from the darkest pixel to the 99.8th percentile."""
+    pixels = images.flatten(1)
+    low = pixels.amin(1)[:, None, None]
+    white = math.ceil(0.998 * pixels.shape[1])
+    high = pixels.kthvalue(white, dim=1).values[:, None, None]
+    step = (high - low).clamp_min_(1e-30) / (levels - 1)
+    return ((images.minimum(high) - low) / step).round_().mul_(step).add_(low)
 
 
 def most_defects(mean: float) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from lensequiv.spec import Information, migrated, read_information
 from lensequiv.weights._card_front import front_matter
+from lensequiv.weights._card_map import map_head
 from lensequiv.weights._card_scores import (
     class_name,
     fine_tuned,
@@ -98,6 +99,7 @@ def model_card(
         *_untrained(info),
         *metrics(config, info),
         *fine_tuned(config, info),
+        *map_head(config, info),
         *_trust(config),
         *training(info),
         *_conversion(info),
