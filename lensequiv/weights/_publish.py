@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from lensequiv._files import write_atomically
+from lensequiv.files import write_atomically
 from lensequiv._suggestions import did_you_mean
 from lensequiv._version import __version__
 from lensequiv.spec import read_information
