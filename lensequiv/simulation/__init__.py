@@ -1,6 +1,7 @@
 """Simulated lenses after the recipes of the 2021 study and others (extra `sim`)."""
 
 from lensequiv.simulation._chunk import LensChunk, heaviest_masses
+from lensequiv.simulation._coolest import write_coolest
 from lensequiv.simulation._dataset import SimulatedLenses
 from lensequiv.simulation._files import load_recipe
 from lensequiv.simulation._lenstronomy import LenstronomyModel, to_lenstronomy
@@ -9,8 +10,17 @@ from lensequiv.simulation._rerender import render_lenses, without_substructure
 from lensequiv.simulation._simulate import Simulation, iter_blocks, simulate
 from lensequiv.simulation._stream import LensStream
 from lensequiv.simulation._write import write_class_folders, write_hdf5
+from lensequiv.simulation.blur import Blur, PSFImages
+from lensequiv.simulation.camera import (
+    INSTRUMENTS,
+    Camera,
+    Instrument,
+    get_instrument,
+    observed_by,
+)
 from lensequiv.simulation.deflectors import PowerLaw
-from lensequiv.simulation.detector import Blur, Detector
+from lensequiv.simulation.detector import Detector
+from lensequiv.simulation.galaxies import Galaxies
 from lensequiv.simulation.halos import Combined, Halos
 from lensequiv.simulation.lights import Clumps, LensLight, Neighbours
 from lensequiv.simulation.noise import (
@@ -42,14 +52,18 @@ from lensequiv.simulation.substructure import (
 )
 
 __all__ = [
+    "INSTRUMENTS",
     "RECIPES",
     "BatchNoise",
     "Blur",
+    "Camera",
     "Clumps",
     "CoaddNoise",
     "Combined",
     "Detector",
+    "Galaxies",
     "Halos",
+    "Instrument",
     "LensChunk",
     "LensLight",
     "LensStream",
@@ -58,6 +72,7 @@ __all__ = [
     "NoSubstructure",
     "Noise",
     "Noiseless",
+    "PSFImages",
     "PoissonSky",
     "PowerLaw",
     "Recipe",
@@ -68,6 +83,7 @@ __all__ = [
     "ThreefoldNoise",
     "Vortex",
     "add_noise",
+    "get_instrument",
     "get_recipe",
     "heaviest_masses",
     "iter_blocks",
@@ -79,11 +95,13 @@ __all__ = [
     "model_3_noisy",
     "model_f",
     "model_j",
+    "observed_by",
     "recorded_name",
     "render_lenses",
     "simulate",
     "to_lenstronomy",
     "without_substructure",
     "write_class_folders",
+    "write_coolest",
     "write_hdf5",
 ]

@@ -22,12 +22,15 @@ from lensequiv.simulation._deeplensesim import (
 )
 from lensequiv.simulation._recipe import Recipe
 from lensequiv.simulation._study2021 import MODEL_J_1, model_f, model_j
+from lensequiv.simulation._telescopes import euclid, hst
 from lensequiv.simulation._varied import model_f_varied, model_j_varied, wide
 
 __all__ = [
     "RECIPES",
     "Recipe",
+    "euclid",
     "get_recipe",
+    "hst",
     "model_1",
     "model_2",
     "model_2_noisy",
@@ -54,6 +57,8 @@ RECIPES = {
         model_f_varied,
         model_j_varied,
         wide,
+        hst,
+        euclid,
     )
 }
 _EARLIER = {recipe.name: recipe for recipe in (MODEL_J_1, MODEL_2_1, MODEL_3_1)}

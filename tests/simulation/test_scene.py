@@ -13,11 +13,13 @@ from lensequiv.simulation import (
     Clumps,
     Combined,
     Detector,
+    Galaxies,
     Halos,
     LensLight,
     Neighbours,
     NoSubstructure,
     PowerLaw,
+    PSFImages,
     Subhalos,
     Vortex,
     _scene,
@@ -72,6 +74,8 @@ COMPONENTS = {
     "lens light": {"lights": (LensLight(share=1.0, subtracted=0.5),)},
     "neighbours": {"lights": (Neighbours(galaxies=2.0, stars=1.0),)},
     "clumps": {"lights": (Clumps(share=1.0),)},
+    "galaxies": {"lights": (Galaxies(share=0.8), Clumps(share=0.5))},
+    "pictures of stars": {"blur": PSFImages(width=(0.7, 2.0), oversampling=2.0)},
     "blur": {"blur": Blur((1.2, 5.0), moffat=0.5, axis_ratio=(0.7, 1.0))},
     "spread": {
         "spread": {"pixel_scale": (0.5, 2.0), "psf_sigma": (0.7, 1.4), "sky": (0.5, 2)}
