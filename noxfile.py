@@ -1,7 +1,7 @@
 """What contributors and CI run: `nox -l` lists the commands, `nox -s lint` runs one.
 
 They run in the environment that nox was started from (`pip install -e '.[test]'`), but
-for `lowest`, `newest` and `distribution`, which make their own.
+for `lowest`, `newest`, `distribution` and `extras`, which make their own.
 """
 
 import re
@@ -51,7 +51,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def weights(session: nox.Session) -> None:
-    """The bundled weights: files, cards, golden logits, the README's table."""
+    """The bundled weights: files, cards, golden logits, the README's numbers."""
     session.run("python", "-m", "pytest", "--full", "tests/pretrained/test_bundled.py")
 
 
@@ -97,6 +97,22 @@ def distribution(session: nox.Session) -> None:
     session.install(wheel)
     session.cd(folder)
     session.run("lensequiv", "predict", "--demo")
+
+
+@nox.session(venv_backend="venv")
+@nox.parametrize("extra", ["none", *EXTRAS.split(","), "app", "onnx", "ray"])
+def extras(session: nox.Session, extra: str) -> None:
+    """Installs the wheel with one extra alone, and uses what that extra is for."""
+    folder = Path(session.create_tmp())
+    session.install("build")
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(folder), ".")
+    (wheel,) = map(str, folder.glob("lensequiv-*.whl"))
+    session.install(
+        wheel if extra == "none" else f"lensequiv[{extra}] @ file://{wheel}"
+    )
+    script = Path("tests", "extras_alone.py").resolve()
+    session.cd(folder)
+    session.run("python", str(script), extra)
 
 
 def _oldest(requirements: list[str]) -> list[str]:

@@ -50,9 +50,6 @@ html_theme_options = {
     },
 }
 
-# Pages of other sites change without us; `nox -s links` asks our own links alone.
-linkcheck_ignore = [r"https?://"]
-
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 napoleon_google_docstring = True

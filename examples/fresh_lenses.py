@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import lensequiv
-from lensequiv.simulation import LensChunk, LensStream, Recipe, get_recipe
+from lensequiv.simulation import (
+    LensChunk,
+    LensStream,
+    Recipe,
+    get_recipe,
+    recorded_name,
+)
 from lensequiv.transforms import RandomPose
 
 # Fresh lenses made in one go: on an accelerator, and on a processor.
@@ -162,7 +168,7 @@ class FreshLenses(Lenses):
 
     def describe(self) -> dict[str, Any]:
         """See `Lenses`."""
-        names = [recipe.name for recipe in self.recipes]
+        names = [recorded_name(recipe.describe()) for recipe in self.recipes]
         return {
             "recipe": names[0],
             **({"recipes": names} if len(names) > 1 else {}),

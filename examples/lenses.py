@@ -16,7 +16,7 @@ from sets import LabelledSet, manifest, path_of, pixel_scale_of
 from torch import Tensor
 
 from lensequiv.data import HDF5Images, open_dataset
-from lensequiv.simulation import heaviest_masses
+from lensequiv.simulation import heaviest_masses, recorded_name
 
 
 class Batch(NamedTuple):
@@ -145,7 +145,7 @@ class StoredLenses(Lenses):
         """See `Lenses`."""
         described = manifest(self.path)
         known = {
-            "recipe": described.get("recipe", {}).get("name"),
+            "recipe": recorded_name(described["recipe"]) if described else None,
             "seed": described.get("seed"),
             "simulated_with": described.get("versions"),
         }

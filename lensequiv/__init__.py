@@ -9,6 +9,7 @@ __all__ = [
     "HubError",
     "ImagePrediction",
     "Prediction",
+    "SubstructureMap",
     "WeightsError",
     "__version__",
     "convert_checkpoint",
@@ -28,6 +29,7 @@ __all__ = [
 
 # Nothing is imported before it is asked for: `lensequiv --help` needs no torch.
 if TYPE_CHECKING:
+    from lensequiv import app as app
     from lensequiv import data as data
     from lensequiv import domain as domain
     from lensequiv import equivariance as equivariance
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from lensequiv.inference import (
         ImagePrediction,
         Prediction,
+        SubstructureMap,
         iter_predict,
         predict,
         predict_to_file,
@@ -72,6 +75,7 @@ else:
             "HubError": "lensequiv.pretrained",
             "ImagePrediction": "lensequiv.inference",
             "Prediction": "lensequiv.inference",
+            "SubstructureMap": "lensequiv.inference",
             "WeightsError": "lensequiv.pretrained",
             "convert_checkpoint": "lensequiv.pretrained",
             "create_model": "lensequiv.models",
@@ -87,7 +91,7 @@ else:
             "save_pretrained": "lensequiv.pretrained",
         },
         (
-            *("data", "domain", "equivariance", "evaluation", "models", "plain"),
+            *("app", "data", "domain", "equivariance", "evaluation", "models", "plain"),
             *("files", "inference", "spec"),
             *("plots", "prediction", "pretrained", "reports", "saliency", "simulation"),
             *("streaming", "transforms", "trust", "weights"),

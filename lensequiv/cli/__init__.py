@@ -10,13 +10,16 @@ from typing import Any
 
 from lensequiv._version import __version__
 from lensequiv.cli import (
+    _app,
     _convert,
     _download,
     _equivariance,
     _evaluate,
     _info,
     _list,
+    _map,
     _predict,
+    _publish,
     _scripts,
     _simulate,
 )
@@ -30,11 +33,14 @@ _COMMANDS = (
     _info,
     _download,
     _predict,
+    _map,
     _evaluate,
     _equivariance,
     _convert,
+    _publish,
     _simulate,
     _scripts,
+    _app,
 )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lensequiv.cli._output import print_csv, print_json, print_table
+from lensequiv.cli._summary import Stopwatch, rows_of_file, summary
 from lensequiv.cli._types import Commands
 from lensequiv.cli._weights import (
     add_device,
@@ -96,8 +97,10 @@ def _predict(args: argparse.Namespace) -> None:
     elif args.to:
         _predict_to_file(args)
     else:
+        watch = Stopwatch()
         rows, prediction, images = _classify(args, args.weights or _WEIGHTS, args.paths)
         _print_rows(rows, args.output)
+        watch.tell(*summary(rows))
         if args.plot:
             _plot(images, [prediction], args.plot)
 
@@ -146,6 +149,7 @@ def _check(args: argparse.Namespace) -> None:
 def _predict_to_file(args: argparse.Namespace) -> None:
     from lensequiv import predict_to_file
 
+    watch = Stopwatch()
     out = predict_to_file(
         load(args.weights or _WEIGHTS, args.input_size),
         args.paths,
@@ -161,6 +165,7 @@ def _predict_to_file(args: argparse.Namespace) -> None:
         restart=args.restart,
     )
     print(f"written to {out}", file=sys.stderr)
+    watch.tell(*summary(rows_of_file(out)))
 
 
 def _demo(args: argparse.Namespace) -> None:

@@ -297,3 +297,8 @@ def extension_of(path: Path) -> str | None:
     if extension in _PACKED:
         extension = "".join(path.suffixes[-2:]).lower()
     return extension if extension in _EXTENSIONS else None
+
+
+def is_fits(path: Path) -> bool:
+    """Whether a file is read as FITS, by its extension."""
+    return _LOADERS.get(extension_of(path) or "") is load_fits

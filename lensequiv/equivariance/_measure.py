@@ -58,7 +58,7 @@ def measure(
 
     For each element g of the group that moves pixels onto pixels (turns by multiples of
     90 degrees; for D groups mirror images, too) the quantity of the moved image is
-    compared with the moved quantity of the image:
+    compared with the moved quantity of the image::
 
         error(q, g) = sqrt(mean_n |q(g x_n) - rho(g) q(x_n)|^2 / mean_n |q(x_n)|^2)
 

@@ -30,6 +30,7 @@ def predict(
     workers: int | None = None,
     precision: Precision = "fp32",
     device: str | torch.device | None = None,
+    maps: bool = False,
 ) -> Prediction:
     """Reads, preprocesses and classifies images, batch by batch.
 
@@ -71,17 +72,20 @@ def predict(
         device: Where to compute: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"` or `"auto"`
             (CUDA if there is any, else MPS, else the CPU); where the model is if None.
             The model itself stays there, and results are on the CPU.
+        maps: Whether to map the substructure, too; for weights that can
+            (`list_pretrained(maps=True)`). See `docs/maps.md` for what a map means.
 
     Returns:
         Probabilities, logits, labels, paths, notes and scores, in the order of the
-        input.
+        input; and maps, if they are wanted.
 
     Raises:
         FileNotFoundError: A path does not exist.
         ImageError: An image cannot be read or is not usable; the message names it.
         MemoryError: The device has too little memory for a single image.
         ValueError: An image does not fit the model, or its pixel scale is not known
-            but needed, the device is not there, or another argument is out of range.
+            but needed, the device is not there, the network draws no maps, or another
+            argument is out of range.
     """
     options = Options(
         batch_size,
@@ -91,6 +95,7 @@ def predict(
         pixel_scale,
         resample,
         device=device,
+        maps=maps,
     )
     source = source_of(x, plane, hdu)
     parts = list(batches(model, source, options))
@@ -113,6 +118,7 @@ def iter_predict(
     workers: int | None = None,
     precision: Precision = "fp32",
     device: str | torch.device | None = None,
+    maps: bool = False,
     start: int = 0,
 ) -> Iterator[Prediction]:
     """The same, one `Prediction` a batch, so memory does not grow with the images.
@@ -131,6 +137,7 @@ def iter_predict(
         workers: See `predict`.
         precision: See `predict`.
         device: See `predict`.
+        maps: See `predict`.
         start: Index of the first image, for going on where a run ended.
 
     Returns:
@@ -151,6 +158,7 @@ def iter_predict(
         pixel_scale,
         resample,
         device=device,
+        maps=maps,
     )
     source = source_of(x, plane, hdu)
     if not 0 <= start <= len(source.names):
@@ -168,6 +176,7 @@ def _prediction(model: Classifier, source: Source, batch: Batch) -> Prediction:
         classes=model.classes,
         notes=batch.notes,
         ood_score=batch.scores,
+        maps=batch.maps,
     )
 
 

@@ -27,6 +27,17 @@ from ._filters import (
     gaussian_kernel,
     local_contrast,
 )
+from ._maps import (
+    KNEE,
+    Activation,
+    AllHeads,
+    Heads,
+    Light,
+    PlainMap,
+    enlarged,
+    light_at,
+    map_quantities,
+)
 from ._model import PlainModel, load_plain
 from ._poolings import (
     CopiesMean,
@@ -41,6 +52,9 @@ from ._poolings import (
 # The classes stand here, too, since whole models that were pickled name them so.
 __all__ = [
     "ACTIVATIONS",
+    "KNEE",
+    "Activation",
+    "AllHeads",
     "BasicBlock",
     "Blur",
     "Contrast",
@@ -49,12 +63,15 @@ __all__ = [
     "Flatten",
     "Fourier",
     "GroupMax",
+    "Heads",
     "IrrepNorms",
+    "Light",
     "Linear",
     "MapMean",
     "MapStatistics",
     "Mask",
     "MaxPool",
+    "PlainMap",
     "PlainModel",
     "TurnedCopies",
     "as_products",
@@ -63,12 +80,15 @@ __all__ = [
     "check_input",
     "check_statistics",
     "disc_weights",
+    "enlarged",
     "filtered",
     "gaussian_kernel",
     "group_max",
     "irrep_norms",
+    "light_at",
     "load_plain",
     "local_contrast",
+    "map_quantities",
     "map_statistics",
     "turned_copies",
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from ._checks import check_device, check_input
 from ._convolutions import BasicBlock, Conv, Flatten, Linear, MaxPool
 from ._fields import Fourier, GroupMax, IrrepNorms
 from ._filters import Blur, Contrast, Mask
+from ._maps import Activation, AllHeads, Heads, Light, PlainMap
 from ._poolings import CopiesMean, MapMean, MapStatistics, TurnedCopies
 
 _FORMAT = 1
@@ -23,6 +26,7 @@ _ADVICE = (
 )
 
 _LAYERS: dict[str, type[nn.Module]] = {
+    "activation": Activation,
     "basic-block": BasicBlock,
     "blur": Blur,
     "contrast": Contrast,
@@ -32,6 +36,7 @@ _LAYERS: dict[str, type[nn.Module]] = {
     "fourier": Fourier,
     "group-max": GroupMax,
     "irrep-norms": IrrepNorms,
+    "light": Light,
     "linear": Linear,
     "map-mean": MapMean,
     "map-statistics": MapStatistics,
@@ -41,6 +46,24 @@ _LAYERS: dict[str, type[nn.Module]] = {
 }
 
 
+def _made(described: Sequence[Mapping[str, Any]]) -> list[nn.Module]:
+    """The layers that a config describes.
+
+    Raises:
+        ValueError: One has an unknown name.
+    """
+    layers = []
+    for layer in described:
+        arguments = {k: v for k, v in layer.items() if k != "layer"}
+        if layer["layer"] not in _LAYERS:
+            raise ValueError(
+                f"unknown layer {layer['layer']!r}; expected one of "
+                f"{', '.join(_LAYERS)}"
+            )
+        layers.append(_LAYERS[layer["layer"]](**arguments))
+    return layers
+
+
 class PlainModel(nn.Sequential):
     """A network for inference, from preprocessed images to logits.
 
@@ -48,20 +71,16 @@ class PlainModel(nn.Sequential):
         config: What rebuilds it: `layers` (a list of names with their arguments),
             `embedding` (how many of them lead to the embedding), and `model`,
             `classes`, `in_channels`, `input_sizes`, `preprocess` and `temperature` of
-            the model it was made from.
+            the model it was made from; `map_head` if it draws a map.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
-        layers = []
-        for layer in config["layers"]:
-            arguments = {k: v for k, v in layer.items() if k != "layer"}
-            if layer["layer"] not in _LAYERS:
-                raise ValueError(
-                    f"unknown layer {layer['layer']!r}; expected one of "
-                    f"{', '.join(_LAYERS)}"
-                )
-            layers.append(_LAYERS[layer["layer"]](**arguments))
-        super().__init__(*layers)
+        super().__init__(*_made(config["layers"]))
+        if "map_head" in config:
+            head = config["map_head"]
+            branches = [nn.Sequential(*_made(branch)) for branch in head["branches"]]
+            layers = nn.Sequential(*_made(head["layers"]))
+            self.add_module("map_head", PlainMap(head["taps"], branches, layers))
         self.config = config
         self.eval()
 
@@ -96,9 +115,13 @@ class PlainModel(nn.Sequential):
             ValueError: The size or channel count is not one of the network's.
         """
         self._check(x)
-        for layer in self:
+        for layer in self._body():
             x = layer(x)
         return x
+
+    def _body(self) -> Iterator[nn.Module]:
+        """The layers from images to logits: all modules but the map's head."""
+        return islice(self, len(self.config["layers"]))
 
     def probabilities(self, x: Tensor) -> Tensor:
         """Softmax of the logits over the temperature.
@@ -131,14 +154,55 @@ class PlainModel(nn.Sequential):
                 recorded.
         """
         self._check(x)
+        found = self._after(x, [self._embedding()])
+        return found[-1], found[0]
+
+    def _embedding(self) -> int:
+        """How many layers lead to the embedding."""
         if "embedding" not in self.config:
             raise ValueError("this PlainModel does not say where its embedding is")
-        embedding = x
-        for count, layer in enumerate(self, start=1):
+        count: int = self.config["embedding"]
+        return count
+
+    def _after(self, x: Tensor, counts: Sequence[int]) -> list[Tensor]:
+        """What comes out after so many layers each, and at last the logits."""
+        found = {0: x}
+        for count, layer in enumerate(self._body(), start=1):
             x = layer(x)
-            if count == self.config["embedding"]:
-                embedding = x
-        return x, embedding
+            if count in counts:
+                found[count] = x
+        return [*(found[count] for count in counts), x]
+
+    def heads(self, x: Tensor) -> Heads:
+        """Logits, embedding and the map of the substructure, in one pass.
+
+        Args:
+            x: (N, in_channels, H, W), preprocessed.
+
+        Returns:
+            See `Heads`; its map is None if the network draws none.
+
+        Raises:
+            TypeError: As `forward`.
+            ValueError: As `logits_and_embedding`.
+        """
+        self._check(x)
+        if "map_head" not in self.config:
+            return Heads(*self.logits_and_embedding(x), None)
+        head = self.get_submodule("map_head")
+        assert isinstance(head, PlainMap)
+        *inputs, embedding, logits = self._after(x, [*head.taps, self._embedding()])
+        return Heads(logits, embedding, head(inputs))
+
+    def all_heads(self) -> AllHeads:
+        """A module that returns logits and map, for export to ONNX and the like.
+
+        Raises:
+            ValueError: The network draws no map.
+        """
+        if "map_head" not in self.config:
+            raise ValueError("this PlainModel draws no map; expected one that does")
+        return AllHeads(self).eval()
 
     def bfloat16_convolutions(self) -> PlainModel:
         """Makes the convolutions compute in bf16, all else in single precision.

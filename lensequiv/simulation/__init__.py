@@ -43,6 +43,7 @@ from lensequiv.simulation.recipes import (
     model_3_noisy,
     model_f,
     model_j,
+    recorded_name,
 )
 from lensequiv.simulation.substructure import (
     NoSubstructure,
@@ -96,6 +97,7 @@ __all__ = [
     "model_f",
     "model_j",
     "observed_by",
+    "recorded_name",
     "render_lenses",
     "simulate",
     "to_lenstronomy",

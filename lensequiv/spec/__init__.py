@@ -7,6 +7,8 @@ from lensequiv.spec._information import (
     FineTuned,
     ImageSet,
     Information,
+    MapScores,
+    MapTraining,
     Metrics,
     Scores,
     StartedFrom,
@@ -15,6 +17,7 @@ from lensequiv.spec._information import (
     as_json,
     read_information,
 )
+from lensequiv.spec._map import MapSpec
 from lensequiv.spec._network import Network
 from lensequiv.spec._origin import Origin
 from lensequiv.spec._spec import FORMAT, Spec, checked_info, migrated
@@ -27,6 +30,9 @@ __all__ = [
     "FineTuned",
     "ImageSet",
     "Information",
+    "MapScores",
+    "MapSpec",
+    "MapTraining",
     "Metrics",
     "Network",
     "Origin",

@@ -160,6 +160,10 @@ def test_images_unlike_the_training_images_are_counted(model, folder, pictures):
         ({"seed": 1}, "trained on images of this recipe and seed"),
         ({"seed": 2}, "chose the weights among others"),
         ({"recipe": {"name": "modelJ"}}, "trained on modelF; these images are modelJ"),
+        (
+            {"recipe": {"name": "modelJ", "version": 2}},
+            "trained on modelF; these images are modelJ@2",
+        ),
         ({"seed": "four"}, "has no manifest"),
         ({"recipe": "modelF"}, "has no manifest"),
     ],
@@ -178,6 +182,25 @@ def test_card_and_remarks(model, folder, changes, remark):
     assert result.card == (expected if same else None)
     assert len(result.remarks) == (remark is not None)
     assert all(remark in text for text in result.remarks)
+
+
+@pytest.mark.parametrize(
+    ("card", "version", "same"),
+    [
+        ("modelJ@2", 2, True),
+        ("modelJ@2", 1, False),
+        ("modelJ", 2, True),  # recorded before versions were
+        ("modelJ@1", None, True),
+    ],
+)
+def test_versions_of_a_recipe_are_told_apart(model, folder, card, version, same):
+    trained = {**CARD["trained_on"], "recipe": card}
+    model.weights_info = {**CARD, "trained_on": trained}
+    recipe = {"name": "modelJ", **({"version": version} if version else {})}
+    set_manifest(folder, recipe=recipe)
+    result = evaluate(model, folder, rotated=False, resamples=0)
+    assert (result.card is not None) == same
+    assert any("trained on" in text for text in result.remarks) != same
 
 
 def test_result_is_json(model, folder):

@@ -95,7 +95,11 @@ def test_scores():
     found = rows.to_dict()
     assert found["rows"][0]["accuracy"] == rows[0].accuracy
     assert found["rows"][1]["within"] and not found["rows"][0]["within"]
-    assert (found["recipe"], found["seed"], found["precision"]) == ("modelF", 3, "fp32")
+    assert (found["recipe"], found["seed"], found["precision"]) == (
+        "modelF@1",
+        3,
+        "fp32",
+    )
     assert found["weights"]["name"] == "mine"
     assert found["weights"]["recipe"] == "modelF"
     assert len(found["weights"]["sha256"]) == 64

@@ -47,7 +47,7 @@ def test_fresh_lenses_are_those_of_the_stream_preprocessed(fresh, monkeypatch):
         # Squared Einstein radii in pixels of 0.05 arcsec.
         theta2 = wanted.masses[rows, :, 2] / 0.05**2
         torch.testing.assert_close(batch.masses[..., 2], theta2)
-    assert source.describe()["recipes"] == ["modelF", "modelJ"]
+    assert source.describe()["recipes"] == ["modelF@1", "modelJ@2"]
     assert source.describe()["images"] == 48
 
 
