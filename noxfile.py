@@ -100,7 +100,7 @@ def distribution(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="venv")
-@nox.parametrize("extra", ["none", *EXTRAS.split(","), "onnx", "ray"])
+@nox.parametrize("extra", ["none", *EXTRAS.split(","), "app", "onnx", "ray"])
 def extras(session: nox.Session, extra: str) -> None:
     """Installs the wheel with one extra alone, and uses what that extra is for."""
     folder = Path(session.create_tmp())

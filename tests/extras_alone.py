@@ -69,6 +69,14 @@ def saliency(folder):
     assert found.maps.shape == (1, 97, 97)
 
 
+def app(folder):
+    import starlette.applications  # noqa: F401
+    import uvicorn  # noqa: F401
+
+    fits(folder)
+    saliency(folder)
+
+
 def sim(folder):
     from lensequiv.simulation import simulate
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from lensequiv.simulation._recipe import Recipe
 from lensequiv.simulation.blur import PSFImages
-from lensequiv.simulation.camera import get_instrument
 from lensequiv.simulation.deflectors import PowerLaw
 from lensequiv.simulation.galaxies import Galaxies
 from lensequiv.simulation.halos import Halos
+from lensequiv.simulation.instruments import get_instrument
 from lensequiv.simulation.lights import Clumps, LensLight, Neighbours
 from lensequiv.simulation.substructure import NoSubstructure, Vortex
 

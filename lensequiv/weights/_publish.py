@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from lensequiv._files import write_atomically
 from lensequiv._suggestions import did_you_mean
 from lensequiv._version import __version__
+from lensequiv.files import write_atomically
 from lensequiv.spec import read_information
 from lensequiv.weights._card import model_card
 from lensequiv.weights._card_front import dataset_id, scored
