@@ -46,7 +46,7 @@ def lint(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """The documentation; any warning is an error."""
     session.run(
-        *("python", "-m", "sphinx", "-W", "--keep-going", "-q"),
+        *("python", "-m", "sphinx", "-W", "--keep-going", "-q", "-j", "auto"),
         *("docs", "docs/_build/html"),
     )
 
