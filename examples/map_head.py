@@ -52,7 +52,6 @@ from lensequiv.models import LensNetwork
 from lensequiv.simulation import NoSubstructure, Subhalos, get_recipe, simulate
 
 BATCH = 64
-SMOOTH = 3000  # lenses that thresholds are taken from
 SAVE_EVERY = 120  # seconds
 KEPT = 60  # batches that may be seen again
 model_j = get_recipe("modelJ")
@@ -86,6 +85,7 @@ def arguments() -> argparse.Namespace:
     p.add_argument("--fields", type=int, default=8, help="of the head")
     p.add_argument("--lr", type=float, default=4e-3, help="peak of the one-cycle")
     p.add_argument("--held-out", type=int, default=60, help="batches to calibrate on")
+    p.add_argument("--smooth", type=int, default=3000, help="lenses for thresholds")
     p.add_argument("--seed", type=int, default=0)
     return p.parse_args()
 
@@ -165,7 +165,7 @@ def finish(model: LensNetwork, args: argparse.Namespace, told: dict[str, Any]) -
     head: Any = model.map_head
     calibrate_head(head, held_out(model, RECIPES, args.held_out, args.seed + 1))
     model.map_spec = MAP
-    images = simulate(smooth, SMOOTH, seed=args.seed + 2).images
+    images = simulate(smooth, args.smooth, seed=args.seed + 2).images
     highest = np.array([one.score for one in model.predict_map(images)])
     limits = {str(f): alarm_threshold(highest, f) for f in (0.1, 0.01)}
     model.map_spec = replace(MAP, thresholds=limits)
@@ -177,7 +177,7 @@ def finish(model: LensNetwork, args: argparse.Namespace, told: dict[str, Any]) -
         "within_interval": round(within, 4),
         "above_interval": round(above, 4),
         "presence_error": round(presence_error(found), 5),
-        "smooth_lenses": SMOOTH,
+        "smooth_lenses": args.smooth,
     }
     info = dict(model.weights_info)
     info["metrics"] = {**info.get("metrics", {}), "map": scores}
