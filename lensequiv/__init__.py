@@ -29,10 +29,12 @@ __all__ = [
 
 # Nothing is imported before it is asked for: `lensequiv --help` needs no torch.
 if TYPE_CHECKING:
+    from lensequiv import app as app
     from lensequiv import data as data
     from lensequiv import domain as domain
     from lensequiv import equivariance as equivariance
     from lensequiv import evaluation as evaluation
+    from lensequiv import files as files
     from lensequiv import inference as inference
     from lensequiv import models as models
     from lensequiv import plain as plain
@@ -89,8 +91,8 @@ else:
             "save_pretrained": "lensequiv.pretrained",
         },
         (
-            *("data", "domain", "equivariance", "evaluation", "models", "plain"),
-            *("inference", "spec"),
+            *("app", "data", "domain", "equivariance", "evaluation", "models", "plain"),
+            *("files", "inference", "spec"),
             *("plots", "prediction", "pretrained", "reports", "saliency", "simulation"),
             *("streaming", "transforms", "trust", "weights"),
         ),

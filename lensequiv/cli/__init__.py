@@ -10,6 +10,7 @@ from typing import Any
 
 from lensequiv._version import __version__
 from lensequiv.cli import (
+    _app,
     _convert,
     _download,
     _equivariance,
@@ -18,6 +19,8 @@ from lensequiv.cli import (
     _list,
     _map,
     _predict,
+    _publish,
+    _scripts,
     _simulate,
 )
 from lensequiv.cli._ending import interrupted, reader_left
@@ -34,7 +37,10 @@ _COMMANDS = (
     _evaluate,
     _equivariance,
     _convert,
+    _publish,
     _simulate,
+    _scripts,
+    _app,
 )
 
 
@@ -65,7 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if what reads the output has ended, as shells report it.
     """
     argv = sys.argv[1:] if argv is None else argv
-    args = _parser().parse_args(argv)
+    if argv and argv[0] in _scripts.SCRIPTS:  # which parse their arguments themselves
+        name, rest = argv[0], argv[1:]
+        args = argparse.Namespace(
+            command=name, run=lambda _: _scripts.run_script(name, rest)
+        )
+    else:
+        args = _parser().parse_args(argv)
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lensequiv.cli._summary import Stopwatch
 from lensequiv.cli._types import Commands
 
 if TYPE_CHECKING:
@@ -70,9 +72,12 @@ def _simulate(args: argparse.Namespace) -> None:
     if args.sheet:
         _draw_sheet(recipe, args.seed or 0, args.sheet)
     if args.out is not None:
-        write = write_hdf5 if is_file else write_class_folders
+        write, watch = write_hdf5 if is_file else write_class_folders, Stopwatch()
         out = write(recipe, args.images, args.out, seed=args.seed, workers=args.workers)
         print(f"{args.images} images in {out}")
+        sys.stdout.flush()
+        classes = ", ".join(recipe.classes)
+        watch.tell(f"{recipe.name}, equal parts of {classes}", args.images)
 
 
 def _draw_sheet(recipe: Recipe, seed: int, picture: Path) -> None:

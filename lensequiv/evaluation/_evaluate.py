@@ -51,7 +51,7 @@ class ModelEvaluation:
             the training images (as `predict` warns), None where nothing is known of
             those; and the manifest's `recipe`, `seed`, `images` and `versions`
             under `manifest`, None where there is none.
-        settings: `seed`, `precision`, `resamples`, `limit`, `hdu`, `pixel_scale` and
+        settings: `seed`, `precision`, `resamples`, `limit`, `plane`, `pixel_scale` and
             `resample` of the call.
         card: What the weight's card says about its own test set, if that has the same
             recipe, else None: `test`, `test_rotated`, `seed` and `images`.
@@ -92,6 +92,7 @@ def evaluate(
     rotated: bool = True,
     seed: int = 0,
     limit: int | None = None,
+    plane: int | str | None = None,
     hdu: int | str | None = None,
     pixel_scale: float | None = None,
     resample: bool = False,
@@ -126,7 +127,8 @@ def evaluate(
         rotated: Whether to score rotated images, too.
         seed: Of the angles and of the bootstrap.
         limit: Take this many images at most, the first of each class in equal parts.
-        hdu: Which image of each file; see `lensequiv.data.ClassFolder`.
+        plane: Which image of each file; see `lensequiv.data.ClassFolder`.
+        hdu: The same for FITS files, in their own word.
         pixel_scale: See `lensequiv.predict`. *Unit*: arcsec/pixel. By default what
             the images' headers say, or else the manifest of the set.
         resample: See `lensequiv.predict`.
@@ -159,7 +161,7 @@ def evaluate(
         resample,
         device=device,
     )
-    dataset = open_labelled(data, hdu)
+    dataset = open_labelled(data, plane, hdu)
     labels = labels_for(model, dataset, str(dataset.place))
     positions = first_of_each(labels, limit)
     labels = labels[positions]
@@ -202,7 +204,7 @@ def evaluate(
             "precision": precision,
             "resamples": resamples,
             "limit": limit,
-            "hdu": getattr(dataset, "hdu", None),
+            "plane": getattr(dataset, "plane", None),
             "pixel_scale": pixel_scale,
             "resample": resample,
         },

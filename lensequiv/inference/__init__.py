@@ -6,6 +6,7 @@ way of their own, as `examples/survey.py` does: a `Source` of images, `Options`,
 `Batch`es that `batches` makes of the two, and rows of them.
 """
 
+from lensequiv._devices import resolve_device
 from lensequiv._moved import moved
 from lensequiv.inference._batches import (
     Batch,
@@ -56,6 +57,7 @@ __all__ = [
     "predict_to_file",
     "record_request",
     "request_of",
+    "resolve_device",
     "resolve_paths",
     "rows_of",
     "source_of",

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from lensequiv._files import check_output, write_atomically
 from lensequiv.data import celestial_header
+from lensequiv.files import check_output, write_atomically
 from lensequiv.inference._columns import written_path
 from lensequiv.inference._map import LAYERS, SubstructureMap
 

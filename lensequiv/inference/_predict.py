@@ -22,6 +22,7 @@ def predict(
     x: ImagesOrPaths,
     batch_size: int = 64,
     *,
+    plane: int | str | None = None,
     hdu: int | str | None = None,
     pixel_scale: float | None = None,
     resample: bool = False,
@@ -49,8 +50,10 @@ def predict(
             counts as that many.
         batch_size: Images that go through the network at once; fewer, after a warning,
             where the device has too little memory for so many.
-        hdu: For FITS files: number or name of the extension; for HDF5 and NPZ the name
-            of the data set or array.
+        plane: Which image, where a file has several: the name of an array (NPZ) or
+            data set (HDF5); in FITS number, name, or name and version of an HDU; see
+            `lensequiv.data.read_image`.
+        hdu: The same for FITS files, in their own word.
         pixel_scale: Of the images. *Unit*: arcsec/pixel. By default what their headers
             say; what is given here goes before that. It is compared with that of the
             training images; a difference of more than 1 % is noted. At 0.055 instead
@@ -94,7 +97,7 @@ def predict(
         device=device,
         maps=maps,
     )
-    source = source_of(x, hdu)
+    source = source_of(x, plane, hdu)
     parts = list(batches(model, source, options))
     whole = Prediction.concatenate([_prediction(model, source, p) for p in parts])
     share = 0.0 if model.domain is None else model.domain.false_alarms
@@ -107,6 +110,7 @@ def iter_predict(
     x: ImagesOrPaths,
     batch_size: int = 64,
     *,
+    plane: int | str | None = None,
     hdu: int | str | None = None,
     pixel_scale: float | None = None,
     resample: bool = False,
@@ -125,6 +129,7 @@ def iter_predict(
         model: See `predict`.
         x: See `predict`.
         batch_size: See `predict`.
+        plane: See `predict`.
         hdu: See `predict`.
         pixel_scale: See `predict`.
         resample: See `predict`.
@@ -155,7 +160,7 @@ def iter_predict(
         device=device,
         maps=maps,
     )
-    source = source_of(x, hdu)
+    source = source_of(x, plane, hdu)
     if not 0 <= start <= len(source.names):
         raise ValueError(f"start={start}: expected from 0 to {len(source.names)}")
     parts = batches(model, source, options, start=start)

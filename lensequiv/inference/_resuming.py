@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lensequiv._files import write_atomically
+from lensequiv.files import write_atomically
 from lensequiv.spec import Network, fingerprint
 
 __all__ = ["Done", "record_request", "request_of"]

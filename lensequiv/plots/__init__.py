@@ -8,12 +8,13 @@ from lensequiv.plots._orbit import animate_orbit, plot_orbit
 from lensequiv.plots._perturbed import plot_perturbations
 from lensequiv.plots._saliency import plot_saliency
 from lensequiv.plots._sheet import plot_sheet
-from lensequiv.plots._style import check_picture
+from lensequiv.plots._style import check_picture, for_paper
 from lensequiv.plots._training import plot_training
 
 __all__ = [
     "animate_orbit",
     "check_picture",
+    "for_paper",
     "plot_confusion",
     "plot_equivariance",
     "plot_maps",

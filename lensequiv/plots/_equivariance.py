@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from lensequiv.equivariance import Orbits, Report, project
-from lensequiv.plots._style import COLOURS, figure_class, finish
+from lensequiv.plots._style import COLOURS, KEY, figure_class, finish, tidy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,6 +23,7 @@ def plot_equivariance(
     reports: Sequence[Report],
     *,
     quantity: str = "logits",
+    scale: Literal["linear", "log"] = "linear",
     path: str | Path | None = None,
 ) -> Figure:
     """Draws the error against the angle by which lenses were rendered, a curve each.
@@ -32,19 +33,24 @@ def plot_equivariance(
     Args:
         reports: From `lensequiv.equivariance.Orbits.report`.
         quantity: `"logits"` or `"embedding"`.
+        scale: Of the axis of errors. `"log"` shows multiples of 90 degrees beside the
+            angles between them; zeros are left out of it.
         path: Where to save the figure; the ending decides the format.
 
     Returns:
-        The figure. The axis of errors is logarithmic; zeros are left out.
+        The figure.
 
     Raises:
         ImportError: matplotlib is not installed.
-        ValueError: There is no report, or one has not this quantity, or no angles.
+        ValueError: There is no report, or one has not this quantity, or no angles;
+            or another scale.
     """
+    if scale not in ("linear", "log"):
+        raise ValueError(f"scale={scale!r:.40}: expected 'linear' or 'log'")
     if not reports:
         raise ValueError("reports is empty; expected at least one")
     make = figure_class()
-    figure = make(figsize=(7.5, 4.2), layout="constrained")
+    figure = make(figsize=(7.0, 4.6), layout="constrained")
     panel = figure.add_subplot()
     models = list(dict.fromkeys(report.model for report in reports))
     largest = 0.0
@@ -63,7 +69,7 @@ def plot_equivariance(
         style = ":" if noisy else _STYLES[number // len(COLOURS) % 2]
         panel.plot(
             angles,
-            np.where(errors > 0, errors, np.nan),
+            errors if scale == "linear" else np.where(errors > 0, errors, np.nan),
             style,
             marker=None if noisy else "o",
             markersize=2.5,
@@ -73,12 +79,19 @@ def plot_equivariance(
         )
     for angle in np.arange(0, largest + 1, 90):
         panel.axvline(angle, color="0.85", linewidth=0.8, zorder=0)
-    panel.set_yscale("log")
+    panel.set_yscale(scale)
+    if scale == "linear":
+        panel.set_ylim(bottom=0)
     panel.set_xticks(np.arange(0, largest + 1, 45))
-    panel.set_xlabel("angle the lens was rendered at (degrees)")
-    panel.set_ylabel(f"change of the {quantity}, relative")
-    panel.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
-    return finish(figure, path, dpi=120)
+    tidy(
+        panel,
+        title="",
+        x="angle of the rendered lens (degrees)",
+        y=f"relative change of the {quantity}",
+    )
+    # Below: curves may be anywhere in the panel, and a column is narrow.
+    figure.legend(loc="outside lower center", ncols=min(len(reports), 3), **KEY)
+    return finish(figure, path)
 
 
 def plot_projection(
@@ -128,4 +141,4 @@ def plot_projection(
         panel.set_ylabel(f"{axis} 2", fontsize=7)
         if i == 0:
             panel.legend(fontsize=7, title="class", title_fontsize=7)
-    return finish(figure, path, dpi=120)
+    return finish(figure, path)

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lensequiv.inference import Prediction
-from lensequiv.plots._style import COLOURS, draw_image, figure_class, finish
+from lensequiv.plots._style import (
+    COLOURS,
+    brightness_bar,
+    draw_image,
+    figure_class,
+    finish,
+    scale_bar,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,6 +25,8 @@ if TYPE_CHECKING:
     from lensequiv.simulation import Simulation
 
 __all__ = ["plot_predictions", "plot_samples"]
+
+_ALARM = "#B22222"
 
 
 def plot_predictions(
@@ -30,13 +39,16 @@ def plot_predictions(
 ) -> Figure:
     """Draws images with the probability of each class under them.
 
+    Images unlike the training images have a red frame, and say so.
+
     Args:
         images: (H, W) or (C, H, W) each, as many as were predicted; the first channel
             is drawn, from its 25 % to its 99.9 % quantile with a square-root stretch.
         prediction: What `predict` returned for them.
         path: Where to save the figure; the ending decides the format.
         columns: Images in a row.
-        pixel_scale: If given, axes are in arcsec. *Unit*: arcsec/pixel.
+        pixel_scale: If given, axes are in arcsec, and each image has a scale bar.
+            *Unit*: arcsec/pixel.
 
     Returns:
         The figure.
@@ -51,24 +63,54 @@ def plot_predictions(
     titles = _titles(prediction)
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
-    figure = make(figsize=(2.1 * columns, 2.9 * rows), layout="constrained")
+    figure = make(figsize=(2.1 * columns + 0.5, 2.9 * rows), layout="constrained")
     grid = figure.add_gridspec(2 * rows, columns, height_ratios=[3, 1] * rows)
+    panels = []
     for i, image in enumerate(images):
         row, column = divmod(i, columns)
         panel = figure.add_subplot(grid[2 * row, column])
-        draw_image(panel, np.atleast_3d(image.T).T[0], pixel_scale)
+        plane = np.atleast_3d(image.T).T[0]
+        drawn = draw_image(panel, plane, pixel_scale)
+        if pixel_scale is not None:
+            scale_bar(panel, plane.shape[1] * pixel_scale)
+        if prediction.notes[i]:
+            _flag(panel, prediction, i)
         panel.set_title(titles[i][-28:], fontsize=8)
-        bars = figure.add_subplot(grid[2 * row + 1, column])
-        values = prediction.probabilities[i].numpy()
-        classes = prediction.classes
-        colours = [COLOURS[k % len(COLOURS)] for k in range(len(classes))]
-        bars.barh(classes, values, color=colours)
-        for k, value in enumerate(values):
-            bars.text(1.02, k, f"{value:.2f}", va="center", fontsize=7)
-        bars.set(xlim=(0, 1.25), ylim=(len(classes) - 0.5, -0.5), xticks=[0, 0.5, 1])
-        bars.tick_params(labelsize=7)
-        bars.spines[["top", "right"]].set_visible(False)
+        panels.append(panel)
+        _draw_bars(figure.add_subplot(grid[2 * row + 1, column]), prediction, i)
+    brightness_bar(figure, drawn, panels)
     return finish(figure, path)
+
+
+def _flag(panel: Any, prediction: Prediction, i: int) -> None:
+    """Frames an image that is unlike the training images, and says so in it."""
+    for spine in panel.spines.values():
+        spine.set(color=_ALARM, linewidth=2)
+    told = "unlike training images"
+    if prediction.ood_score is not None and prediction.ood_score[i] > 1:
+        told += f"\nscore {prediction.ood_score[i]:.3g}"
+    panel.text(
+        *(0.5, 0.97, told),
+        transform=panel.transAxes,
+        ha="center",
+        va="top",
+        fontsize=7,
+        color="white",
+        bbox={"facecolor": _ALARM, "edgecolor": "none", "pad": 1.5},
+    )
+
+
+def _draw_bars(bars: Any, prediction: Prediction, i: int) -> None:
+    """The probabilities of an image, as bars and numbers."""
+    values, classes = prediction.probabilities[i].numpy(), prediction.classes
+    colours = [COLOURS[k % len(COLOURS)] for k in range(len(classes))]
+    bars.barh(classes, values, color=colours)
+    for k, value in enumerate(values):
+        bars.text(value + 0.03, k, f"{value:.2f}", va="center", fontsize=7)
+    bars.set(xlim=(0, 1.25), ylim=(len(classes) - 0.5, -0.5), xticks=[0, 0.5, 1])
+    bars.set_xlabel("probability", fontsize=7, labelpad=0)
+    bars.tick_params(labelsize=7)
+    bars.spines[["top", "right"]].set_visible(False)
 
 
 def plot_samples(

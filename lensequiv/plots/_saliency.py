@@ -102,7 +102,7 @@ def plot_saliency(
             colours = figure.colorbar(bar, ax=list(row), pad=0.01)
             colours.set_label(label, fontsize=8)
             colours.ax.tick_params(labelsize=7)
-    return finish(figure, path, dpi=80)
+    return finish(figure, path)
 
 
 _MASSES = ("mass_x", "mass_y", "mass")

@@ -117,6 +117,9 @@ def fine_tuned(config: Mapping[str, Any], info: Information) -> list[str]:
     facts = [
         f"{run['images']} training images" if "images" in run else "",
         f"{run['steps']} steps" if "steps" in run else "",
+        f"of which the state after {run['best_step']} was kept"
+        if run.get("best_step", run.get("steps")) != run.get("steps")
+        else "",
         f"seed {run['seed']}" if "seed" in run else "",
     ]
     told = ", ".join([begun, *filter(None, facts)]) + "."
@@ -139,4 +142,5 @@ def fine_tuned(config: Mapping[str, Any], info: Information) -> list[str]:
         "",
         *(table or ["No scores are recorded for these weights.", ""]),
         *_confusion(sets["test"], config["classes"]),
+        *(["```", one_line(run["command"]), "```", ""] if "command" in run else []),
     ]

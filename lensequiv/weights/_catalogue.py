@@ -11,7 +11,13 @@ from typing import Any
 
 from lensequiv._suggestions import did_you_mean
 
-__all__ = ["Release", "find_release", "list_pretrained", "pretrained_info"]
+__all__ = [
+    "Release",
+    "find_release",
+    "list_pretrained",
+    "pretrained_info",
+    "releases",
+]
 
 _FOLDER = Path(__file__).parent / "bundled"
 
@@ -80,6 +86,15 @@ def _draws_map(name: str) -> bool:
     if newest.folder is None:
         return False
     return "map" in json.loads((newest.directory / "config.json").read_text())
+
+
+def releases(name: str) -> list[Release]:
+    """All versions of a weight, oldest first.
+
+    Args:
+        name: One of `list_pretrained()`.
+    """
+    return list(_catalogue()[name])
 
 
 def find_release(name: str) -> Release | None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from lensequiv._files import write_atomically
+from lensequiv.files import write_atomically
 from lensequiv.spec import Network, Spec, checked_info, stored_tensors
 from lensequiv.weights._card import model_card
 from lensequiv.weights._format import (

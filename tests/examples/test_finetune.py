@@ -1,15 +1,19 @@
 """Fine-tuning a weight on another simulation, on a few images."""
 
+import shutil
 import signal
 import sys
 from dataclasses import replace
 
 import finetune
+import linear
 import numpy as np
 import pytest
 import torch
+import tuning
 
 import lensequiv
+from lensequiv.data import ImageError
 from lensequiv.simulation import Subhalos, model_f, simulate, write_class_folders
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
@@ -137,7 +141,7 @@ def test_linear_check_sees_what_the_embedding_separates(weight):
 
 def test_rates_fall_from_head_to_stem(weight):
     model = lensequiv.from_pretrained(weight)
-    groups = finetune.layerwise(model, 1.0, 0.5)
+    groups = tuning.layerwise(model, 1.0, 0.5)
     names = {id(p): n for n, p in model.named_parameters()}
     rates = {names[id(p)]: g["lr"] for g in groups for p in g["params"]}
     assert len(rates) == len(names), "every parameter is trained"
@@ -147,8 +151,8 @@ def test_rates_fall_from_head_to_stem(weight):
     assert rates["stem.conv.weights"] == 0.0625
 
 
-@pytest.mark.parametrize("step", [0, 2])
-def test_interrupted(run, weight, tmp_path, monkeypatch, capsys, step):
+def interrupt_at(monkeypatch, step):
+    """Ctrl-C when the batch of that step is taken."""
     batch = finetune.StoredLenses.batch
 
     def interrupted(self, at, again=0):
@@ -157,6 +161,11 @@ def test_interrupted(run, weight, tmp_path, monkeypatch, capsys, step):
         return batch(self, at, again)
 
     monkeypatch.setattr(finetune.StoredLenses, "batch", interrupted)
+
+
+@pytest.mark.parametrize("step", [0, 2])
+def test_interrupted(run, weight, tmp_path, monkeypatch, capsys, step):
+    interrupt_at(monkeypatch, step)
     with pytest.raises(SystemExit) as caught:
         run(tmp_path / "out", "--head-share", 0.25)
     assert caught.value.code == 130
@@ -165,6 +174,62 @@ def test_interrupted(run, weight, tmp_path, monkeypatch, capsys, step):
         assert not [*(tmp_path / "out").glob("*")]
     else:
         model = lensequiv.from_pretrained(tmp_path / "out")
-        assert changed(model, weight) == (True, True)
+        assert changed(model, weight)[1], "the head is new, whichever state was best"
         assert model.weights_info["fine_tuned"]["steps"] == step
         assert "test" not in model.weights_info["fine_tuned"]
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_goes_on_to_the_same_weights(run, tmp_path, monkeypatch):
+    options = ("--head-share", 0.25, "--evaluations", 2)
+    whole = run(tmp_path / "whole", *options)
+    with monkeypatch.context() as context:
+        interrupt_at(context, 3)
+        with pytest.raises(SystemExit):
+            run(tmp_path / "out", *options)
+    with pytest.raises(FileExistsError, match="is of a run with lr 0"):
+        run(tmp_path / "out", *options, "--lr", 0.1)
+    model = run(tmp_path / "out", *options)
+    for name, value in whole.tensors().items():
+        torch.testing.assert_close(model.tensors()[name], value, msg=name)
+    found, expected = (m.weights_info["fine_tuned"] for m in (model, whole))
+    for name in ("steps", "best_step", "history", "linear_check", "test"):
+        assert found[name] == expected[name], name
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        *("README.md", "config.json", "model.safetensors")
+    ]
+
+
+@pytest.mark.slow
+def test_the_best_state_is_kept_and_the_run_ends_early(run, tmp_path):
+    """A rate that destroys the network makes every later score worse."""
+    options = ("--steps", 24, "--evaluations", 12, "--patience", 2, "--scratch")
+    model = run(tmp_path / "out", *options, "--lr", 3.0)
+    tuned = model.weights_info["fine_tuned"]
+    history = tuned["history"]
+    losses = [scored["validation_loss"] for scored in history]
+    assert tuned["steps"] < 24 and history[-1]["step"] == tuned["steps"]
+    assert tuned["best_step"] == history[losses.index(min(losses))]["step"]
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"of which the state after {tuned['best_step']} was kept" in card
+    assert "lensequiv finetune" in card
+
+
+def test_what_luck_can_do():
+    labels = torch.tensor([0] * 50 + [1] * 30 + [2] * 20)
+    # The commonest class alone is right for a half; 0.05 is its standard error.
+    assert linear.chance_level(labels) == pytest.approx((0.5, 0.6))
+    assert "no better than luck" in linear.linear_verdict(0.59, labels)
+    assert "luck" not in linear.linear_verdict(0.61, labels)
+
+
+def test_refuses_before_any_work(run, data, tmp_path):
+    with pytest.raises(ValueError, match="there is cpu"):
+        run(tmp_path / "out", "--device", "cuda:7")
+    bad = tmp_path / "bad"
+    shutil.copytree(data, bad)
+    broken = next((bad / "test").glob("*/*.npy"))
+    broken.write_bytes(b"nothing")
+    with pytest.raises(ImageError, match=broken.name):
+        run(tmp_path / "out", data=bad)
+    assert not [*(tmp_path / "out").glob("*")]

@@ -57,22 +57,26 @@ def test_error_against_angle(found, networks, tmp_path):
     reports = [*(orbit.report() for orbit in found), with_noise]
     figure = plot_equivariance(reports, path=tmp_path / "curve.png")
     (panel,) = figure.axes
-    assert panel.get_yscale() == "log"
+    assert panel.get_yscale() == "linear" and panel.get_ylim()[0] == 0
     curves = {c.get_label(): c for c in panel.lines if len(c.get_xdata()) > 1}
     curves = {label: c for label, c in curves.items() if label[0] != "_"}
     assert list(curves) == ["c4", "plain", "c4, with noise"]
     for report, curve in zip(reports, curves.values(), strict=True):
         rows = report.of("logits")
-        np.testing.assert_allclose(
-            curve.get_ydata(), [row.error or np.nan for row in rows]
-        )
+        np.testing.assert_allclose(curve.get_ydata(), [row.error for row in rows])
         angles = [row.element.angle for row in rows]
         np.testing.assert_allclose(curve.get_xdata(), angles)
     assert curves["c4"].get_color() == curves["c4, with noise"].get_color()
     assert curves["c4"].get_color() != curves["plain"].get_color()
-    legend = [text.get_text() for text in panel.get_legend().texts]
+    legend = [text.get_text() for text in figure.legends[0].texts]
     assert legend == list(curves)
     assert "degrees" in panel.get_xlabel() and "logits" in panel.get_ylabel()
+    (panel,) = plot_equivariance(reports, scale="log").axes
+    assert panel.get_yscale() == "log"
+    errors = [row.error or np.nan for row in reports[0].of("logits")]
+    np.testing.assert_allclose(panel.lines[0].get_ydata(), errors)
+    with pytest.raises(ValueError, match="expected 'linear' or 'log'"):
+        plot_equivariance(reports, scale="sqrt")
     other = plot_equivariance(reports[:1], quantity="embedding")
     assert "embedding" in other.axes[0].get_ylabel()
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")

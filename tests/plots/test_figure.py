@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lensequiv.evaluation import score
-from lensequiv.plots import check_picture, plot_confusion
+from lensequiv.plots import check_picture, for_paper, plot_confusion
 from lensequiv.plots._style import figure_class
 
 
@@ -35,3 +35,25 @@ def test_pictures_are_checked_before_the_work(tmp_path):
         with pytest.raises(error, match=message):
             check_picture(tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("columns", "millimetres"), [(1, 88), (2, 180)])
+def test_one_column_or_two(tmp_path, columns, millimetres):
+    figure = plot_confusion(score(np.arange(9) % 3, logits=np.eye(9, 3), resamples=0))
+    before = figure.get_size_inches()
+    for_paper(figure, columns, path=tmp_path / "a.png")
+    width, height = figure.get_size_inches()
+    assert width * 25.4 == pytest.approx(millimetres, abs=0.2)
+    assert height / width == pytest.approx(before[1] / before[0])
+    from PIL import Image
+
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.width == pytest.approx(300 * width, abs=1)
+    for_paper(figure, columns, path=tmp_path / "a.pdf")
+    content = (tmp_path / "a.pdf").read_bytes()
+    assert content.startswith(b"%PDF") and b"/Type3" not in content
+
+
+def test_other_widths_are_refused():
+    with pytest.raises(ValueError, match="columns=3: expected 1 or 2"):
+        for_paper(figure_class()(), 3)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -26,7 +28,7 @@ def images(n, shape=(150, 150)):
 def test_every_image_has_a_panel_and_its_probabilities():
     p = prediction(5)
     figure = plot_predictions(images(5), p, columns=3)
-    assert len(figure.axes) == 10
+    assert len(figure.axes) == 11  # with a colour bar
     for i in range(5):
         picture, bars = figure.axes[2 * i : 2 * i + 2]
         assert picture.get_title() == f"image {i}"
@@ -39,9 +41,9 @@ def test_titles_tell_files_apart():
     figure = plot_predictions(
         images(2), prediction(2, ["x/a/data.fits", "x/b/data.fits"])
     )
-    assert [ax.get_title() for ax in figure.axes[::2]] == ["a/data", "b/data"]
+    assert [ax.get_title() for ax in figure.axes[:4:2]] == ["a/data", "b/data"]
     figure = plot_predictions(images(2), prediction(2, ["x/a.npy", "x/b.npy"]))
-    assert [ax.get_title() for ax in figure.axes[::2]] == ["a", "b"]
+    assert [ax.get_title() for ax in figure.axes[:4:2]] == ["a", "b"]
 
 
 @pytest.mark.parametrize("shape", [(97, 97), (1, 97, 97), (3, 97, 97)])
@@ -51,6 +53,30 @@ def test_shapes_and_units(shape):
     assert picture.get_array().shape == (97, 97)
     np.testing.assert_allclose(picture.get_extent(), [-2.425, 2.425] * 2)
     assert figure.axes[0].get_xlabel() == "arcsec"
+
+
+def test_scale_and_colour_bar():
+    """A third of 4.85 arcsec is 1.6: the longest of 1, 2 and 5 below it is 1."""
+    figure = plot_predictions(images(1, (97, 97)), prediction(1), pixel_scale=0.05)
+    (bar,) = figure.axes[0].lines
+    assert np.ptp(bar.get_xdata()) == pytest.approx(1)
+    assert [t.get_text() for t in figure.axes[0].texts] == ["1\N{DOUBLE PRIME}"]
+    colours = figure.axes[2]
+    ticks = [float(t.get_text()) for t in colours.get_yticklabels()]
+    np.testing.assert_allclose(colours.get_yticks() ** 2, ticks)
+    assert not plot_predictions(images(1), prediction(1)).axes[0].lines
+
+
+def test_flags_stand_in_the_picture():
+    p = replace(
+        prediction(3),
+        notes=[[], ["noise 3"], ["score 4.2"]],
+        ood_score=torch.tensor([0.5, 0.9, 4.2]),
+    )
+    figure = plot_predictions(images(3), p)
+    texts = [[t.get_text() for t in ax.texts] for ax in figure.axes[:6:2]]
+    flag = "unlike training images"
+    assert texts == [[], [flag], [f"{flag}\nscore 4.2"]]
 
 
 def test_file_is_written(tmp_path):
