@@ -11,6 +11,7 @@ __all__ = [
     "Prediction",
     "WeightsError",
     "__version__",
+    "adapt",
     "convert_checkpoint",
     "create_model",
     "equivariance",
@@ -28,6 +29,7 @@ __all__ = [
 
 # Nothing is imported before it is asked for: `lensequiv --help` needs no torch.
 if TYPE_CHECKING:
+    from lensequiv import adaptation as adaptation
     from lensequiv import app as app
     from lensequiv import data as data
     from lensequiv import domain as domain
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from lensequiv import transforms as transforms
     from lensequiv import trust as trust
     from lensequiv import weights as weights
+    from lensequiv.adaptation import adapt
     from lensequiv.inference import (
         ImagePrediction,
         Prediction,
@@ -73,6 +76,7 @@ else:
             "ImagePrediction": "lensequiv.inference",
             "Prediction": "lensequiv.inference",
             "WeightsError": "lensequiv.pretrained",
+            "adapt": "lensequiv.adaptation",
             "convert_checkpoint": "lensequiv.pretrained",
             "create_model": "lensequiv.models",
             "from_pretrained": "lensequiv.pretrained",
@@ -87,7 +91,8 @@ else:
             "save_pretrained": "lensequiv.pretrained",
         },
         (
-            *("app", "data", "domain", "equivariance", "evaluation", "models", "plain"),
+            *("adaptation", "app", "data", "domain", "equivariance", "evaluation"),
+            *("models", "plain"),
             *("inference", "spec"),
             *("plots", "prediction", "pretrained", "reports", "saliency", "simulation"),
             *("streaming", "transforms", "trust", "weights"),

@@ -23,6 +23,7 @@ from typing import (
 )
 
 __all__ = [
+    "Adapted",
     "Converted",
     "Cost",
     "FineTuned",
@@ -112,6 +113,21 @@ FineTuned = TypedDict(
 FineTuned.__doc__ = "A run of `examples/finetune.py`."
 
 
+Adapted = TypedDict(
+    "Adapted",
+    {
+        "from": str | None,
+        "images": int,
+        "chosen": str,
+        "criterion": str,
+        "labelled_images": int,
+        "scores": dict[str, float],
+    },
+    total=False,
+)
+Adapted.__doc__ = "What `lensequiv.adaptation.adapt` did."
+
+
 class Cost(TypedDict, total=False):
     """Parameters, and multiply-adds for one image."""
 
@@ -146,6 +162,7 @@ class Information:
         trained_on: The training images.
         training: The training runs.
         fine_tuned: The fine-tuning run.
+        adapted: To which images without labels, and how.
         metrics: Scores on test images.
         cost: Of the network.
         image_statistics: Smallest and largest value of each of
@@ -160,6 +177,7 @@ class Information:
     trained_on: TrainedOn | None = None
     training: Training | None = None
     fine_tuned: FineTuned | None = None
+    adapted: Adapted | None = None
     metrics: Metrics | None = None
     cost: Cost | None = None
     image_statistics: dict[str, list[float]] | None = None

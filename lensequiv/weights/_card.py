@@ -9,6 +9,7 @@ from typing import Any
 
 from lensequiv.spec import Information, migrated, read_information
 from lensequiv.weights._card_scores import (
+    adapted,
     class_name,
     fine_tuned,
     metrics,
@@ -100,6 +101,7 @@ def model_card(config: Mapping[str, Any], name: str = "path/to/this/folder") -> 
         *_untrained(info),
         *metrics(config, info),
         *fine_tuned(config, info),
+        *adapted(info),
         *_trust(config),
         *training(info),
         *_conversion(info),
@@ -140,8 +142,8 @@ def _made(info: Information) -> str:
 
 
 def _untrained(info: Information) -> list[str]:
-    known = (info.trained_on, info.training, info.fine_tuned, info.started_from)
-    if any(known) or info.converted or info.metrics:
+    made = (info.trained_on, info.training, info.fine_tuned, info.adapted)
+    if any(made) or info.started_from or info.converted or info.metrics:
         return []
     return [
         "Untrained, as far as is recorded: nothing is noted of training images or of a "
