@@ -71,7 +71,7 @@ def _back(namespace: dict[str, Any]) -> None:
 if Sybil is not None:
     pytest_collect_file = Sybil(
         parsers=[PythonCodeBlockParser(), SkipParser()],
-        patterns=["README.md", "docs/*.md"],
+        patterns=["README.md", "docs/*.md", "docs/api/*.md"],
         setup=_in_temporary_folder,
         teardown=_back,
     ).pytest()

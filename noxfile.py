@@ -1,7 +1,7 @@
 """What contributors and CI run: `nox -l` lists the commands, `nox -s lint` runs one.
 
 They run in the environment that nox was started from (`pip install -e '.[test]'`), but
-for `lowest`, `newest` and `distribution`, which make their own.
+for `lowest`, `newest`, `distribution` and `extras`, which make their own.
 """
 
 import re
@@ -51,7 +51,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def weights(session: nox.Session) -> None:
-    """The bundled weights: files, cards, golden logits, the README's table."""
+    """The bundled weights: files, cards, golden logits, the README's numbers."""
     session.run("python", "-m", "pytest", "--full", "tests/pretrained/test_bundled.py")
 
 
@@ -70,8 +70,8 @@ def lowest(session: nox.Session) -> None:
     project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     named = [r for name in EXTRAS.split(",") for r in extras[name]]
-    oldest = [*map(_oldest, [*project["dependencies"], *named])]
-    session.install(*filter(None, oldest), "pytest>=8", "pytest-xdist", "sybil>=8")
+    oldest = _oldest([*project["dependencies"], *named])
+    session.install(*oldest, "pytest>=8", "pytest-xdist", "sybil>=8")
     session.install("hypothesis", "lenstronomy", "scikit-learn", "pillow")
     session.install("--no-deps", "-e", ".")
     session.run("python", "-m", "pytest", "-n", "auto", "-q", *session.posargs)
@@ -99,13 +99,37 @@ def distribution(session: nox.Session) -> None:
     session.run("lensequiv", "predict", "--demo")
 
 
-def _oldest(requirement: str) -> str | None:
-    """The lower bound of a requirement as a pin; None for extras of our own."""
-    if requirement.startswith("lensequiv["):
-        return None
-    found = re.match(r"([\w.-]+)[^>]*>=([\d.]+)", requirement)
-    if found is None:
-        raise ValueError(f"{requirement!r} in pyproject.toml has no lower bound")
-    name, version = found.groups()
-    # 2.4 stands for its newest patch release, 0.4.3 for itself.
-    return f"{name}=={version}" + (".*" if version.count(".") < 2 else "")
+@nox.session(venv_backend="venv")
+@nox.parametrize("extra", ["none", *EXTRAS.split(","), "app", "onnx", "ray"])
+def extras(session: nox.Session, extra: str) -> None:
+    """Installs the wheel with one extra alone, and uses what that extra is for."""
+    folder = Path(session.create_tmp())
+    session.install("build")
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(folder), ".")
+    (wheel,) = map(str, folder.glob("lensequiv-*.whl"))
+    session.install(
+        wheel if extra == "none" else f"lensequiv[{extra}] @ file://{wheel}"
+    )
+    script = Path("tests", "extras_alone.py").resolve()
+    session.cd(folder)
+    session.run("python", str(script), extra)
+
+
+def _oldest(requirements: list[str]) -> list[str]:
+    """Lower bounds as pins; where extras differ in one, the higher bound."""
+    found: dict[str, tuple[int, ...]] = {}
+    for requirement in requirements:
+        if requirement.startswith("lensequiv["):
+            continue
+        bound = re.match(r"([\w.-]+)[^>]*>=([\d.]+)", requirement)
+        if bound is None:
+            raise ValueError(f"{requirement!r} in pyproject.toml has no lower bound")
+        version = tuple(map(int, bound[2].split(".")))
+        found[bound[1]] = max(version, found.get(bound[1], ()))
+    # 2.4 stands for its newest patch release, as 17 does for that of 17.0; 0.4.3 for
+    # itself.
+    ends = {1: ".0.*", 2: ".*", 3: ""}
+    return [
+        f"{name}=={'.'.join(map(str, version))}{ends[len(version)]}"
+        for name, version in found.items()
+    ]

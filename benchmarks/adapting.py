@@ -17,10 +17,10 @@ import numpy as np
 import torch
 
 import lensequiv
-from lensequiv._files import check_output
 from lensequiv.adaptation import AdaptationWarning, adapt
 from lensequiv.domain import OutOfDomainWarning
 from lensequiv.evaluation import perturbations, roc_auc
+from lensequiv.files import check_output
 from lensequiv.simulation import get_recipe, simulate
 
 # Weight, recipe, its change, share of the class without substructure.

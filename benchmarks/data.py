@@ -27,8 +27,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision import transforms as tv
 
-from lensequiv._files import check_output
 from lensequiv.data import ClassFolder, HDF5Images, read_image
+from lensequiv.files import check_output
 from lensequiv.simulation import simulate
 from lensequiv.transforms import CropAndScale, RandomPose
 

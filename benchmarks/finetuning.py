@@ -18,7 +18,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from lensequiv._files import check_output
+from lensequiv.files import check_output
 from lensequiv.simulation import Subhalos, get_recipe, model_j, write_class_folders
 
 ROOT = Path(__file__).parents[1]

@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lensequiv.plain import gaussian_kernel
 from lensequiv.simulation import _physics as physics
 from lensequiv.simulation import get_recipe, simulate
-from lensequiv.simulation._simulate import keep_memory
+from lensequiv.simulation._blocks import keep_memory
 
 SIZE, BORDER = 108, 5  # pixels that are fitted, and what the PSF needs around them
 RECIPE = replace(get_recipe("modelJ"), pixels=SIZE + 2 * BORDER)
@@ -93,7 +94,7 @@ def light(vectors: Tensor, kind: str, points: int = POINTS, rays: int = 2) -> Te
     image = physics.sum_blocks(physics.sersic(x, y, source, index, radius), rays)
     image /= rays**2
     for sigma in p["ln psf"].unique():
-        kernel = physics.gaussian_kernel(float(sigma.exp()) / 0.05, 11)
+        kernel = gaussian_kernel(float(sigma.exp()) / 0.05, 5)
         same = p["ln psf"] == sigma
         image[same] = physics.blur(image[same], kernel)
     return image[:, BORDER:-BORDER, BORDER:-BORDER]

@@ -15,7 +15,7 @@ import torch
 from layers import medians
 
 import lensequiv
-from lensequiv._files import check_output
+from lensequiv.files import check_output
 from lensequiv.models import LensNetwork
 from lensequiv.models.steerable import SteerableCNN
 from lensequiv.plots import check_picture

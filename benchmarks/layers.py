@@ -26,7 +26,7 @@ from lensequiv._e2cnn import (
     he_init_std,
     parse_group,
 )
-from lensequiv._files import check_output
+from lensequiv.files import check_output
 from lensequiv.models.layers import AntialiasedPool, FieldNorm
 
 Side = Callable[[], object]

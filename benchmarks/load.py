@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import lensequiv
-from lensequiv._files import check_output
+from lensequiv.files import check_output
 
 _IMAGE = (
     "import torch, numpy as np; x = np.random.default_rng(0).poisson(9, (150, 150))"

@@ -26,10 +26,10 @@ from sklearn.neighbors import NearestNeighbors
 from tqdm.auto import tqdm
 
 import lensequiv
-from lensequiv._files import check_output
 from lensequiv.data import find_images, read_image
 from lensequiv.domain import image_features, statistics_out_of_range
 from lensequiv.domain._fitting import fit_gaussians
+from lensequiv.files import check_output
 from lensequiv.simulation import (
     NoSubstructure,
     PoissonSky,

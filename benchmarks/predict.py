@@ -29,8 +29,8 @@ from lensequiv._e2cnn import (
     PointwiseAvgPoolAntialiased,
     R2Conv,
 )
-from lensequiv._files import check_output
 from lensequiv.data import read_image, sample_paths
+from lensequiv.files import check_output
 from lensequiv.models.layers import AntialiasedPool
 from lensequiv.models.steerable import SteerableCNN
 from lensequiv.plain import map_statistics

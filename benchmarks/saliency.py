@@ -32,7 +32,7 @@ import torch
 from numpy.typing import NDArray
 
 import lensequiv
-from lensequiv._files import check_output
+from lensequiv.files import check_output
 from lensequiv.models import LensNetwork
 from lensequiv.saliency import (
     Attribution,

@@ -30,7 +30,7 @@ import torch
 from simulation_device import measure_device
 from torch.utils.data import DataLoader
 
-from lensequiv._files import check_output
+from lensequiv.files import check_output
 from lensequiv.simulation import (
     RECIPES,
     LenstronomyModel,

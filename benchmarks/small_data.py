@@ -20,11 +20,12 @@ import sys
 from pathlib import Path
 from statistics import mean, stdev
 
-from lensequiv._files import check_output
+from lensequiv.files import check_output
 from lensequiv.plots import check_picture
 
 ROOT = Path(__file__).parents[1]
-# Peak learning rates: chosen by short runs, see docs/search.md and docs/training.md.
+# Peak learning rates: chosen by short runs, see docs/architecture-search.md and
+# docs/training.md.
 RATES = {"c8": 0.012, "d8": 0.012, "resnet18": 0.004}
 # Seeds by number of images.
 THREE = {750: (0,), 7500: (0,), 60000: (0, 1, 2)}

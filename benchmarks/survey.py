@@ -23,8 +23,8 @@ import ray
 import torch
 
 import lensequiv
-from lensequiv._files import check_output
 from lensequiv.data import sample_paths
+from lensequiv.files import check_output
 
 CHUNK = 128
 

@@ -25,7 +25,7 @@ from predict import OfE2cnnModules
 from torch import Tensor, nn
 
 import lensequiv
-from lensequiv._files import check_output
+from lensequiv.files import check_output
 from lensequiv.models.layers import (
     AntialiasedPool,
     FieldNorm,

@@ -22,7 +22,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tv
 
-from lensequiv._files import check_output
+from lensequiv.files import check_output
 from lensequiv.simulation import model_f, simulate
 from lensequiv.transforms import rotate
 

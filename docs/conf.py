@@ -1,11 +1,17 @@
 """Sphinx configuration: `python -m sphinx -W docs docs/_build/html`."""
 
 import sys
+import tomllib
 from pathlib import Path
 
 import lensequiv
-from lensequiv.pretrained import list_pretrained, pretrained_info
-from lensequiv.weights._table import weights_table
+
+_here = Path(__file__).parent
+sys.path.insert(0, str(_here))
+import floors  # noqa: E402  # beside this file
+import weight_pages  # noqa: E402
+
+_urls = tomllib.loads((_here.parent / "pyproject.toml").read_text())["project"]["urls"]
 
 project = "lensequiv"
 author = "The lensequiv developers"
@@ -17,35 +23,45 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
+    "sphinx_design",
+    "page_checks",  # beside this file
 ]
 exclude_patterns = ["_build", "_generated"]
+templates_path = ["_templates"]
+
 html_theme = "furo"
 html_title = "lensequiv"
+html_baseurl = _urls["Documentation"].rstrip("/") + "/"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
+html_logo = "_static/logo.svg"
+html_favicon = "_static/favicon.svg"
+html_theme_options = {
+    "source_repository": _urls["Source"] + "/",
+    "source_branch": "main",
+    "source_directory": "docs/",
+    "light_css_variables": {
+        "color-brand-primary": "#0a5c8f",
+        "color-brand-content": "#0a5c8f",
+    },
+    "dark_css_variables": {
+        "color-brand-primary": "#7cc4f0",
+        "color-brand-content": "#7cc4f0",
+    },
+}
 
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 napoleon_google_docstring = True
 nitpicky = False  # types of torch and NumPy have no pages here
 
-myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_enable_extensions = ["attrs_block", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
+myst_substitutions = {"source": _urls["Source"]}
 nb_execution_mode = "force"
+nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 
-
-def _write_tables(folder: Path) -> None:
-    """Tables of weights, from the catalogue, for pages to include."""
-    folder.mkdir(exist_ok=True)
-    configs = {name: pretrained_info(name) for name in list_pretrained()}
-    (folder / "weights.md").write_text(weights_table(configs) + "\n")
-
-
-_here = Path(__file__).parent
-sys.path.insert(0, str(_here))
-import floors  # noqa: E402  # beside this file
-
-_write_tables(_here / "_generated")
+weight_pages.write(_here / "_generated", _here / "weights")
 floors.write(_here / "_generated" / "floors.svg")

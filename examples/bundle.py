@@ -3,22 +3,20 @@
     python examples/bundle.py runs/c8-modelJ/weights ... --changes "trained on modelJ@2"
 
 Copies the folders that `examples/train.py` wrote to `lensequiv/weights/bundled`,
-enters them in the catalogue, their logits of three fixed images in
-`tests/pretrained/golden.json` and their scores in the README's table. A weight that was
-published before gets a new version; the files of the old one stay as they are.
+enters them in the catalogue, and their logits of three fixed images in
+`tests/pretrained/golden.json`. A weight that was published before gets a new version;
+the files of the old one stay as they are. The tables in the docs are made of the cards.
 """
 
 import argparse
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import lensequiv
 from lensequiv.data import sample_paths
-from lensequiv.weights import _catalogue, model_card
-from lensequiv.weights._table import weights_table
+from lensequiv.weights import model_card
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lensequiv" / "weights"
@@ -58,7 +56,9 @@ def main() -> None:
             raise SystemExit(f"{folder}: these weights are in the catalogue already")
         entry = {
             "version": len(versions) + 1,
-            "date": config["info"]["training"]["date"],
+            "date": config["info"].get("map_training", config["info"]["training"])[
+                "date"
+            ],
             "sha256": config["sha256"],
             "folder": f"{name}@{len(versions) + 1}",
             "changes": args.changes,
@@ -71,20 +71,6 @@ def main() -> None:
         print(f"{folder}: bundled as {name}, version {entry['version']}")
     write_json(PACKAGE / "catalogue.json", catalogue)
     write_json(GOLDEN, golden)
-    _catalogue._catalogue.cache_clear()
-    write_table(ROOT / "README.md")
-
-
-def write_table(readme: Path) -> None:
-    """Replaces the table of weights in a file."""
-    names = lensequiv.list_pretrained()
-    table = weights_table({name: lensequiv.pretrained_info(name) for name in names})
-    text, count = re.subn(
-        r"(?m)^\| weight \|.*\n(?:\|.*\n)+", lambda _: table + "\n", readme.read_text()
-    )
-    if count != 1:
-        raise SystemExit(f"{readme}: found {count} tables of weights, expected one")
-    readme.write_text(text)
 
 
 if __name__ == "__main__":

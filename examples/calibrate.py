@@ -26,11 +26,13 @@ def main() -> None:
         required=True,
         help="class folders, or an HDF5 file, of images that it was not trained on",
     )
-    p.add_argument("--hdu", help="which image, where a FITS file has several")
+    p.add_argument(
+        "--plane", "--hdu", help="which image, where files have several: its name"
+    )
     p.add_argument("--false-alarms", type=float, default=0.01)
     args = p.parse_args()
     model = lensequiv.from_pretrained(args.weights)
-    data = open_dataset(args.images, model.classes, hdu=args.hdu)
+    data = open_dataset(args.images, model.classes, plane=args.plane)
     calibrate(
         model,
         data.load_arrays(),

@@ -26,10 +26,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from options import arguments
 from sets import number
-from train import Training, accelerator_of, arguments
+from train import Training, accelerator_of
 
-from lensequiv._files import check_output, write_atomically
+from lensequiv.files import check_output, write_atomically
 
 NEW: dict[str, Any] = {"stem_stride": 2, "activation": "gelu", "isotropic": True}
 J, F = "modelJ,modelJ-varied", "modelF,modelF-varied"

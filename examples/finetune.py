@@ -115,7 +115,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="side of the input in pixels (default: the weight's, or the largest that "
         "fits into smaller images)",
     )
-    p.add_argument("--hdu", help="which image, where a FITS file has several")
+    p.add_argument(
+        "--plane", "--hdu", help="which image, where files have several: its name"
+    )
     p.add_argument(
         "--pixel-scale",
         type=number(1e-9),
@@ -139,7 +141,7 @@ def begin(args: argparse.Namespace) -> tuple[LensNetwork, Sets, StoredLenses]:
     used = out.exists() and (not out.is_dir() or any(out.iterdir()))
     if used and not (out / CHECKPOINT).exists():
         raise FileExistsError(f"--out {out} is not empty: choose a new name")
-    sets = open_sets(args.data, hdu=args.hdu)
+    sets = open_sets(args.data, plane=args.plane)
     assert sets.train is not None
     lenses = StoredLenses(
         sets.train, args.batch_size, seed=args.seed, limit=args.images

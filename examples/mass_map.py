@@ -1,8 +1,8 @@
 """Dense supervision: while it learns to classify, a network also maps the substructure.
 
 The simulator knows where the substructure's mass is. A small head on an inner layer is
-asked for the map of it and thrown away after training. `docs/search.md` has what that
-is worth.
+asked for the map of it and thrown away after training. `docs/architecture-search.md`
+has what that is worth.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ def open_sets(
     classes: Sequence[str] | None = None,
     simulated: bool = False,
     test: bool = True,
-    hdu: str | None = None,
+    plane: str | None = None,
 ) -> Sets:
     """Opens the sets of a run and compares their classes.
 
@@ -129,7 +129,7 @@ def open_sets(
         classes: What the classes have to be; those of the training images if None.
         simulated: Whether there is no training set.
         test: Whether to open the test set, if there is one.
-        hdu: Which image, where a file has several.
+        plane: Which image, where a file has several.
 
     Raises:
         FileNotFoundError: `data`, or a set that is needed, does not exist.
@@ -147,7 +147,7 @@ def open_sets(
                 f"{data} holds {there}, but no images to {_USE[split]}; expected "
                 f"{split}/ with a folder for each class, or {split}.h5"
             )
-        found = open_dataset(path, names, hdu=hdu if path.is_dir() else None)
+        found = open_dataset(path, names, plane=plane if path.is_dir() else None)
         counts = torch.bincount(found.labels, minlength=len(found.classes))
         if split != "test" and not counts.all():
             name = found.classes[int(counts.argmin())]
@@ -286,7 +286,7 @@ def pixel_scale_of(data: LabelledSet) -> float | None:
         return float(scale)
     if isinstance(data, HDF5Images):
         return None
-    return read_stored(data.paths[0], hdu=data.hdu).pixel_scale
+    return read_stored(data.paths[0], plane=data.plane).pixel_scale
 
 
 def manifest(path: Path) -> dict[str, Any]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+import torch
 from accelerate import Accelerator
-from lenses import FreshLenses, Lenses, StoredLenses
-from sets import LabelledSet, choose_size
+from fresh_lenses import FreshLenses
+from lenses import Lenses, StoredLenses
+from sets import LabelledSet, Sets, choose_size, open_sets, simulated_set
 
 import lensequiv
 from lensequiv.models import LensNetwork
+from lensequiv.simulation import get_recipe
 
 
 def training_images(
@@ -64,6 +67,9 @@ def first_weights(args: argparse.Namespace, lenses: Lenses) -> LensNetwork:
                 f"channels; expected {model.name} for {model.in_channels}"
             )
         try:
+            # A map head was trained on the body as it is.
+            if started.map_head is not None:
+                started = started.with_map(0)
             model.load_state_dict(started.state_dict())
         except RuntimeError as error:
             raise ValueError(
@@ -87,3 +93,22 @@ def same_classes(init: str, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
             f"{', '.join(wanted)}, in this order"
         )
     return classes
+
+
+def opened_sets(args: argparse.Namespace, device: torch.device) -> Sets:
+    """The sets of a run; validation images are simulated if there is no `--data`."""
+    wanted = None
+    if args.fresh:
+        wanted = get_recipe(args.fresh[0]).classes
+    if args.init:
+        wanted = same_classes(args.init, wanted)
+    if args.data is None:
+        val = simulated_set(args.fresh[0], 4512, 2, device)
+        return Sets(None, val, None, val.classes)
+    return open_sets(
+        args.data,
+        classes=wanted,
+        simulated=bool(args.fresh),
+        test=not args.no_test,
+        plane=args.plane,
+    )

@@ -31,9 +31,8 @@ from ray.data import ActorPoolStrategy, DataContext
 from tqdm.auto import tqdm
 
 import lensequiv
-from lensequiv._devices import resolve_device
-from lensequiv._files import write_atomically
 from lensequiv.data.parquet import count_cutouts, read_cutouts
+from lensequiv.files import write_atomically
 from lensequiv.inference import (
     Loaded,
     Options,
@@ -44,6 +43,7 @@ from lensequiv.inference import (
     parquet_schema,
     record_request,
     request_of,
+    resolve_device,
     resolve_paths,
     rows_of,
     source_of,
@@ -53,6 +53,7 @@ from lensequiv.models import LensNetwork
 DEFAULTS: dict[str, Any] = {
     "batch_size": 64,
     "precision": "fp32",
+    "plane": None,
     "hdu": None,
     "pixel_scale": None,
     "resample": False,
@@ -71,8 +72,8 @@ class Classifier:
             keeps one copy; in a list, since Ray replaces bare references.
         out: Folder of the parts.
         cpus: Cores that the actor has.
-        options: `batch_size`, `precision`, `hdu`, `pixel_scale`, `resample`, `device`,
-            `image`, `name`; see `survey`.
+        options: `batch_size`, `precision`, `plane`, `hdu`, `pixel_scale`, `resample`,
+            `device`, `image`, `name`; see `survey`.
     """
 
     def __init__(
@@ -110,7 +111,8 @@ class Classifier:
     def source(self, chunk: dict[str, Any]) -> Source:
         """The chunk's images, by name."""
         if "paths" in chunk:
-            return source_of(chunk["paths"], self.options["hdu"])
+            which = self.options["plane"], self.options["hdu"]
+            return source_of(chunk["paths"], *which)
         columns = {key: self.options[key] for key in ("image", "name")}
         rows = read_cutouts(chunk["file"], chunk["start"], chunk["stop"], **columns)
         return Source(rows.names, lambda i: Loaded(torch.from_numpy(rows.read(i))))
@@ -177,9 +179,10 @@ def survey(
             one where `device` is that of a GPU, else none.
         chunk: Images that are written together, a multiple of the batch size.
         progress: Whether to show a progress bar.
-        options: `batch_size` (64), `precision` ("fp32"), `device` ("cpu"), `hdu`
-            (None), `pixel_scale` (None, arcsec/pixel) and `resample` (False) as for
-            `lensequiv.predict`; for Parquet the columns `image` and `name` ("id").
+        options: `batch_size` (64), `precision` ("fp32"), `device` ("cpu"), `plane`
+            and `hdu` (None), `pixel_scale` (None, arcsec/pixel) and `resample` (False)
+            as for `lensequiv.predict`; for Parquet the columns `image` and `name`
+            ("id").
 
     Returns:
         `out`, with its parts in the order of the input and `_manifest.json`.
@@ -205,26 +208,15 @@ def survey(
     headers = any("paths" in item for item in chunks)
     PixelScales.of(model, options["pixel_scale"], options["resample"], headers=headers)
     listed = [json.dumps(item) for item in chunks]
-    record = out / "_request.json"  # readers of Parquet folders leave out _*
-    if out.exists() and not record.exists() and any(out.iterdir()):
-        raise FileExistsError(f"{out} is not empty: choose a new name")
-    images = hashlib.sha256("\0".join(listed).encode()).hexdigest()
-    recorded = {k: v for k, v in options.items() if k != "device"}
-    request = request_of(model, {"images": images, "chunk": chunk, **recorded})
-    record_request(record, out, request, "choose a new name")
-    for path in out.glob(
-        ".part-*"
-    ):  # attempts and half-written parts of killed workers
-        path.unlink(missing_ok=True)
+    _claim(out, model, {"chunk": chunk, **options}, listed)
     done = {path.name for path in out.glob("part-*.parquet")}
     todo = [i for i, item in enumerate(chunks) if item["part"] not in done]
     total = sum(item["images"] for item in chunks)
     rest = sum(chunks[i]["images"] for i in todo)
     bar = tqdm(total=total, initial=total - rest, unit="img", disable=not progress)
     DataContext.get_current().enable_progress_bars = False
-    stored = ray.put(model)  # held by this name: an actor may have to be restarted
     if todo:
-        actors = actors or _actors(cpus, gpus)
+        stored = ray.put(model)  # held by this name: an actor may have to be restarted
         results = ray.data.from_items(
             [{"chunk": listed[i]} for i in todo], override_num_blocks=len(todo)
         ).map_batches(
@@ -234,7 +226,8 @@ def survey(
             # One chunk at work and one waiting. By default Ray Data replaces a dead
             # actor and repeats its chunks, as often as it takes.
             compute=ActorPoolStrategy(
-                size=min(actors, len(todo)), max_tasks_in_flight_per_actor=2
+                size=min(actors or _actors(cpus, gpus), len(todo)),
+                max_tasks_in_flight_per_actor=2,
             ),
             num_cpus=cpus,
             num_gpus=gpus,
@@ -244,6 +237,26 @@ def survey(
     bar.close()
     finish(out, [item["part"] for item in chunks], total)
     return out
+
+
+def _claim(
+    out: Path, model: LensNetwork, options: dict[str, Any], chunks: list[str]
+) -> None:
+    """Makes the folder of the parts, or finds the unfinished one of the same call.
+
+    Raises:
+        FileExistsError: It holds something else, or parts of another call.
+    """
+    record = out / "_request.json"  # readers of Parquet folders leave out _*
+    if out.exists() and not record.exists() and any(out.iterdir()):
+        raise FileExistsError(f"{out} is not empty: choose a new name")
+    images = hashlib.sha256("\0".join(chunks).encode()).hexdigest()
+    recorded = {k: v for k, v in options.items() if k != "device"}
+    request = request_of(model, {"images": images, **recorded})
+    record_request(record, out, request, "choose a new name")
+    # Attempts and half-written parts of killed workers.
+    for path in out.glob(".part-*"):
+        path.unlink(missing_ok=True)
 
 
 def _placed(device: str, gpus: float | None) -> tuple[str, float]:
@@ -306,7 +319,8 @@ def main() -> None:
     p.add_argument("--precision", choices=("fp32", "tf32", "bf16"), default="fp32")
     p.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     p.add_argument("--gpus", type=float, help="for each actor, also 0.5 (default: 1)")
-    p.add_argument("--hdu", help="of FITS, HDF5 and NPZ files")
+    p.add_argument("--plane", help="which image, where files have several: its name")
+    p.add_argument("--hdu", help="the same, for FITS files alone")
     p.add_argument("--pixel-scale", type=float, help="of the images, arcsec/pixel")
     p.add_argument("--resample", action="store_true", help="to the weights' scale")
     p.add_argument("--image", default="image", help="Parquet column of images")

@@ -30,153 +30,33 @@ import argparse
 import copy
 import functools
 import itertools
-import json
-import math
-import sys
 import time
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from finish import earlier_run, run_information, save_atomically, write_weights
-from lenses import Batch, FreshLenses
+from fresh_lenses import FreshLenses
+from lenses import Batch
 from mass_map import MappingModel, map_loss, posed_masses
+from options import arguments
+from schedule import one_cycle
 from sets import (
-    Sets,
     check_images,
     check_room,
     half_if_harmless,
-    number,
-    open_sets,
-    simulated_set,
-    whole,
 )
-from start import first_weights, same_classes, training_images
+from start import first_weights, opened_sets, training_images
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 from validate import renew_batch_norm, validate
 
 from lensequiv.models import synchronise_batch_norm
-from lensequiv.simulation import get_recipe
 from lensequiv.transforms import RandomPose
 
 SAVE_EVERY = 60  # seconds between checkpoints
-
-
-def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line; `argv` in its place."""
-    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("model", help="a name that lensequiv.list_models() knows")
-    p.add_argument("--data", type=Path, help="holds train val test")
-    p.add_argument("--out", type=Path, required=True, help="checkpoint and result")
-    p.add_argument(
-        "--fresh",
-        metavar="RECIPE",
-        type=lambda names: names.split(","),
-        help="simulate the training images; several recipes, with commas, take turns",
-    )
-    p.add_argument("--images", type=whole(1), help="use so many stored training images")
-    p.add_argument("--init", help="weight or folder whose body and head to start from")
-    p.add_argument("--steps", type=whole(2), default=12000)
-    p.add_argument("--minutes", type=number(0.001), help="in place of --steps")
-    p.add_argument("--batch-size", type=whole(2), default=64, help="over all processes")
-    p.add_argument(
-        "--lr", type=number(1e-12), default=0.012, help="peak of the one-cycle"
-    )
-    p.add_argument(
-        "--warm-up", type=number(0, 1), default=0.25, help="share of the run"
-    )
-    p.add_argument("--weight-decay", type=number(0), default=1e-2)
-    p.add_argument(
-        "--ema", type=number(0, 0.999999), default=0.998, help="decay per step"
-    )
-    p.add_argument(
-        "--map-weight",
-        type=number(0),
-        default=10.0,
-        help="of the auxiliary mass map, where the masses are known; 0: without",
-    )
-    p.add_argument("--evaluations", type=whole(1), default=6)
-    p.add_argument(
-        "--norm-images",
-        type=whole(1),
-        default=7680,
-        help="images for the batch-norm statistics of the averaged weights",
-    )
-    p.add_argument(
-        "--no-test",
-        action="store_true",
-        help="end with the last evaluation: OUT/best is the result (see finish.py)",
-    )
-    p.add_argument("--seed", type=whole(0), default=0)
-    p.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
-    p.add_argument(
-        "--launch",
-        choices=("graphs", "eager", "compile"),
-        default="graphs",
-        help="how the network's kernels reach a GPU: as recorded CUDA graphs (one "
-        "process), one by one, or by torch.compile, which works on processors, too",
-    )
-    p.add_argument(
-        "--size",
-        type=whole(1),
-        help="side of the input in pixels (default: 97, or the largest that fits into "
-        "smaller images)",
-    )
-    p.add_argument("--options", type=json.loads, default={}, help="of the model, JSON")
-    p.add_argument("--hdu", help="which image, where a FITS file has several")
-    p.add_argument(
-        "--pixel-scale",
-        type=number(1e-9),
-        help="of the images in arcsec, where neither manifest nor header tells it",
-    )
-    args = p.parse_args(argv)
-    args.argv = list(sys.argv[1:] if argv is None else argv)
-    if args.data is None and not args.fresh:
-        p.error("--data is needed, but for --fresh")
-    return args
-
-
-def opened_sets(args: argparse.Namespace, device: torch.device) -> Sets:
-    """The sets of a run; validation images are simulated if there is no `--data`."""
-    wanted = None
-    if args.fresh:
-        wanted = get_recipe(args.fresh[0]).classes
-    if args.init:
-        wanted = same_classes(args.init, wanted)
-    if args.data is None:
-        val = simulated_set(args.fresh[0], 4512, 2, device)
-        return Sets(None, val, None, val.classes)
-    return open_sets(
-        args.data,
-        classes=wanted,
-        simulated=bool(args.fresh),
-        test=not args.no_test,
-        hdu=args.hdu,
-    )
-
-
-def one_cycle(progress: float, warm_up: float) -> tuple[float, float]:
-    """Rate relative to its peak, and momentum, at a point of a run.
-
-    The one-cycle policy (Smith and Topin, arXiv:1708.07120) with cosines and the
-    numbers of torch's OneCycleLR: from 1/25 up to 1 and down to 4e-6, the momentum from
-    0.95 down to 0.85 and back.
-
-    Args:
-        progress: From 0 to 1.
-        warm_up: Where the peak lies, from 0 to 1.
-    """
-    up = progress < warm_up
-    x = progress / warm_up if up else (progress - warm_up) / max(1 - warm_up, 1e-9)
-    mix = (1 + math.cos(math.pi * min(x, 1.0))) / 2  # from 1 to 0
-    if up:
-        return 1 + (1 / 25 - 1) * mix, 0.85 + 0.1 * mix
-    return 4e-6 + (1 - 4e-6) * mix, 0.95 - 0.1 * mix
 
 
 class Training:

@@ -9,6 +9,7 @@ __all__ = [
     "HubError",
     "ImagePrediction",
     "Prediction",
+    "SubstructureMap",
     "WeightsError",
     "__version__",
     "adapt",
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from lensequiv import domain as domain
     from lensequiv import equivariance as equivariance
     from lensequiv import evaluation as evaluation
+    from lensequiv import files as files
     from lensequiv import inference as inference
     from lensequiv import models as models
     from lensequiv import plain as plain
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from lensequiv.inference import (
         ImagePrediction,
         Prediction,
+        SubstructureMap,
         iter_predict,
         predict,
         predict_to_file,
@@ -75,6 +78,7 @@ else:
             "HubError": "lensequiv.pretrained",
             "ImagePrediction": "lensequiv.inference",
             "Prediction": "lensequiv.inference",
+            "SubstructureMap": "lensequiv.inference",
             "WeightsError": "lensequiv.pretrained",
             "adapt": "lensequiv.adaptation",
             "convert_checkpoint": "lensequiv.pretrained",
@@ -92,8 +96,7 @@ else:
         },
         (
             *("adaptation", "app", "data", "domain", "equivariance", "evaluation"),
-            *("models", "plain"),
-            *("inference", "spec"),
+            *("files", "inference", "models", "plain", "spec"),
             *("plots", "prediction", "pretrained", "reports", "saliency", "simulation"),
             *("streaming", "transforms", "trust", "weights"),
         ),

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from lensequiv._files import check_output
+from lensequiv.files import check_output
 
 
 def test_a_file_that_can_be_written(tmp_path):

@@ -13,6 +13,7 @@ PUBLIC = [
     "domain",
     "equivariance",
     "evaluation",
+    "files",
     "models",
     "plain",
     "plots",

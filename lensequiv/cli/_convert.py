@@ -13,7 +13,7 @@ __all__ = ["add"]
 def add(commands: Commands) -> None:
     """Adds the subcommand."""
     convert = commands.add_parser(
-        "convert", help="make weights of a checkpoint of the 2021 study"
+        "convert", help="turn a checkpoint of the 2021 study into a weight"
     )
     convert.add_argument("checkpoint", type=Path, help="best-model-parameters.pt")
     convert.add_argument("out", type=Path, metavar="OUT", help="folder to make")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lensequiv.cli._output import print_json
 from lensequiv.cli._types import Commands
-from lensequiv.cli._weights import add_device, chosen_device
+from lensequiv.cli._weights import add_device, add_plane, chosen_device
 
 if TYPE_CHECKING:
     from lensequiv.equivariance import Orbits, Report, RotatedLenses
@@ -38,10 +38,7 @@ def add(commands: Commands) -> None:
         metavar="PATH",
         help="measure on this image or folder, on the pixel grid alone",
     )
-    parser.add_argument(
-        "--hdu",
-        help="of --images, where a file has several: number, name or NAME,VERSION",
-    )
+    add_plane(parser)
     what.add_argument(
         "--recipe", help="render lenses of this recipe at all angles (default: modelF)"
     )
@@ -135,8 +132,9 @@ def _check(args: argparse.Namespace) -> None:
             f"{', '.join(useless)}: only for lenses rendered at all angles; leave out "
             "--images"
         )
-    if args.hdu is not None and not args.images:
-        raise ValueError("--hdu: only with --images PATH")
+    for option, value in (("--plane", args.plane), ("--hdu", args.hdu)):
+        if value is not None and not args.images:
+            raise ValueError(f"{option}: only with --images PATH")
     if args.lens is not None and not args.orbit:
         raise ValueError("--lens: only with --orbit FILE")
     if args.umap and not args.projection:
@@ -211,7 +209,8 @@ def _on_grid(
     from lensequiv.equivariance import measure
 
     images: Any = args.images if lenses is None else lenses.reference
-    found = measure(model, images, dtype=dtype, hdu=args.hdu, device=args.device)
+    which = {"plane": args.plane, "hdu": args.hdu}
+    found = measure(model, images, dtype=dtype, device=args.device, **which)
     return replace(found, model=name)
 
 

@@ -7,7 +7,13 @@ import sys
 from pathlib import Path
 
 from lensequiv.cli._types import Commands
-from lensequiv.cli._weights import add_device, add_input_size, chosen_device, load
+from lensequiv.cli._weights import (
+    add_device,
+    add_input_size,
+    add_plane,
+    chosen_device,
+    load,
+)
 
 __all__ = ["add"]
 
@@ -62,9 +68,7 @@ def add(commands: Commands) -> None:
     )
     add_device(evaluate)
     evaluate.add_argument("--batch-size", type=int, default=64)
-    evaluate.add_argument(
-        "--hdu", help="number or name of the FITS extension, for class folders"
-    )
+    add_plane(evaluate)
     evaluate.add_argument(
         "--pixel-scale",
         type=float,
@@ -106,6 +110,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         args.data,
         rotated=not args.no_rotated,
         seed=args.seed or 0,
+        plane=args.plane,
         hdu=args.hdu,
         pixel_scale=args.pixel_scale,
         resample=args.resample,
@@ -136,6 +141,7 @@ def _perturb(args: argparse.Namespace) -> None:
         "--no-rotated": args.no_rotated,
         "--limit": args.limit is not None,
         "--resamples": args.resamples is not None,
+        "--plane": args.plane is not None,
         "--hdu": args.hdu is not None,
         "--pixel-scale": args.pixel_scale is not None,
         "--resample": args.resample,

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 from lensequiv.cli._output import print_csv, print_json, print_table
 from lensequiv.cli._summary import Stopwatch, rows_of_file, summary
 from lensequiv.cli._types import Commands
-from lensequiv.cli._weights import add_device, add_input_size, chosen_device, load
+from lensequiv.cli._weights import (
+    add_device,
+    add_input_size,
+    add_plane,
+    chosen_device,
+    load,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,9 +68,7 @@ def add(commands: Commands) -> None:
     )
     add_device(predict)
     predict.add_argument("--batch-size", type=int, default=64)
-    predict.add_argument(
-        "--hdu", help="number or name of the FITS extension, name of the HDF5 data set"
-    )
+    add_plane(predict)
     predict.add_argument(
         "--pixel-scale",
         type=float,
@@ -114,6 +118,7 @@ def _check(args: argparse.Namespace) -> None:
     given = {
         "--weights": args.weights is not None,
         "--to": args.to is not None,
+        "--plane": args.plane is not None,
         "--hdu": args.hdu is not None,
         "--pixel-scale": args.pixel_scale is not None,
         "--resample": args.resample,
@@ -150,6 +155,7 @@ def _predict_to_file(args: argparse.Namespace) -> None:
         args.paths,
         args.to,
         args.batch_size,
+        plane=args.plane,
         hdu=args.hdu,
         pixel_scale=args.pixel_scale,
         resample=args.resample,
@@ -202,6 +208,7 @@ def _classify(
     prediction = model.predict(
         paths,
         args.batch_size,
+        plane=args.plane,
         hdu=args.hdu,
         progress=True,
         precision=args.precision,
@@ -210,7 +217,9 @@ def _classify(
     )
     images = []
     if args.plot:
-        seen = network_inputs(model, source_of(paths, args.hdu), Options(**scale))
+        seen = network_inputs(
+            model, source_of(paths, args.plane, args.hdu), Options(**scale)
+        )
         images = [image.numpy() for image in seen]
     rows = rows_of_prediction(prediction)
     for row in rows:

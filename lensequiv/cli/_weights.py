@@ -34,6 +34,17 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_plane(parser: argparse.ArgumentParser) -> None:
+    """Adds the options `--plane` and `--hdu`."""
+    parser.add_argument(
+        "--plane",
+        metavar="NAME",
+        help="which image, where files have several: the name of an array (NPZ) or "
+        "data set (HDF5); of an HDU (FITS) number, name or NAME,VERSION",
+    )
+    parser.add_argument("--hdu", help="the same, for FITS files alone")
+
+
 def chosen_device(device: str, *, float64: bool = False) -> torch.device:
     """What `--device` says; told on the screen if it is not the CPU.
 

@@ -3,6 +3,7 @@
 from lensequiv.data.arrays import as_images
 from lensequiv.data.errors import ImageError
 from lensequiv.data.finding import find_images
+from lensequiv.data.fits_world import celestial_header
 from lensequiv.data.folder import ClassFolder
 from lensequiv.data.hdf5_images import HDF5Images
 from lensequiv.data.labelled import LabelledImages
@@ -25,6 +26,7 @@ __all__ = [
     "LabelledImages",
     "StoredImage",
     "as_images",
+    "celestial_header",
     "find_images",
     "open_dataset",
     "open_stack",

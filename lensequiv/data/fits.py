@@ -61,7 +61,7 @@ def load_fits(path: Path, hdu: int | str | None) -> Loaded:
             ) from error
 
         try:
-            source, length = _fits_stream(stream, path)
+            source, length = fits_stream(stream, path)
             single = read_single(source, length) if hdu is None else None
             if single is not None:
                 return _loaded(source, single, path)
@@ -127,7 +127,7 @@ def _cards(source: IO[bytes], hdu: Any) -> dict[str, Value]:
     return read_cards(source, place["hdrLoc"], place["datLoc"], _KEYWORDS)
 
 
-def _fits_stream(stream: IO[bytes], path: Path) -> tuple[IO[bytes], int]:
+def fits_stream(stream: IO[bytes], path: Path) -> tuple[IO[bytes], int]:
     """Undo compression if there is any; return the FITS stream and its length."""
     stream = unpacked(stream, path)
     start = stream.read(9)

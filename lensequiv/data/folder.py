@@ -21,7 +21,7 @@ from lensequiv.data.errors import ImageError
 from lensequiv.data.finding import image_files, warn_left_out
 from lensequiv.data.narrowing import check_float, narrowed
 from lensequiv.data.pixel_scale import named_pixel_scale
-from lensequiv.data.readers import read_image, read_stored
+from lensequiv.data.readers import plane_asked_for, read_image, read_stored
 from lensequiv.data.splits import (
     Positions,
     class_counts,
@@ -46,6 +46,7 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
         paths: The image files, class by class.
         labels: Index into `classes` of each file, (N,) int64.
         skipped: The damaged files that `check` left out, with the reasons.
+        plane: Which image is read of files that have several; None: told by names.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
         transform: Callable[[Tensor], Tensor] | None = None,
         on_error: Literal["raise", "skip"] = "raise",
         *,
+        plane: int | str | None = None,
         hdu: int | str | None = None,
     ) -> None:
         """List the images.
@@ -70,7 +72,8 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
                 when its turn comes. With "skip", every image is read once, here, with
                 a progress bar (see `check`), and damaged ones are left out from the
                 start: length, labels and samplers then never change during a run.
-            hdu: Which image, where a file has several; see `read_image`.
+            plane: Which image, where a file has several; see `read_image`.
+            hdu: The same for FITS files, in their own word.
 
         Raises:
             FileNotFoundError: `root` does not exist.
@@ -79,6 +82,7 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
                 (`train`, `val`, `test`) in their place; a class has no folder or no
                 (undamaged) image; or a folder is not among `classes`.
             ValueError: `classes` is a single string, empty, or names a class twice;
+                both `plane` and `hdu` are given, or `hdu` for files without HDUs;
                 `on_error` is neither "raise" nor "skip".
         """
         if on_error not in ("raise", "skip"):
@@ -86,7 +90,7 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
         self.root = Path(root).expanduser()
         self.classes = resolve_classes(self.root, classes)
         self.transform = transform
-        self.on_error, self.hdu = on_error, hdu
+        self.on_error = on_error
         self.skipped: list[tuple[Path, str]] = []
         self.paths: list[Path] = []
         labels: list[int] = []
@@ -98,6 +102,7 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
             labels += [label] * len(found)
         warn_left_out(self.root, left_out)
         self.labels = torch.tensor(labels, dtype=torch.int64)
+        self.plane = plane_asked_for(self.paths, plane, hdu)
         if on_error == "skip":
             self._check(progress=True)
 
@@ -126,7 +131,7 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
         Raises:
             ImageError: The file does not hold a usable image.
         """
-        return read_stored(self.paths[index], hdu=self.hdu)
+        return read_stored(self.paths[index], plane=self.plane)
 
     def manifest(self) -> str | bytes:
         """The text of `manifest.json`; "null" if there is none."""
@@ -139,7 +144,7 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
 
     def _read(self, index: int) -> np.ndarray:
         """Read one image as the file has it."""
-        return read_image(self.paths[index], hdu=self.hdu)
+        return read_image(self.paths[index], plane=self.plane)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """Read one image.

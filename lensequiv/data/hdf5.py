@@ -112,12 +112,12 @@ def check_storage(dataset: Any, path: Path) -> None:
         )
 
 
-def load_hdf5(path: Path, hdu: int | str | None) -> Loaded:
+def load_hdf5(path: Path, plane: int | str | None) -> Loaded:
     """Read one image from an HDF5 file.
 
     Args:
         path: The file.
-        hdu: Name of the data set; None to choose by name and shape, see
+        plane: Name of the data set; None to choose by name and shape, see
             `lensequiv.data.named_arrays.choose_array`.
 
     Returns:
@@ -132,7 +132,7 @@ def load_hdf5(path: Path, hdu: int | str | None) -> Loaded:
     with opened(path) as file:
         found = datasets(file)
         arrays = _described(found)
-        name, stacked = choose_array(arrays, _name(hdu), path, "data set")
+        name, stacked = choose_array(arrays, _name(plane), path, "data set")
         if stacked:
             raise not_one_image(path, name, arrays[name].shape)
         pixels = _read(found[name], path)
@@ -151,17 +151,17 @@ def load_hdf5(path: Path, hdu: int | str | None) -> Loaded:
             without_fill(pixels, _attributes(found[name]), path),
             pixel_scale=_pixel_scale(file, name, found, arrays),
             plane=name,
-            notes=only_two_values(pixels) if hdu is None else (),
+            notes=only_two_values(pixels) if plane is None else (),
             flags=flags,
         )
 
 
-def open_hdf5_stack(path: Path, hdu: int | str | None) -> ImageStack | None:
+def open_hdf5_stack(path: Path, plane: int | str | None) -> ImageStack | None:
     """Open the stack of images in an HDF5 file.
 
     Args:
         path: The file.
-        hdu: As for `load_hdf5`.
+        plane: As for `load_hdf5`.
 
     Returns:
         The stack; None if the file holds one image.
@@ -174,7 +174,7 @@ def open_hdf5_stack(path: Path, hdu: int | str | None) -> ImageStack | None:
     with opened(path) as file:
         found = datasets(file)
         arrays = _described(found)
-        name, stacked = choose_array(arrays, _name(hdu), path, "data set")
+        name, stacked = choose_array(arrays, _name(plane), path, "data set")
         if not stacked:
             return None
         dataset, shape = found[name], arrays[name].shape
@@ -273,6 +273,6 @@ def _pixel_scale(
     return None
 
 
-def _name(hdu: int | str | None) -> str | None:
+def _name(plane: int | str | None) -> str | None:
     """The name of a data set as `datasets` has it."""
-    return None if hdu is None else str(hdu).strip("/")
+    return None if plane is None else str(plane).strip("/")

@@ -36,7 +36,7 @@ class _Member(NamedTuple):
     info: zipfile.ZipInfo
 
 
-def load_npz(path: Path, hdu: int | str | None) -> Loaded:
+def load_npz(path: Path, plane: int | str | None) -> Loaded:
     """Read the image of an `.npz` archive, or a named one.
 
     Headers are read first. What the header of the chosen array claims is compared
@@ -45,7 +45,7 @@ def load_npz(path: Path, hdu: int | str | None) -> Loaded:
 
     Args:
         path: The file; arrays stored or deflated.
-        hdu: Name of the array, with or without `.npy`; None to choose by name and
+        plane: Name of the array, with or without `.npy`; None to choose by name and
             shape, see `lensequiv.data.named_arrays.choose_array`.
 
     Returns:
@@ -59,11 +59,11 @@ def load_npz(path: Path, hdu: int | str | None) -> Loaded:
     """
     with path.open("rb") as stream, _decoding(path), zipfile.ZipFile(stream) as archive:
         members = _members(archive, path)
-        name, stacked = choose_array(members, _name(hdu), path, "array")
+        name, stacked = choose_array(members, _name(plane), path, "array")
         if stacked:
             raise not_one_image(path, name, members[name].shape)
         pixels = _read(archive, members[name], f"{path}[{name}]")
-        notes = only_two_values(pixels) if hdu is None else ()
+        notes = only_two_values(pixels) if plane is None else ()
         if len(members) == 1:
             return Loaded(pixels, plane=name, notes=notes)
         axis = channel_axis(pixels.shape, path)
@@ -83,7 +83,7 @@ def load_npz(path: Path, hdu: int | str | None) -> Loaded:
         )
 
 
-def open_npz_stack(path: Path, hdu: int | str | None) -> ImageStack | None:
+def open_npz_stack(path: Path, plane: int | str | None) -> ImageStack | None:
     """Open the stack of images in an `.npz` archive.
 
     Blocks are decoded in turn, so that a stack may be larger than memory; asking for
@@ -92,7 +92,7 @@ def open_npz_stack(path: Path, hdu: int | str | None) -> ImageStack | None:
 
     Args:
         path: The file.
-        hdu: As for `load_npz`.
+        plane: As for `load_npz`.
 
     Returns:
         The stack; None if the file holds one image.
@@ -103,7 +103,7 @@ def open_npz_stack(path: Path, hdu: int | str | None) -> ImageStack | None:
     """
     with path.open("rb") as stream, _decoding(path), zipfile.ZipFile(stream) as archive:
         members = _members(archive, path)
-        name, stacked = choose_array(members, _name(hdu), path, "array")
+        name, stacked = choose_array(members, _name(plane), path, "array")
         if not stacked:
             return None
         scale = _pixel_scale(archive, members, path)
@@ -176,9 +176,9 @@ def _decoding(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _name(hdu: int | str | None) -> str | None:
+def _name(plane: int | str | None) -> str | None:
     """The name of an array as `_members` has it."""
-    return None if hdu is None else str(hdu).removesuffix(".npy")
+    return None if plane is None else str(plane).removesuffix(".npy")
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, _Member]:

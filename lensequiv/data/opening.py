@@ -21,6 +21,7 @@ def open_dataset(
     transform: Callable[[Tensor], Tensor] | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     *,
+    plane: int | str | None = None,
     hdu: int | str | None = None,
 ) -> ClassFolder | HDF5Images:
     """Open a data set, whichever of the two forms it has.
@@ -32,8 +33,9 @@ def open_dataset(
         transform: Applied to each image, (C, H, W) float32, by `__getitem__`.
         on_error: As for `ClassFolder`. An HDF5 file is one file, and damage in it
             always raises: "skip" is refused.
-        hdu: As for `ClassFolder`; an HDF5 file of this kind has one set of images, so
+        plane: As for `ClassFolder`; an HDF5 file of this kind has one set of images, so
             any other value than None is refused.
+        hdu: As for `ClassFolder`, and `plane`.
 
     Returns:
         The data set.
@@ -43,13 +45,13 @@ def open_dataset(
         ImageError: As for `ClassFolder` and `HDF5Images`; or `path` is a file of
             another kind, or an HDF5 file with other classes.
         ImportError: `path` is an HDF5 file and h5py is not installed.
-        ValueError: `on_error` is "skip", or `hdu` is given, and `path` is an HDF5
-            file; as for `ClassFolder`.
+        ValueError: `on_error` is "skip", or `plane` or `hdu` is given, and `path` is an
+            HDF5 file; as for `ClassFolder`.
     """
     path = Path(path).expanduser()
     path.stat()  # raises FileNotFoundError with the name
     if path.is_dir():
-        return ClassFolder(path, classes, transform, on_error, hdu=hdu)
+        return ClassFolder(path, classes, transform, on_error, plane=plane, hdu=hdu)
     if path.suffix.lower() not in HDF5_EXTENSIONS:
         raise ImageError.because(
             path,
@@ -60,11 +62,12 @@ def open_dataset(
         raise ValueError(
             f"on_error is {on_error!r}, but {path} is one HDF5 file; expected 'raise'"
         )
-    if hdu is not None:
-        raise ValueError(
-            f"hdu is {hdu!r}, but {path} is one HDF5 file with the data set `images`;"
-            " expected None"
-        )
+    for keyword, value in (("plane", plane), ("hdu", hdu)):
+        if value is not None:
+            raise ValueError(
+                f"{keyword} is {value!r}, but {path} is one HDF5 file with the data set"
+                " `images`; expected None"
+            )
     data = HDF5Images(path, transform)
     if classes is not None and tuple(classes) != data.classes:
         raise ImageError.because(

@@ -39,7 +39,7 @@ class Plane(NamedTuple):
     """One array of a file, as its header describes it.
 
     Attributes:
-        key: What `hdu=` takes for it: a number (FITS) or a name.
+        key: What `plane=` takes for it: a number (FITS) or a name.
         label: What a person calls it, such as "SCI,2"; begins with the number in FITS.
         words: The name by which its role is judged.
         shape: As NumPy has it; None if this is no image.
@@ -149,13 +149,13 @@ def choose(planes: Sequence[Plane], images: Sequence[Plane], path: Path) -> Plan
             raise ImageError.because(
                 path,
                 f"holds {len(found)} planes that could be the image ({listing(found)})",
-                f"one, or hdu= with the one to read, such as hdu={found[0].key!r}",
+                f"one, or plane= with the one to read, such as plane={found[0].key!r}",
             )
     found = roles["auxiliary"]
     raise ImageError.because(
         path,
         "holds, by their names, only masks, weights, PSFs or the like"
         f" ({listing(found)})",
-        "an image of the sky; to read one of these all the same, give it as hdu=, such"
-        f" as hdu={found[0].key!r}",
+        "an image of the sky; to read one of these all the same, give it as plane=,"
+        f" such as plane={found[0].key!r}",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,10 @@ EXPECTED_FILES = (
 
 
 def read_image(
-    path: str | os.PathLike[str], *, hdu: int | str | None = None
+    path: str | os.PathLike[str],
+    *,
+    plane: int | str | None = None,
+    hdu: int | str | None = None,
 ) -> np.ndarray:
     """Read one image from an NPY, NPZ, FITS, HDF5, PNG, JPEG or TIFF file.
 
@@ -64,13 +67,14 @@ def read_image(
             `.h5`, `.hdf5` or `.hdf`; `.png`, `.jpg`, `.jpeg`, `.tif` or `.tiff`, grey
             or RGB (what is taken of these is told at
             `lensequiv.data.pictures.load_picture`).
-        hdu: Which image, where a file has several: in FITS the number of the HDU
-            (negative ones count from the end), its name, or both name and version
-            ("SCI,2"), a number also as text; in NPZ and HDF5 the name of the array or
-            data set. By default the only plane that is an image by its name (SCI,
+        plane: Which image, where a file has several: in NPZ and HDF5 the name of the
+            array or data set; in FITS the number of the HDU (negative ones count from
+            the end), its name, or both name and version ("SCI,2"), a number also as
+            text. By default the only plane that is an image by its name (SCI,
             DATA, IMAGE and the like), or else the only one whose name says nothing
             else; masks, weights, errors, PSFs and the like are never taken unless they
             are asked for (see `lensequiv.data.planes`).
+        hdu: The same for FITS files, in their own word.
 
     Returns:
         The image, (C, H, W) float32 in native byte order and C order, writeable and
@@ -89,11 +93,14 @@ def read_image(
             an image and a mass.
         ImportError: The file is FITS and astropy is not installed, or HDF5 and h5py.
     """
-    return _read(Path(path), hdu)[0]
+    return _read(Path(path), plane, hdu)[0]
 
 
 def read_image_and_mass(
-    path: str | os.PathLike[str], *, hdu: int | str | None = None
+    path: str | os.PathLike[str],
+    *,
+    plane: int | str | None = None,
+    hdu: int | str | None = None,
 ) -> tuple[np.ndarray, float | None]:
     """Read one image, and the axion mass beside it where there is one.
 
@@ -102,6 +109,7 @@ def read_image_and_mass(
 
     Args:
         path: As for `read_image`.
+        plane: As for `read_image`.
         hdu: As for `read_image`.
 
     Returns:
@@ -113,12 +121,13 @@ def read_image_and_mass(
         ImageError: As for `read_image`; also if the mass is not a finite number.
         ImportError: As for `read_image`.
     """
-    return _read(Path(path), hdu)
+    return _read(Path(path), plane, hdu)
 
 
 def read_stored(
     path: str | os.PathLike[str],
     *,
+    plane: int | str | None = None,
     hdu: int | str | None = None,
     index: int | None = None,
 ) -> StoredImage:
@@ -126,6 +135,7 @@ def read_stored(
 
     Args:
         path: As for `read_image`.
+        plane: As for `read_image`.
         hdu: As for `read_image`.
         index: Which image of a file that holds a stack (HDF5 and NPZ); to read many of
             them use `open_stack`, which opens the file once.
@@ -141,7 +151,7 @@ def read_stored(
     """
     path = Path(path)
     if index is not None:
-        stack = open_stack(path, hdu=hdu)
+        stack = open_stack(path, plane=plane, hdu=hdu)
         if stack is None:
             raise ImageError.because(
                 path,
@@ -149,7 +159,7 @@ def read_stored(
                 "an HDF5 or NPZ file with an array (N, H, W) or (N, C, H, W)",
             )
         return stack.read(index)
-    loaded = _load(path, hdu)
+    loaded = _load(path, plane_asked_for([path], plane, hdu))
     scale = loaded.pixel_scale
     if path.suffix == ".npy":
         scale = folder_pixel_scale(path)
@@ -164,13 +174,17 @@ def read_stored(
 
 
 def open_stack(
-    path: str | os.PathLike[str], *, hdu: int | str | None = None
+    path: str | os.PathLike[str],
+    *,
+    plane: int | str | None = None,
+    hdu: int | str | None = None,
 ) -> ImageStack | None:
     """Open a file that holds many images in one array, as `lensequiv simulate` writes.
 
     Args:
         path: A file; only HDF5 and NPZ files are opened.
-        hdu: Name of the array; by default chosen as by `read_image`.
+        plane: Name of the array; by default chosen as by `read_image`.
+        hdu: None: these files have no HDUs.
 
     Returns:
         The stack, or None if the file is of another format or holds a single image
@@ -183,12 +197,15 @@ def open_stack(
     """
     path = Path(path)
     opener = _STACKS.get(extension_of(path) or "")
-    return None if opener is None or path.is_dir() else opener(path, _checked(hdu))
+    plane = plane_asked_for([path], plane, hdu)
+    return None if opener is None or path.is_dir() else opener(path, plane)
 
 
-def _read(path: Path, hdu: int | str | None) -> tuple[np.ndarray, float | None]:
+def _read(
+    path: Path, plane: int | str | None, hdu: int | str | None
+) -> tuple[np.ndarray, float | None]:
     """As `read_image_and_mass`; a warning names the line that called the caller."""
-    loaded = _load(path, hdu)
+    loaded = _load(path, plane_asked_for([path], plane, hdu))
     if loaded.flags:
         # The same for all files of a kind, so that a data set warns once.
         warnings.warn(
@@ -199,22 +216,22 @@ def _read(path: Path, hdu: int | str | None) -> tuple[np.ndarray, float | None]:
     return as_float32(loaded.pixels, path), loaded.axion_mass
 
 
-def _load(path: Path, hdu: int | str | None) -> Loaded:
+def _load(path: Path, plane: int | str | None) -> Loaded:
     """Read a file by its extension; the layout is valid, the pixels are unchecked."""
-    extension, hdu = extension_of(path), _checked(hdu)
+    extension = extension_of(path)
     try:
         if extension == ".npy" or extension in _PICTURES:
-            if hdu is not None:
+            if plane is not None:
                 raise ImageError.because(
                     path,
-                    f"has no HDUs, but hdu={hdu!r} was asked for",
+                    f"has one image alone, but plane {plane!r} was asked for",
                     "a FITS, NPZ or HDF5 file",
                 )
             if extension == ".npy":
                 return load_npy(path)
             return Loaded(load_picture(path))
         if extension is not None:
-            return _LOADERS[extension](path, hdu)
+            return _LOADERS[extension](path, plane)
         path.stat()  # raises FileNotFoundError with the name of the file
         raise ImageError.because(
             path,
@@ -225,20 +242,52 @@ def _load(path: Path, hdu: int | str | None) -> Loaded:
         raise ImageError.because(path, "is a folder", EXPECTED_FILES) from None
 
 
-def _checked(hdu: Any) -> int | str | None:
-    """A number or text; name and version as astropy has them, ("SCI", 2), as text.
+def plane_asked_for(
+    paths: Iterable[Path], plane: int | str | None, hdu: int | str | None
+) -> int | str | None:
+    """The plane to read of files, whichever of its two words was used.
+
+    Args:
+        paths: The files.
+        plane: As for `read_image`.
+        hdu: As for `read_image`.
+
+    Returns:
+        A number or text; name and version as astropy has them, ("SCI", 2), as text.
 
     Raises:
-        TypeError: It is something else.
+        ImageError: `hdu` is given, and one of the files is an NPZ or HDF5 file.
+        TypeError: It is neither a number nor text.
+        ValueError: Both are given.
     """
-    if hdu is None or isinstance(hdu, str):
-        return hdu
-    if isinstance(hdu, int | np.integer) and not isinstance(hdu, bool):
-        return int(hdu)
-    if isinstance(hdu, list | tuple) and len(hdu) == 2 and isinstance(hdu[0], str):
-        return f"{hdu[0]},{hdu[1]}"
+    if hdu is None:
+        return _checked("plane", plane)
+    if plane is not None:
+        raise ValueError(f"plane={plane!r} and hdu={hdu!r}: expected one of them")
+    hdu = _checked("hdu", hdu)
+    for path in paths:
+        if extension_of(path) in _STACKS:
+            raise ImageError.because(
+                path,
+                f"has no HDUs, but hdu={hdu!r} was asked for",
+                f"plane={hdu!r}, which names arrays and data sets, too",
+            )
+    return hdu
+
+
+def _checked(keyword: str, value: Any) -> int | str | None:
+    """See `plane_asked_for`."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return int(value)
+    if isinstance(value, list | tuple) and len(value) == 2:
+        name, version = value
+        if isinstance(name, str):
+            return f"{name},{version}"
     raise TypeError(
-        f"hdu is {hdu!r:.80}; expected a number, a name or, as text, both (SCI,2)"
+        f"{keyword} is {value!r:.80}; expected a number, a name or, as text, both "
+        "(SCI,2)"
     )
 
 
@@ -248,3 +297,8 @@ def extension_of(path: Path) -> str | None:
     if extension in _PACKED:
         extension = "".join(path.suffixes[-2:]).lower()
     return extension if extension in _EXTENSIONS else None
+
+
+def is_fits(path: Path) -> bool:
+    """Whether a file is read as FITS, by its extension."""
+    return _LOADERS.get(extension_of(path) or "") is load_fits

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lensequiv._checks import check_number
-from lensequiv.plain import banded_matrix, gaussian_kernel
+from lensequiv.plain import banded_matrix, gaussian_kernel, local_contrast
 from lensequiv.transforms._order import median_of_positive
 
 __all__ = [
@@ -89,7 +89,8 @@ def image_features(images: Tensor, found: Mapping[str, Tensor] | None = None) ->
     if found is None and _is_large(images):
         return torch.cat([image_features(part) for part in images.split(_AT_ONCE)])
     found = image_statistics(images) if found is None else found
-    pixels, local = images.flatten(2), _local_contrast(images).flatten(2)
+    local = local_contrast(images, _blurred, _CONTRAST_FLOOR, None).flatten(2)
+    pixels = images.flatten(2)
     mean, local_mean = pixels.mean(2, True), local.mean(2, True)
     offset, local_offset = pixels - mean, local - local_mean
     # Products, since torch's power of four is many times as slow, and so is its `std`.
@@ -144,11 +145,10 @@ def _steps(images: Tensor) -> Tensor:
     return torch.cat([across.flatten(2), down.flatten(2)], 2).abs_()
 
 
-def _local_contrast(images: Tensor) -> Tensor:
-    """As `lensequiv.plain.Contrast`."""
+def _blurred(images: Tensor) -> Tensor:
+    """Images blurred by a Gaussian, with zeros around them."""
     rows, columns = (_blur(size, images.device) for size in images.shape[2:])
-    smooth = torch.matmul(torch.matmul(rows, images), columns.T)
-    return (images - smooth) * torch.rsqrt(smooth.clamp_min(0) + _CONTRAST_FLOOR)
+    return torch.matmul(torch.matmul(rows, images), columns.T)
 
 
 @lru_cache(maxsize=16)

@@ -59,11 +59,11 @@ class LieRow:
 
     Attributes:
         quantity: A layer's name, `"embedding"` or `"logits"`.
-        error: |L q| over |q|.
-        turning: |L q| over |A q|, how much the quantity should change: 1 for one that
-            does not turn at all though it should. None where A q is zero, as for
+        error: `|L q|` over `|q|`.
+        turning: `|L q|` over `|A q|`, how much the quantity should change: 1 for one
+            that does not turn at all though it should. None where A q is zero, as for
             logits and embedding.
-        contribution: |c_{i-1} - c_i| over |logits|: how much of the logits' change
+        contribution: `|c_{i-1} - c_i|` over `|logits|`: how much of the logits' change
             arises between the layer before and this one.
     """
 

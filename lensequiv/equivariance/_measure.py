@@ -50,6 +50,7 @@ def measure(
     out_type: FieldType | None = None,
     dtype: torch.dtype | None = None,
     batch_size: int = 8,
+    plane: int | str | None = None,
     hdu: int | str | None = None,
     device: str | torch.device | None = None,
 ) -> Report:
@@ -57,7 +58,7 @@ def measure(
 
     For each element g of the group that moves pixels onto pixels (turns by multiples of
     90 degrees; for D groups mirror images, too) the quantity of the moved image is
-    compared with the moved quantity of the image:
+    compared with the moved quantity of the image::
 
         error(q, g) = sqrt(mean_n |q(g x_n) - rho(g) q(x_n)|^2 / mean_n |q(x_n)|^2)
 
@@ -85,7 +86,8 @@ def measure(
         dtype: In which to compute, on a copy of the model: float32 or float64. The
             model's own if None.
         batch_size: Images that go through the network at once.
-        hdu: Which image, where files have several; see `lensequiv.data.read_image`.
+        plane: Which image, where files have several; see `lensequiv.data.read_image`.
+        hdu: The same for FITS files, in their own word.
         device: Where to compute, on a copy of the model; see `lensequiv.predict`. Where
             the model is if None.
 
@@ -97,7 +99,7 @@ def measure(
             the fields, or the device is not there or cannot compute in `dtype`.
     """
     network = ready_network(model, dtype, device)
-    x = ready_input(network, images, hdu)
+    x = ready_input(network, images, plane, hdu)
     if isinstance(model, LensNetwork):
         types = layer_types(model, layers)
     else:
@@ -220,12 +222,15 @@ def ready_network(
 
 
 def ready_input(
-    network: nn.Module, images: ImagesOrPaths, hdu: int | str | None = None
+    network: nn.Module,
+    images: ImagesOrPaths,
+    plane: int | str | None = None,
+    hdu: int | str | None = None,
 ) -> Tensor:
     """Preprocessed images on the device and in the dtype of the network."""
     like = _like(network)
     if isinstance(network, LensNetwork):
-        source = source_of(images, hdu)
+        source = source_of(images, plane, hdu)
         inputs = [network.preprocess(source.read(i)) for i in range(len(source.names))]
         sizes = {tuple(image.shape) for image in inputs}
         if len(sizes) > 1:

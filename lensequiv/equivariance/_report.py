@@ -20,13 +20,13 @@ class Row:
     """The error of one quantity under one element.
 
     With Delta_n the deviation for image n and s^2 the mean over the images of
-    |q(x_n)|^2 (Euclidean norms over all components of the quantity):
+    ``|q(x_n)|^2`` (Euclidean norms over all components of the quantity):
 
     Attributes:
         quantity: `"logits"`, `"embedding"`, or a layer's name.
         element: What the image was moved by.
-        error: sqrt(mean over n of |Delta_n|^2) / s.
-        largest: max over n of |Delta_n| / s.
+        error: ``sqrt(mean over n of |Delta_n|^2) / s``.
+        largest: ``max over n of |Delta_n| / s``.
     """
 
     quantity: str

@@ -1,9 +1,10 @@
-"""How good a classifier is: metrics with intervals.
+"""How good a network is: metrics with intervals; `detection` is about its maps.
 
 `lensequiv.reports` writes them down.
 """
 
 from lensequiv._moved import moved
+from lensequiv.evaluation import detection
 from lensequiv.evaluation._changes import perturbations
 from lensequiv.evaluation._evaluate import ModelEvaluation, evaluate
 from lensequiv.evaluation._metrics import Reliability, reliability, roc_auc, roc_curve
@@ -16,6 +17,7 @@ __all__ = [
     "Perturbations",
     "Perturbed",
     "Reliability",
+    "detection",
     "evaluate",
     "perturb",
     "perturbations",

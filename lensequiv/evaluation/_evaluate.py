@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -34,7 +33,7 @@ from lensequiv.inference._options import Precision
 from lensequiv.inference._scale import PixelScales
 from lensequiv.inference._source import PathLike, Source
 from lensequiv.models import LensNetwork
-from lensequiv.weights._saving import packed_weights
+from lensequiv.spec import fingerprint
 
 __all__ = ["ModelEvaluation", "evaluate"]
 
@@ -46,13 +45,13 @@ class ModelEvaluation:
     Attributes:
         as_is: Scores of the images as they are.
         rotated: Scores of the images turned at random, or None.
-        weights: `name`, `model` (architecture), `sha256` of the weights as
-            `save_pretrained` writes them, and the `recipe` they were trained on.
+        weights: `name`, `model` (architecture), `sha256` of the weights
+            (`lensequiv.spec.fingerprint`), and the `recipe` they were trained on.
         data: `path`, number of `images` and `images_per_class`; how many look `unlike`
             the training images (as `predict` warns), None where nothing is known of
             those; and the manifest's `recipe`, `seed`, `images` and `versions`
             under `manifest`, None where there is none.
-        settings: `seed`, `precision`, `resamples`, `limit`, `hdu`, `pixel_scale` and
+        settings: `seed`, `precision`, `resamples`, `limit`, `plane`, `pixel_scale` and
             `resample` of the call.
         card: What the weight's card says about its own test set, if that has the same
             recipe, else None: `test`, `test_rotated`, `seed` and `images`.
@@ -93,6 +92,7 @@ def evaluate(
     rotated: bool = True,
     seed: int = 0,
     limit: int | None = None,
+    plane: int | str | None = None,
     hdu: int | str | None = None,
     pixel_scale: float | None = None,
     resample: bool = False,
@@ -127,7 +127,8 @@ def evaluate(
         rotated: Whether to score rotated images, too.
         seed: Of the angles and of the bootstrap.
         limit: Take this many images at most, the first of each class in equal parts.
-        hdu: Which image of each file; see `lensequiv.data.ClassFolder`.
+        plane: Which image of each file; see `lensequiv.data.ClassFolder`.
+        hdu: The same for FITS files, in their own word.
         pixel_scale: See `lensequiv.predict`. *Unit*: arcsec/pixel. By default what
             the images' headers say, or else the manifest of the set.
         resample: See `lensequiv.predict`.
@@ -160,7 +161,7 @@ def evaluate(
         resample,
         device=device,
     )
-    dataset = open_labelled(data, hdu)
+    dataset = open_labelled(data, plane, hdu)
     labels = labels_for(model, dataset, str(dataset.place))
     positions = first_of_each(labels, limit)
     labels = labels[positions]
@@ -203,7 +204,7 @@ def evaluate(
             "precision": precision,
             "resamples": resamples,
             "limit": limit,
-            "hdu": getattr(dataset, "hdu", None),
+            "plane": getattr(dataset, "plane", None),
             "pixel_scale": pixel_scale,
             "resample": resample,
         },
@@ -229,7 +230,7 @@ def weights_facts(model: LensNetwork, name: str | None) -> dict[str, Any]:
     return {
         "name": name,
         "model": model.name,
-        "sha256": hashlib.sha256(packed_weights(model)).hexdigest(),
+        "sha256": fingerprint(model),
         "recipe": model.weights_info.get("trained_on", {}).get("recipe"),
     }
 

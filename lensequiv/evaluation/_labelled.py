@@ -17,26 +17,30 @@ __all__ = ["first_of_each", "labels_for", "open_labelled", "source_of_set"]
 
 
 def open_labelled(
-    data: PathLike | LabelledImages, hdu: int | str | None
+    data: PathLike | LabelledImages,
+    plane: int | str | None,
+    hdu: int | str | None,
 ) -> LabelledImages:
     """The data set, opened if it is a path.
 
     Raises:
         TypeError: It is neither a path nor a data set.
-        ValueError: It is open already, and `hdu` is given, or it has a transform.
+        ValueError: It is open already, and `plane` or `hdu` is given, or it has a
+            transform.
     """
     if isinstance(data, str | os.PathLike):
-        return open_dataset(data, hdu=hdu)
+        return open_dataset(data, plane=plane, hdu=hdu)
     if not hasattr(data, "usual_pixel_scale"):
         raise TypeError(
             f"data is a {type(data).__name__}; expected a path, or a data set of "
             "lensequiv.data.open_dataset"
         )
-    if hdu is not None:
-        raise ValueError(
-            f"hdu={hdu!r}, but the data set is open already; give hdu= where it is "
-            "opened"
-        )
+    for keyword, value in (("plane", plane), ("hdu", hdu)):
+        if value is not None:
+            raise ValueError(
+                f"{keyword}={value!r}, but the data set is open already; give "
+                f"{keyword}= where it is opened"
+            )
     if data.transform is not None:
         raise ValueError(
             f"{data.place} was opened with a transform; expected none, since the "

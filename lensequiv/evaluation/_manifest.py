@@ -12,21 +12,34 @@ __all__ = ["manifest_facts", "remarks", "same_recipe_card"]
 
 
 def manifest_facts(dataset: LabelledImages) -> dict[str, Any] | None:
-    """Recipe (its name), seed, images and versions, as `lensequiv simulate` wrote them.
+    """Recipe (name and version), seed, images and versions of `lensequiv simulate`.
 
     Returns:
         None where there is no manifest, or one of another form.
     """
+    from lensequiv.simulation import recorded_name
+
     try:
         manifest = json.loads(dataset.manifest())
         return {
-            "recipe": str(manifest["recipe"]["name"]),
+            "recipe": recorded_name(manifest["recipe"]),
             "seed": int(manifest["seed"]),
             "images": int(manifest["images"]),
             "versions": {k: str(v) for k, v in manifest["versions"].items()},
         }
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def _same_recipe(one: str, other: str | None) -> bool:
+    """Whether two recorded names mean one recipe; a missing version is any version."""
+    if other is None:
+        return False
+    (name, _, version), (other_name, _, other_version) = (
+        recorded.partition("@") for recorded in (one, other)
+    )
+    same_version = not version or not other_version or version == other_version
+    return name == other_name and same_version
 
 
 def same_recipe_card(
@@ -37,7 +50,7 @@ def same_recipe_card(
     if (
         manifest is None
         or "test" not in metrics
-        or manifest["recipe"] != trained.get("recipe")
+        or not _same_recipe(manifest["recipe"], trained.get("recipe"))
     ):
         return None
     return {
@@ -80,7 +93,7 @@ def remarks(
         )
     trained = info.get("trained_on", {})
     recipe = trained.get("recipe")
-    if recipe is not None and recipe != manifest["recipe"]:
+    if recipe is not None and not _same_recipe(manifest["recipe"], recipe):
         found.append(
             f"The weights were trained on {recipe}; these images are "
             f"{manifest['recipe']}."

@@ -137,7 +137,7 @@ def perturb(
     """
     from tqdm.auto import tqdm
 
-    from lensequiv.simulation import get_recipe
+    from lensequiv.simulation import get_recipe, recorded_name
 
     home = next(model.parameters()).device
     where, rows = resolve_device(home if device is None else device), []
@@ -160,7 +160,7 @@ def perturb(
     return Perturbations(
         rows=tuple(rows),
         weights=weights_facts(model, name),
-        recipe=recipe.name,
+        recipe=recorded_name(recipe.describe()),
         seed=seed,
         precision=precision,
         versions=used_versions(),

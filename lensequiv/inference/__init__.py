@@ -6,10 +6,19 @@ way of their own, as `examples/survey.py` does: a `Source` of images, `Options`,
 `Batch`es that `batches` makes of the two, and rows of them.
 """
 
+from lensequiv._devices import resolve_device
 from lensequiv._moved import moved
-from lensequiv.inference._batches import Batch, Options, batches, network_of
+from lensequiv.inference._batches import (
+    Batch,
+    Options,
+    batches,
+    network_inputs,
+    network_of,
+)
 from lensequiv.inference._calibrate import calibrate
 from lensequiv.inference._classifier import Classifier
+from lensequiv.inference._map import Detection, SubstructureMap
+from lensequiv.inference._map_files import check_map_output, write_maps
 from lensequiv.inference._predict import iter_predict, predict
 from lensequiv.inference._prediction import ImagePrediction, Prediction
 from lensequiv.inference._resuming import record_request, request_of
@@ -27,6 +36,7 @@ from lensequiv.inference._to_file import check_output, predict_to_file
 __all__ = [
     "Batch",
     "Classifier",
+    "Detection",
     "ImagePrediction",
     "ImagesOrPaths",
     "Loaded",
@@ -34,19 +44,24 @@ __all__ = [
     "PixelScales",
     "Prediction",
     "Source",
+    "SubstructureMap",
     "batches",
     "calibrate",
+    "check_map_output",
     "check_output",
     "iter_predict",
+    "network_inputs",
     "network_of",
     "parquet_schema",
     "predict",
     "predict_to_file",
     "record_request",
     "request_of",
+    "resolve_device",
     "resolve_paths",
     "rows_of",
     "source_of",
+    "write_maps",
 ]
 
 __getattr__ = moved(__name__, {"Images": "lensequiv.inference.ImagesOrPaths"})

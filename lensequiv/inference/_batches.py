@@ -16,6 +16,7 @@ from lensequiv._devices import resolve_device
 from lensequiv._threads import map_in_threads
 from lensequiv.domain._statistics import STATISTICS, statistics_out_of_range
 from lensequiv.inference._classifier import Classifier
+from lensequiv.inference._map import LAYERS, SubstructureMap
 from lensequiv.inference._options import Options
 from lensequiv.inference._preparing import AT_ONCE, Failed, Preparation, Prepared
 from lensequiv.inference._running import (
@@ -50,6 +51,7 @@ class Batch:
         notes: For the images without error.
         scores: (n,) float32, for the images without error; None if the model has no
             `domain`.
+        maps: For the images without error; None if none were wanted.
     """
 
     names: list[str]
@@ -58,6 +60,7 @@ class Batch:
     probabilities: Tensor
     notes: list[list[str]]
     scores: Tensor | None
+    maps: list[SubstructureMap] | None = None
 
 
 def batches(
@@ -92,6 +95,8 @@ def batches(
         ValueError: See `lensequiv.predict`.
     """
     scales = _scales(model, source, options)
+    if options.maps:
+        model.check_map()
     if network is None:
         asked = options.device
         device = None if asked is None else resolve_device(asked)
@@ -99,7 +104,9 @@ def batches(
     device = next(network.parameters()).device
     raw = scales_itself(model, device)
     preparation = Preparation(model, source, options, scales, crop_only=raw)
-    runner = Runner(model, network, device, options.precision, raw=raw)
+    runner = Runner(
+        model, network, device, options.precision, raw=raw, maps=options.maps
+    )
     return Run(preparation, runner, ahead=int(device.type == "cuda")).batches(start)
 
 
@@ -188,14 +195,51 @@ class Run:
             if self.model.domain is not None and answers.distances is not None:
                 more, scores = self.model.domain.verdict(answers.distances)
                 notes = [a + b for a, b in zip(notes, more, strict=True)]
+        names = list(self.preparation.source.names[first : first + len(items)])
+        maps: list[SubstructureMap] | None = [] if self.options.maps else None
+        if answers is not None and answers.maps is not None:
+            maps = self._mapped(names, items, answers.maps, notes)
         return Batch(
-            names=list(self.preparation.source.names[first : first + len(items)]),
+            names=names,
             errors=[str(i) if isinstance(i, Exception) else None for i in items],
             logits=logits,
             probabilities=(logits / self.model.temperature).softmax(1),
             notes=notes,
             scores=scores,
+            maps=maps,
         )
+
+    def _mapped(
+        self,
+        names: list[str],
+        items: Items,
+        maps: list[Tensor],
+        notes: list[list[str]],
+    ) -> list[SubstructureMap]:
+        """The maps of images without error, with their places in the images."""
+        named = self.preparation.source.paths is not None
+        pairs = zip(items, names, strict=True)
+        good = [(i, name) for i, name in pairs if isinstance(i, Prepared)]
+        spec, scale = self.model.spec.map, self.model.pixel_scale
+        assert spec is not None
+        assert scale is not None
+        made = []
+        for (item, name), drawn, noted in zip(good, maps, notes, strict=True):
+            assert item.view is not None
+            layers = dict(zip(LAYERS, drawn, strict=True))
+            made.append(
+                SubstructureMap(
+                    **layers,
+                    spec=spec,
+                    left=item.view.left,
+                    top=item.view.top,
+                    step=spec.stride * item.view.pixel,
+                    cell=spec.stride * (item.view.scale or scale),
+                    path=name if named else None,
+                    notes=noted,
+                )
+            )
+        return made
 
     def _without_refused(self, items: Items, answers: Answers) -> tuple[Items, Answers]:
         """Puts errors in the place of images that the device could not scale."""
@@ -208,7 +252,15 @@ class Run:
             told[i] = reason = self.preparation.reason(item)
             if self.options.on_error == "raise":
                 raise reason
-        kept: list[Any] = [x if x is None else x[answers.usable] for x in answers]
+        rows = answers.usable.nonzero()[:, 0].tolist()
+        kept: list[Any] = [
+            [x[i] for i in rows]
+            if isinstance(x, list)
+            else x
+            if x is None
+            else x[answers.usable]
+            for x in answers
+        ]
         return told, Answers(*kept)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from lensequiv.plain import PlainModel
+from lensequiv.plain import Heads, PlainModel
 from lensequiv.spec import Network
 
 __all__ = ["Classifier"]
@@ -36,6 +36,16 @@ class Classifier(Network, Protocol):
 
     def logits_and_embedding(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (N, num_classes), and the vectors (N, D) that they are made of."""
+
+    def heads(self, x: Tensor) -> Heads:
+        """What all heads say of preprocessed images, in one pass."""
+
+    def check_map(self) -> None:
+        """Requires a head that maps the substructure, and was trained.
+
+        Raises:
+            ValueError: There is none.
+        """
 
     def to_torch(self) -> PlainModel:
         """The network in evaluation mode as ordinary torch modules.

@@ -27,6 +27,7 @@ class Options:
         resample: Whether to bring images to the model's pixel scale.
         on_error: `"raise"`, or `"skip"` to note in the batch what cannot be used.
         device: Where the network computes; the model's if None.
+        maps: Whether to map the substructure, too.
     """
 
     batch_size: int = 64
@@ -37,6 +38,7 @@ class Options:
     resample: bool = False
     on_error: Literal["raise", "skip"] = "raise"
     device: str | torch.device | None = None
+    maps: bool = False
 
     def __post_init__(self) -> None:
         """Checks what does not depend on the model.

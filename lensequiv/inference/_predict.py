@@ -22,6 +22,7 @@ def predict(
     x: ImagesOrPaths,
     batch_size: int = 64,
     *,
+    plane: int | str | None = None,
     hdu: int | str | None = None,
     pixel_scale: float | None = None,
     resample: bool = False,
@@ -29,6 +30,7 @@ def predict(
     workers: int | None = None,
     precision: Precision = "fp32",
     device: str | torch.device | None = None,
+    maps: bool = False,
 ) -> Prediction:
     """Reads, preprocesses and classifies images, batch by batch.
 
@@ -48,8 +50,10 @@ def predict(
             counts as that many.
         batch_size: Images that go through the network at once; fewer, after a warning,
             where the device has too little memory for so many.
-        hdu: For FITS files: number or name of the extension; for HDF5 and NPZ the name
-            of the data set or array.
+        plane: Which image, where a file has several: the name of an array (NPZ) or
+            data set (HDF5); in FITS number, name, or name and version of an HDU; see
+            `lensequiv.data.read_image`.
+        hdu: The same for FITS files, in their own word.
         pixel_scale: Of the images. *Unit*: arcsec/pixel. By default what their headers
             say; what is given here goes before that. It is compared with that of the
             training images; a difference of more than 1 % is noted. At 0.055 instead
@@ -68,17 +72,20 @@ def predict(
         device: Where to compute: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"` or `"auto"`
             (CUDA if there is any, else MPS, else the CPU); where the model is if None.
             The model itself stays there, and results are on the CPU.
+        maps: Whether to map the substructure, too; for weights that can
+            (`list_pretrained(maps=True)`). See `docs/maps.md` for what a map means.
 
     Returns:
         Probabilities, logits, labels, paths, notes and scores, in the order of the
-        input.
+        input; and maps, if they are wanted.
 
     Raises:
         FileNotFoundError: A path does not exist.
         ImageError: An image cannot be read or is not usable; the message names it.
         MemoryError: The device has too little memory for a single image.
         ValueError: An image does not fit the model, or its pixel scale is not known
-            but needed, the device is not there, or another argument is out of range.
+            but needed, the device is not there, the network draws no maps, or another
+            argument is out of range.
     """
     options = Options(
         batch_size,
@@ -88,8 +95,9 @@ def predict(
         pixel_scale,
         resample,
         device=device,
+        maps=maps,
     )
-    source = source_of(x, hdu)
+    source = source_of(x, plane, hdu)
     parts = list(batches(model, source, options))
     whole = Prediction.concatenate([_prediction(model, source, p) for p in parts])
     share = 0.0 if model.domain is None else model.domain.false_alarms
@@ -102,6 +110,7 @@ def iter_predict(
     x: ImagesOrPaths,
     batch_size: int = 64,
     *,
+    plane: int | str | None = None,
     hdu: int | str | None = None,
     pixel_scale: float | None = None,
     resample: bool = False,
@@ -109,6 +118,7 @@ def iter_predict(
     workers: int | None = None,
     precision: Precision = "fp32",
     device: str | torch.device | None = None,
+    maps: bool = False,
     start: int = 0,
 ) -> Iterator[Prediction]:
     """The same, one `Prediction` a batch, so memory does not grow with the images.
@@ -119,6 +129,7 @@ def iter_predict(
         model: See `predict`.
         x: See `predict`.
         batch_size: See `predict`.
+        plane: See `predict`.
         hdu: See `predict`.
         pixel_scale: See `predict`.
         resample: See `predict`.
@@ -126,6 +137,7 @@ def iter_predict(
         workers: See `predict`.
         precision: See `predict`.
         device: See `predict`.
+        maps: See `predict`.
         start: Index of the first image, for going on where a run ended.
 
     Returns:
@@ -146,8 +158,9 @@ def iter_predict(
         pixel_scale,
         resample,
         device=device,
+        maps=maps,
     )
-    source = source_of(x, hdu)
+    source = source_of(x, plane, hdu)
     if not 0 <= start <= len(source.names):
         raise ValueError(f"start={start}: expected from 0 to {len(source.names)}")
     parts = batches(model, source, options, start=start)
@@ -163,6 +176,7 @@ def _prediction(model: Classifier, source: Source, batch: Batch) -> Prediction:
         classes=model.classes,
         notes=batch.notes,
         ood_score=batch.scores,
+        maps=batch.maps,
     )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lensequiv.inference._columns import class_columns, written_path
 from lensequiv.inference._frames import as_pandas, as_table
+from lensequiv.inference._map import SubstructureMap
 from lensequiv.inference._positions import positions
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class ImagePrediction:
         notes: In what respects it is unlike the training images; empty if in none.
         ood_score: Distance from the training images; None if the model has no
             `domain`.
+        map: Where its substructure is; None if no maps were asked for.
     """
 
     label: str
@@ -48,6 +50,7 @@ class ImagePrediction:
     classes: tuple[str, ...]
     notes: list[str]
     ood_score: float | None = None
+    map: SubstructureMap | None = None
 
     @property
     def probability(self) -> float:
@@ -101,6 +104,8 @@ class Prediction:
         ood_score: (N,) float32 on the CPU, the distance from the training images
             (see `lensequiv.trust.Domain`); infinite for an image too far away for
             float32; None if the model has no `domain`.
+        maps: Where the substructure of each image is; None unless `predict` was called
+            with `maps=True`.
     """
 
     probabilities: Tensor
@@ -110,6 +115,7 @@ class Prediction:
     classes: tuple[str, ...]
     notes: list[list[str]]
     ood_score: Tensor | None = None
+    maps: list[SubstructureMap] | None = None
 
     @property
     def unlike_training(self) -> Tensor:
@@ -149,6 +155,7 @@ class Prediction:
                 ood_score=None
                 if self.ood_score is None
                 else float(self.ood_score[chosen]),
+                map=None if self.maps is None else self.maps[chosen],
             )
         rows = torch.tensor(chosen, dtype=torch.int64)
         return Prediction(
@@ -159,6 +166,7 @@ class Prediction:
             classes=self.classes,
             notes=[self.notes[i] for i in chosen],
             ood_score=None if self.ood_score is None else self.ood_score[rows],
+            maps=None if self.maps is None else [self.maps[i] for i in chosen],
         )
 
     def __iter__(self) -> Iterator[ImagePrediction]:
@@ -215,8 +223,8 @@ class Prediction:
             parts: At least one; of models with the same classes.
 
         Raises:
-            ValueError: `parts` is empty, or their classes differ, or some have paths
-                or scores and others have not.
+            ValueError: `parts` is empty, or their classes differ, or some have paths,
+                scores or maps and others have not.
         """
         if not parts:
             raise ValueError("parts is empty; expected at least one prediction")
@@ -227,7 +235,7 @@ class Prediction:
                     f"predictions of the classes {list(first.classes)} and "
                     f"{list(other.classes)}; expected the same"
                 )
-            for name in ("paths", "ood_score"):
+            for name in ("paths", "ood_score", "maps"):
                 if (getattr(other, name) is None) != (getattr(first, name) is None):
                     raise ValueError(
                         f"some predictions have {name} and some have not; expected "
@@ -244,6 +252,9 @@ class Prediction:
             classes=first.classes,
             notes=[note for part in parts for note in part.notes],
             ood_score=torch.cat(scores) if scores else None,
+            maps=None
+            if first.maps is None
+            else [one for part in parts for one in part.maps or []],
         )
 
     def _columns(self) -> dict[str, Any]:
@@ -301,6 +312,7 @@ def _as_prediction(one: ImagePrediction) -> Prediction:
         classes=one.classes,
         notes=[one.notes],
         ood_score=None if one.ood_score is None else torch.tensor([one.ood_score]),
+        maps=None if one.map is None else [one.map],
     )
 
 

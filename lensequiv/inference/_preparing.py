@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,11 +16,35 @@ from lensequiv.inference._scale import PixelScales
 from lensequiv.inference._source import Loaded, Source
 from lensequiv.transforms import CropAndScale
 
-__all__ = ["AT_ONCE", "Failed", "Preparation", "Prepared", "features_of", "kind"]
+__all__ = [
+    "AT_ONCE",
+    "Failed",
+    "Preparation",
+    "Prepared",
+    "View",
+    "features_of",
+    "kind",
+]
 
 AT_ONCE = 16
 """Images that are prepared together: few enough for a processor's cache, and enough
 that the calls cost less than the pixels."""
+
+
+class View(NamedTuple):
+    """Where the network's pixels lie in an image as it was stored.
+
+    Attributes:
+        left: Column of the image, from 0, of the centre of the first pixel.
+        top: Row of the image, likewise.
+        pixel: Side of a pixel, in pixels of the image.
+        scale: Side of a pixel; None if it is not known. *Unit*: arcsec.
+    """
+
+    left: float
+    top: float
+    pixel: float
+    scale: float | None
 
 
 @dataclass(frozen=True)
@@ -32,6 +57,7 @@ class Prepared:
         notes: Of its file and on its pixel scale.
         name: Of the image.
         before: For messages on its size: what it was before it was resampled.
+        view: Where it lies in the stored image; None if preprocessing does not say.
     """
 
     image: Tensor
@@ -39,6 +65,7 @@ class Prepared:
     notes: list[str]
     name: str
     before: str = ""
+    view: View | None = None
 
 
 Failed = OSError | ValueError
@@ -128,15 +155,31 @@ class Preparation:
         except (OSError, ValueError) as error:
             return error
         before = self.scales.before(loaded)
+        view = None
         if isinstance(self.preprocess, CropAndScale):
             pixels = image.numel()
+            view = self._view(loaded, image)
             try:
                 image = self.preprocess.crop(image)
             except ValueError as error:
                 return _named(error, name, before)
             if image.numel() < pixels // 4:
                 image = image.clone()  # so that the rest need not stay in memory
-        return Prepared(image, None, [*loaded.notes, *notes], name, before)
+        return Prepared(image, None, [*loaded.notes, *notes], name, before, view)
+
+    def _view(self, loaded: Loaded, image: Tensor) -> View:
+        """Where the crop of an image lies in it as it was stored."""
+        pixel, scale = self.scales.pixel(loaded)
+        (height, width), (rows, columns) = loaded.image.shape[-2:], image.shape[-2:]
+        assert isinstance(self.preprocess, CropAndScale)
+        top, left = self.preprocess.offset(rows, columns)
+        # Resampling keeps the centre.
+        return View(
+            (width - 1) / 2 + (left - (columns - 1) / 2) * pixel,
+            (height - 1) / 2 + (top - (rows - 1) / 2) * pixel,
+            pixel,
+            scale,
+        )
 
     def _check_channels(self, name: str, loaded: Loaded) -> None:
         channels, model = loaded.image.shape[0], self.model

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lensequiv._files import write_atomically
-from lensequiv.spec import Network
+from lensequiv.files import write_atomically
+from lensequiv.spec import Network, fingerprint
 
 __all__ = ["Done", "record_request", "request_of"]
 
@@ -18,23 +18,13 @@ def request_of(model: Network, options: Mapping[str, Any]) -> dict[str, Any]:
     """What decides an image's row: weights, preprocessing, classes, options.
 
     Args:
-        model: Its weights enter as a SHA-256.
+        model: Its weights enter by their `fingerprint`.
         options: Taken as they are.
 
     Returns:
         The request, JSON-able if the options are.
     """
-    weights = hashlib.sha256()
-    domain = model.domain
-    tensors = model.tensors() | ({} if domain is None else domain.tensors())
-    for name, value in tensors.items():
-        weights.update(name.encode())
-        weights.update(value.detach().cpu().contiguous().float().numpy().tobytes())
-    return {
-        "weights": weights.hexdigest(),
-        **model.spec.answers(),
-        **options,
-    }
+    return {"weights": fingerprint(model), **model.spec.answers(), **options}
 
 
 def record_request(

@@ -33,12 +33,15 @@ class Answers(NamedTuple):
         distances: (n, 2) float64; see `lensequiv.domain.Domain.distances`. None if the
             model has no domain.
         usable: (n,) bool: whether the device could scale the image.
+        maps: (4, h, w) float32 each, as `LensNetwork.forward_map` has them; None if no
+            maps are wanted.
     """
 
     logits: Tensor
     features: Tensor
     distances: Tensor | None
     usable: Tensor
+    maps: list[Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class Runner:
         device: Where to compute.
         precision: Of the convolutions.
         raw: Whether images come cropped, to be scaled and measured on the device.
+        maps: Whether to map the substructure, too.
     """
 
     def __init__(
@@ -106,12 +110,14 @@ class Runner:
         precision: Precision,
         *,
         raw: bool,
+        maps: bool = False,
     ) -> None:
         if precision == "tf32" and device.type != "cuda":
             raise ValueError(
                 f"precision='tf32' is for CUDA, but the network is on {device}"
             )
         self.model, self.network, self.device = model, network, device
+        self._maps = maps
         self._scale = None
         if raw:
             assert isinstance(model.preprocess, CropAndScale)
@@ -211,13 +217,19 @@ class Runner:
                 [i.features for i in items if i.features is not None]
             )
         self.model.check_input(images)
-        logits, embedding = self.network.logits_and_embedding(images)
+        maps: list[Tensor] | None = None
+        if self._maps:
+            logits, embedding, drawn = self.network.heads(images)
+            assert drawn is not None
+            maps = list(self._returned(drawn.float()))
+        else:
+            logits, embedding = self.network.logits_and_embedding(images)
         distances = None
         if self._domain is not None:
             rows = [x.float().to(self._judging) for x in (features, embedding)]
             distances = self._returned(self._domain.distances(*rows))
         back = [self._returned(x) for x in (logits.float(), features, usable)]
-        return Answers(back[0], back[1], distances, back[2])
+        return Answers(back[0], back[1], distances, back[2], maps)
 
     def _sent(self, images: list[Tensor]) -> Tensor:
         """A batch on the device; to a GPU it is copied while that computes."""
@@ -235,7 +247,9 @@ class Runner:
         return pinned.copy_(found, non_blocking=True)
 
 
-def _joined(values: Sequence[Tensor | None]) -> Any:
+def _joined(values: Sequence[Tensor | list[Tensor] | None]) -> Any:
     """The values of several parts as one, in memory of its own; None for no values."""
-    found = [value for value in values if value is not None]
+    found: list[Any] = [value for value in values if value is not None]
+    if found and isinstance(found[0], list):
+        return [one.clone() for part in found for one in part]
     return torch.cat(found) if found else None

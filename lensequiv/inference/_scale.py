@@ -113,6 +113,25 @@ class PixelScales:
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
 
+    def pixel(self, loaded: Loaded) -> tuple[float, float | None]:
+        """The network's pixels in those of an image.
+
+        Args:
+            loaded: The image, which `apply` takes.
+
+        Returns:
+            The side of a pixel after `apply` in pixels before it, and in arcsec; the
+            latter None if no scale is known.
+        """
+        scale = loaded.pixel_scale if self.given is None else self.given
+        if scale is None:
+            return 1.0, self.wanted
+        if self.wanted is None or not self.resample:
+            return 1.0, scale
+        if abs(scale / self.wanted - 1) <= SCALE_TOLERANCE + 1e-9:
+            return 1.0, scale
+        return self.wanted / scale, self.wanted
+
     def before(self, loaded: Loaded) -> str:
         """For messages about a resampled image's size: what it was before."""
         scale = loaded.pixel_scale if self.given is None else self.given

@@ -22,6 +22,7 @@ from lensequiv.data import (
     open_stack,
     read_stored,
 )
+from lensequiv.data.readers import plane_asked_for
 
 __all__ = [
     "ImagesOrPaths",
@@ -103,26 +104,33 @@ def _is_paths(x: ImagesOrPaths) -> TypeGuard[PathLike | Sequence[PathLike]]:
     )
 
 
-def source_of(x: ImagesOrPaths, hdu: int | str | None) -> Source:
+def source_of(
+    x: ImagesOrPaths,
+    plane: int | str | None = None,
+    hdu: int | str | None = None,
+) -> Source:
     """The images that `lensequiv.predict` was given.
 
     Args:
         x: See `lensequiv.predict`.
+        plane: See `lensequiv.predict`.
         hdu: See `lensequiv.predict`.
 
     Raises:
         FileNotFoundError: A path does not exist.
         ImageError: A folder holds no images, or an array is not usable.
         TypeError: `x` is neither paths nor an array.
-        ValueError: The list is empty, or `hdu` is given for an array.
+        ValueError: The list is empty, or `plane` or `hdu` is given for an array.
     """
     if not _is_paths(x):
-        if hdu is not None:
-            raise ValueError(f"hdu={hdu!r} is for files; x is an array")
+        for keyword, value in (("plane", plane), ("hdu", hdu)):
+            if value is not None:
+                raise ValueError(f"{keyword}={value!r} is for files; x is an array")
         stack = as_images(x)  # type: ignore[arg-type]  # TypeGuard has no else branch
         names = [f"x[{i}]" for i in range(len(stack))]
         return Source(names, lambda i: Loaded(stack[i]), has_headers=False)
-    files = _Files(resolve_paths(x), hdu)
+    paths = resolve_paths(x)
+    files = _Files(paths, plane_asked_for(map(Path, paths), plane, hdu))
     return Source(files.names, files.load, files.names)
 
 
@@ -131,17 +139,17 @@ class _Files:
 
     Args:
         paths: The files.
-        hdu: Which HDU or array of each.
+        plane: Which image of each that has several.
     """
 
-    def __init__(self, paths: Sequence[str], hdu: int | str | None) -> None:
-        self.hdu, self.names = hdu, []
+    def __init__(self, paths: Sequence[str], plane: int | str | None) -> None:
+        self.plane, self.names = plane, []
         self._places: list[tuple[str, int | None]] = []
         self._stacks: dict[str, ImageStack] = {}
         self._lock = threading.Lock()
         for path in paths:
             try:
-                stack = open_stack(path, hdu=hdu)
+                stack = open_stack(path, plane=plane)
             except (ImageError, OSError):
                 stack = None  # reading it will say why, if that is to be skipped
             if stack is None:
@@ -155,7 +163,7 @@ class _Files:
         """Reads one image, by any thread."""
         path, index = self._places[i]
         if index is None:
-            stored: StoredImage = read_stored(path, hdu=self.hdu)
+            stored: StoredImage = read_stored(path, plane=self.plane)
         else:
             stored = self._stack(path).read(index)
         return Loaded(torch.from_numpy(stored.image), stored.pixel_scale, stored.notes)
@@ -164,7 +172,7 @@ class _Files:
         """The stack of a file; the blocks of few stacks wait in memory."""
         with self._lock:
             if path not in self._stacks:
-                stack = open_stack(path, hdu=self.hdu)
+                stack = open_stack(path, plane=self.plane)
                 if stack is None:
                     raise ImageError.because(
                         path, "holds no stack of images any more", "the same file"

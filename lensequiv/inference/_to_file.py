@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from lensequiv import _files
+from lensequiv import files
 from lensequiv.inference._batches import Options, batches
 from lensequiv.inference._classifier import Classifier
 from lensequiv.inference._options import Precision
@@ -41,10 +41,10 @@ def check_output(out: str | Path) -> Path:
     Raises:
         FileExistsError: It exists.
         ImportError: It is to be Parquet, and pyarrow is not installed.
-        OSError: It cannot be written there; see `lensequiv._files.check_output`.
+        OSError: It cannot be written there; see `lensequiv.files.check_output`.
         ValueError: It ends in neither `.csv` nor `.parquet`.
     """
-    out = _files.check_output(
+    out = files.check_output(
         out, suffixes=(".csv", ".parquet"), overwrite=False, parents=True
     )
     if out.suffix.lower() == ".parquet":
@@ -58,6 +58,7 @@ def predict_to_file(
     out: str | Path,
     batch_size: int = 64,
     *,
+    plane: int | str | None = None,
     hdu: int | str | None = None,
     pixel_scale: float | None = None,
     resample: bool = False,
@@ -89,6 +90,7 @@ def predict_to_file(
         x: A path, a folder, or a list of these.
         out: File to make, ending in `.csv` or `.parquet`.
         batch_size: See `lensequiv.predict`.
+        plane: See `lensequiv.predict`.
         hdu: See `lensequiv.predict`.
         pixel_scale: See `lensequiv.predict`.
         resample: See `lensequiv.predict`.
@@ -125,14 +127,14 @@ def predict_to_file(
         device,
     )
     out = check_output(out)
-    source = source_of(x, hdu)
+    source = source_of(x, plane, hdu)
     if source.paths is None:
         raise ValueError("x is an array; expected paths, which the rows are named by")
     request = request_of(
         model,
         {
             "precision": precision,
-            "hdu": hdu,
+            "plane": hdu if plane is None else plane,
             "pixel_scale": pixel_scale,
             "resample": resample,
         },

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from lensequiv._lazy import lazy
+from lensequiv._moved import moved
 from lensequiv.models.registry import create_model, list_models, register_model
 from lensequiv.models.zoo import resnet18
 
@@ -28,5 +29,8 @@ else:
             "LensNetwork": _BASE,
             "synchronise_batch_norm": "lensequiv.models.norms",
         },
-        former={"LensModel": "lensequiv.models.LensNetwork"},
+        # Three calls up is who asked: `moved`, `lazy`, the caller.
+        former=moved(
+            __name__, {"LensModel": "lensequiv.models.LensNetwork"}, stacklevel=3
+        ),
     )

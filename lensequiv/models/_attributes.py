@@ -12,7 +12,7 @@ from torch import nn
 from lensequiv._checks import check_class_names, check_count
 from lensequiv.models._call import Call
 from lensequiv.models.sizes import InputSizes
-from lensequiv.spec import Spec, as_json, checked_info
+from lensequiv.spec import MapSpec, Spec, as_json, checked_info
 from lensequiv.transforms import CropAndScale, Preprocessing
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class RecordAttributes(nn.Module):
     input_sizes: InputSizes
     _spec: Spec
     _origin: Origin | None
+    map_head: nn.Module | None
+    """Draws the substructure; None in a network that does not."""
     call: Call
     recipe: str | None
     """Name for `create_model`, which takes the spec's options; None: unknown to it."""
@@ -84,6 +86,7 @@ class RecordAttributes(nn.Module):
         # of classes has classes of their own.
         neutral = num_classes != 3 or "num_classes" in self.call.given
         self._origin = None
+        self.map_head = None
         self.recipe = None if template is None else name
         self._spec = Spec(
             model=name,
@@ -144,6 +147,11 @@ class RecordAttributes(nn.Module):
                 f"{self.input_sizes}"
             )
         check_sides(self, spec.preprocess)
+        if spec.map is not None and self.map_head is None:
+            raise ValueError(
+                f"'map' is of a network that maps substructure; this {self.name} has "
+                "no such head (see LensNetwork.with_map)"
+            )
         self._spec = spec
 
     @property
@@ -229,6 +237,15 @@ class RecordAttributes(nn.Module):
     @domain.setter
     def domain(self, domain: Domain | None) -> None:
         self._set(replace(self._spec, domain=domain))
+
+    @property
+    def map_spec(self) -> MapSpec | None:
+        """What the map of the substructure means; None without a trained map head."""
+        return self._spec.map
+
+    @map_spec.setter
+    def map_spec(self, spec: MapSpec | None) -> None:
+        self._set(replace(self._spec, map=spec))
 
     @property
     def weights_info(self) -> Mapping[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor
 from torch.random import fork_rng
@@ -18,7 +19,10 @@ from lensequiv.models._recorded import Recorded
 from lensequiv.spec import Origin, Spec
 from lensequiv.transforms import preprocessing_from_config
 
-__all__ = ["check_rebuildable", "rebuild"]
+if TYPE_CHECKING:
+    from lensequiv.models.base import LensNetwork
+
+__all__ = ["check_rebuildable", "rebuild", "with_map"]
 
 
 def check_rebuildable(model: Recorded) -> None:
@@ -116,3 +120,29 @@ def rebuild(
         parameter.requires_grad_(requires_grad[key])
     vars(model).update(marks, _spec=spec, _origin=origin)
     return model.train(training)
+
+
+def with_map(model: LensNetwork, fields: int) -> LensNetwork:
+    """See `LensNetwork.with_map`."""
+    if model.recipe is None:
+        raise TypeError(
+            f"{type(model).__name__} is not registered, so it cannot be built with "
+            "another map head"
+        )
+    options = {**model.config, "map_fields": fields}
+    if fields == 0 and "map_fields" not in model.config:
+        del options["map_fields"]  # of an architecture that never has one
+    made = cast("LensNetwork", build(model.recipe, **options))
+    first = next(model.parameters())
+    made.to(first.device, first.dtype)
+    tensors = made.tensors()
+    kept = model.tensors()
+    made.load_tensors(
+        {
+            name: value if name.startswith("map_head.") else kept[name]
+            for name, value in tensors.items()
+        }
+    )
+    made.spec = replace(model.spec, options=made.spec.options, map=None)
+    made.origin = model.origin
+    return made.eval()

@@ -18,9 +18,9 @@ __all__ = ["STATE_KEY", "Recorded"]
 STATE_KEY = "_extra_state"
 """torch's name for what a state dict holds besides parameters and buffers."""
 
-# What differs without making another network: torch compares the shapes of the tensors
-# that these two decide, and dropout acts in training alone.
-_FREE_OPTIONS = ("num_classes", "in_channels", "dropout")
+# What differs without making another network: torch compares names and shapes of the
+# tensors that most of these decide, and dropout acts in training alone.
+_FREE_OPTIONS = ("num_classes", "in_channels", "dropout", "map_fields")
 
 
 class Recorded(RecordAttributes):
@@ -105,7 +105,8 @@ class Recorded(RecordAttributes):
             for name, t in self.tensors().items()
         )
         if whole and len(spec.classes) == self.num_classes:
-            self._set(replace(spec, model=ours.model, options=ours.options))
+            drawn = None if self.map_head is None else spec.map
+            self._set(replace(spec, model=ours.model, options=ours.options, map=drawn))
             self._origin = stored.origin
         elif any(prefix + name in state_dict for name in self._head_names()):
             if any(prefix + name not in state_dict for name in self.tensors()):

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from lensequiv.models._recompute import recomputed
 from lensequiv.models._recorded import Recorded
 from lensequiv.models.sizes import InputSizes
-from lensequiv.plain import check_device, check_input
+from lensequiv.plain import Heads, check_device, check_input
+from lensequiv.weights import list_pretrained
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitInfo
 
     from lensequiv._e2cnn import FieldType
-    from lensequiv.inference import ImagesOrPaths, Prediction
+    from lensequiv.inference import ImagesOrPaths, Prediction, SubstructureMap
     from lensequiv.models.conversion import PlainLayers
     from lensequiv.plain import PlainModel
 
@@ -95,6 +96,17 @@ class LensNetwork(Recorded):
 
     def _pool(self, features: Tensor) -> Tensor:
         raise NotImplementedError
+
+    def stages(self, x: Tensor) -> list[Tensor]:
+        """The feature maps that the heads look at, of preprocessed images.
+
+        Args:
+            x: (N, in_channels, H, W).
+
+        Returns:
+            (N, C, h, w) each, the finest first; the last is that of `forward_features`.
+        """
+        return [self._features(x)]
 
     def check_input(self, x: Tensor) -> None:
         """Requires a batch of preprocessed images, (N, in_channels, H, W).
@@ -227,6 +239,78 @@ class LensNetwork(Recorded):
         embedding = self.embed(x)
         return self.head(embedding), embedding
 
+    def heads(self, x: Tensor) -> Heads:
+        """Logits, embedding and the map of the substructure, in one pass.
+
+        Args:
+            x: (N, in_channels, H, W), preprocessed.
+
+        Returns:
+            Logits (N, num_classes), as `forward`; embedding (N, D), as `embed`; and
+            map (N, 4, h, w), as `forward_map`, or None if the network draws none.
+
+        Raises:
+            ValueError: As `forward_features`.
+        """
+        self.check_input(x)
+        check_device(self.name, self, x)
+        stages = self.stages(x)
+        embedding = self._pool(stages[-1])
+        drawn = None if self.map_head is None else self.map_head(x, stages)
+        return Heads(self.head(embedding), embedding, drawn)
+
+    def forward_map(self, x: Tensor) -> Tensor:
+        """The map of the substructure; it turns with the image.
+
+        Args:
+            x: (N, in_channels, H, W), preprocessed.
+
+        Returns:
+            (N, 4, h, w): the median of the substructure's convergence, its 16 % and
+            84 % quantiles, and the probability that a subhalo is near; `map_spec` has
+            the numbers that belong to it. Cell (i, j) is centred on pixel (s i, s j),
+            with s = `map_spec.stride`.
+
+        Raises:
+            ValueError: As `forward_features`; or there is no map head.
+        """
+        if self.map_head is None:
+            self.check_map()
+        drawn = self.heads(x).map
+        assert drawn is not None
+        return drawn
+
+    def check_map(self) -> None:
+        """Requires a head that maps the substructure, and was trained.
+
+        Raises:
+            ValueError: There is none; the message names weights that have one.
+        """
+        if self.map_head is None or self.map_spec is None:
+            known = ", ".join(list_pretrained(maps=True))
+            what = "draws no map" if self.map_head is None else "has an untrained map"
+            raise ValueError(
+                f"this {self.name} {what} of the substructure; bundled weights that "
+                f"draw one: {known}"
+            )
+
+    def with_map(self, fields: int) -> LensNetwork:
+        """A network with the same body, classes and record, and another map head.
+
+        Args:
+            fields: Of the new, untrained head; 0 for a network without one.
+
+        Returns:
+            A new network, in evaluation mode, on the device of this one.
+
+        Raises:
+            TypeError: The architecture has no map head.
+            ValueError: `fields` is out of range.
+        """
+        from lensequiv.models._rebuilding import with_map
+
+        return with_map(self, fields)
+
     def freeze(self) -> LensNetwork:
         """Freezes everything but the head, for training on the embedding.
 
@@ -302,6 +386,26 @@ class LensNetwork(Recorded):
         from lensequiv.inference import predict
 
         return predict(self, x, batch_size=batch_size, **kwargs)
+
+    def predict_map(
+        self, x: ImagesOrPaths, batch_size: int = 64, **kwargs: Any
+    ) -> list[SubstructureMap]:
+        """Maps the substructure of images in any flux unit.
+
+        Args:
+            x: See `lensequiv.predict`.
+            batch_size: See `lensequiv.predict`.
+            **kwargs: See `lensequiv.predict`.
+
+        Returns:
+            A map for each image, in order.
+
+        Raises:
+            ValueError: See `lensequiv.predict`.
+        """
+        maps = self.predict(x, batch_size=batch_size, **kwargs, maps=True).maps
+        assert maps is not None
+        return maps
 
     def save_pretrained(self, directory: str | Path, **kwargs: Any) -> Path:
         """Writes the model; see `lensequiv.pretrained.save_pretrained`."""

@@ -15,6 +15,7 @@ from lensequiv.plain import PlainModel
 
 if TYPE_CHECKING:
     from lensequiv.models._recorded import Recorded
+    from lensequiv.models.map_head import PlainLayersOfMap
 
 __all__ = ["PlainLayers", "fold_norm", "multiply_adds", "to_plain", "widened"]
 
@@ -23,12 +24,14 @@ __all__ = ["PlainLayers", "fold_norm", "multiply_adds", "to_plain", "widened"]
 class PlainLayers:
     """Layers of a `PlainModel` and their tensors, collected in order.
 
-    `embedding` is how many of them lead to the embedding.
+    `embedding` is how many of them lead to the embedding; `map_head` the head that maps
+    the substructure, if there is one.
     """
 
     config: list[dict[str, Any]] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     embedding: int = 0
+    map_head: PlainLayersOfMap | None = None
 
     def mark_embedding(self) -> None:
         """Says that what the layers so far return is `LensNetwork.embed`'s vector."""
@@ -155,8 +158,12 @@ def to_plain(model: Recorded, collect: Callable[[PlainLayers], None]) -> PlainMo
         "input_sizes": list(model.input_sizes.range),
         **model.spec.answers(),
     }
-    plain = PlainModel(config)
     state = {name: value.clone() for name, value in layers.tensors.items()}
+    if layers.map_head is not None:
+        config["map_head"] = layers.map_head.to_config()
+        for name, value in layers.map_head.tensors().items():
+            state[f"map_head.{name}"] = value.clone()
+    plain = PlainModel(config)
     plain.load_state_dict(state, strict=True, assign=True)
     # Fixed filters are in no state, and were made on the processor.
     plain.to(next(iter(state.values())).device)

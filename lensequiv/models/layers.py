@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from lensequiv._bases import make_isotropic
 from lensequiv._e2cnn import FieldType, R2Conv
 from lensequiv._neutral import neutral
-from lensequiv.models.norms import FieldNorm, memory_format
+from lensequiv.models._normalised import memory_format
+from lensequiv.models.norms import FieldNorm
 from lensequiv.plain import (
     as_products,
     banded_matrix,

@@ -13,9 +13,11 @@ from lensequiv._checks import check_count, check_number
 from lensequiv._e2cnn import FieldType
 from lensequiv._neutral import full_precision
 from lensequiv.models.base import LensNetwork
+from lensequiv.models.blocks import Block
 from lensequiv.models.conversion import PlainLayers
-from lensequiv.models.fields import Fields, fields_of
-from lensequiv.models.layers import AntialiasedPool, LocalContrast, SteerableConv
+from lensequiv.models.fields import fields_of
+from lensequiv.models.layers import AntialiasedPool, LocalContrast
+from lensequiv.models.map_head import MapHead
 from lensequiv.models.sizes import InputSizes
 from lensequiv.plain import (
     ACTIVATIONS,
@@ -54,46 +56,6 @@ def _check_stages(stages: Any) -> None:
     for i, stage in enumerate(stages):
         for j, fields in enumerate(stage):
             check_count(f"stages[{i}][{j}]", fields, high=_MAX_FIELDS)
-
-
-class _Block(nn.Module):
-    """Steerable convolution, norm, activation; a shortcut where the types agree."""
-
-    def __init__(
-        self,
-        kind: Fields,
-        in_type: FieldType,
-        fields: int,
-        kernel: int,
-        activation: str,
-        **options: Any,
-    ) -> None:
-        super().__init__()
-        out_type = kind.type(fields)
-        self.conv = SteerableConv(in_type, out_type, kernel, **options)
-        self.norm: Any = kind.norm(fields)
-        self.activation: Any = kind.activation(activation)
-        self.shortcut = in_type == out_type
-        self._kind = kind
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.norm(self.conv(x))
-        activated: Tensor = self.activation(y + x if self.shortcut else y)
-        return activated
-
-    def add_plain(self, layers: PlainLayers) -> None:
-        weight, bias = self._kind.fold(self.conv.filters()[0], self.norm)
-        name = self._kind.add_activation(layers, self.activation)
-        layers.add_conv(
-            weight,
-            bias,
-            self.conv.stride,
-            self.conv.padding,
-            shortcut=self.shortcut,
-            activation=name,
-        )
-        if name is None:
-            self.activation.add_plain(layers)
 
 
 class SteerableCNN(LensNetwork, registered="steerable"):
@@ -144,6 +106,8 @@ class SteerableCNN(LensNetwork, registered="steerable"):
         max_frequency: Highest angular frequency of the fields of a continuous group.
         samples: Angles at which fields of a continuous group are sampled for the
             activation, a multiple of 4.
+        map_fields: Fields of the head that maps the substructure (`MapHead`); 0 for a
+            network without one. Needs `turns=1`.
 
     Raises:
         ValueError: Unknown group, or an option that is out of range or would make
@@ -175,6 +139,7 @@ class SteerableCNN(LensNetwork, registered="steerable"):
         turns: int = 1,
         max_frequency: int = 3,
         samples: int = 16,
+        map_fields: int = 0,
     ) -> None:
         _check_stages(stages)
         check_count("stem_fields", stem_fields, high=_MAX_FIELDS)
@@ -194,6 +159,9 @@ class SteerableCNN(LensNetwork, registered="steerable"):
         check_count("turns", turns, high=_MAX_TURNS)
         if turns > 1 and not disc:
             raise ValueError(f"turns={turns}: expected 1 without disc=True")
+        check_count("map_fields", map_fields, 0, _MAX_FIELDS)
+        if map_fields and turns > 1:
+            raise ValueError(f"turns={turns}: expected 1 with map_fields={map_fields}")
         self.turns = turns
         step = _STRIDE * 2 ** (len(stages) - 1)
         sizes = InputSizes(2 * step + 1, step, 16 * step + 1)
@@ -221,20 +189,24 @@ class SteerableCNN(LensNetwork, registered="steerable"):
             "isotropic": isotropic,
             "initialize": initialize,
         }
-        self.stem = _Block(
+        self.stem = Block(
             kind, in_type, stem_fields, stem_kernel, stride=stem_stride, **shared
         )
         layers: list[nn.Module] = []
         if stem_stride < _STRIDE:
             layers.append(AntialiasedPool(pool_sigma))
         out_type = self.stem.conv.out_type
+        stage_types: list[FieldType] = []
+        self._stage_ends: list[int] = []
         for i, stage in enumerate(stages):
             if i > 0:
                 layers.append(AntialiasedPool(pool_sigma))
             for fields in stage:
-                block = _Block(kind, out_type, fields, kernel, **shared)
+                block = Block(kind, out_type, fields, kernel, **shared)
                 layers.append(block)
                 out_type = block.conv.out_type
+            stage_types.append(out_type)
+            self._stage_ends.append(len(layers) - 1)
         self.blocks = nn.Sequential(*layers)
         self.out_type = out_type
         invariants = kind.count_invariants(len(out_type.representations))
@@ -245,8 +217,28 @@ class SteerableCNN(LensNetwork, registered="steerable"):
             nn.Dropout(dropout),
             nn.Linear(_HIDDEN, num_classes),
         )
+        if map_fields:
+            self.map_head = MapHead(
+                kind,
+                in_type,
+                stage_types,
+                fields=map_fields,
+                stride=_STRIDE,
+                **shared,
+            )
 
     def _features(self, x: Tensor) -> Tensor:
+        return self.stages(x)[-1]
+
+    def stages(self, x: Tensor) -> list[Tensor]:
+        """The feature maps at the end of every stage, of preprocessed images.
+
+        Args:
+            x: (N, in_channels, H, W).
+
+        Returns:
+            (N, C, h, w) each, the finest first.
+        """
         with full_precision():
             contrast = self.contrast(x)
             if self.turns > 1:
@@ -254,15 +246,18 @@ class SteerableCNN(LensNetwork, registered="steerable"):
         # A network cast to half precision as a whole still sees contrasts of full ones.
         contrast = contrast.to(self.stem.norm.weight.dtype)
         features: Tensor = self._step(self.stem, contrast)
-        for block in self.blocks:
+        stages: list[Tensor] = []
+        for i, block in enumerate(self.blocks):
             features = self._step(block, features)
-        return features
+            if i in self._stage_ends:
+                stages.append(features)
+        return stages
 
     def field_types(self) -> dict[str, FieldType | None]:
         """The fields after the stem and after every block; see `LensNetwork`."""
         types: dict[str, FieldType | None] = {"stem": self.stem.conv.out_type}
         for name, block in self.blocks.named_children():
-            if isinstance(block, _Block):
+            if isinstance(block, Block):
                 types[f"blocks.{name}"] = block.conv.out_type
         return types
 
@@ -290,7 +285,8 @@ class SteerableCNN(LensNetwork, registered="steerable"):
         )
         if self.turns > 1:
             layers.add("turned-copies", {}, count=self.turns)
-        for block in [self.stem, *self.blocks]:
+        taps: list[int] = []
+        for i, block in enumerate([self.stem, *self.blocks]):
             if isinstance(block, AntialiasedPool):
                 layers.add(
                     "blur",
@@ -301,6 +297,10 @@ class SteerableCNN(LensNetwork, registered="steerable"):
                 )
             else:
                 block.add_plain(layers)
+            if i - 1 in self._stage_ends:
+                taps.append(len(layers.config))
+        if isinstance(self.map_head, MapHead):
+            layers.map_head = self.map_head.plain(taps)
         self._kind.add_invariants(layers)
         disc = {"disc": True} if self.disc else {}
         layers.add("map-statistics", {}, kinds=list(self.statistics), **disc)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lensequiv._files import write_atomically
 from lensequiv.equivariance import OrbitMaps, Orbits
+from lensequiv.files import write_atomically
 from lensequiv.plots._style import COLOURS, draw_image, figure_class, finish
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lensequiv._files import check_output
+from lensequiv.files import check_output
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,7 +80,7 @@ def check_picture(path: str | Path, endings: Sequence[str] = ()) -> Path:
 
     Raises:
         ImportError: matplotlib is not installed.
-        OSError: It cannot be written there; see `lensequiv._files.check_output`.
+        OSError: It cannot be written there; see `lensequiv.files.check_output`.
         ValueError: It has another ending.
     """
     known = figure_class()().canvas.get_supported_filetypes()

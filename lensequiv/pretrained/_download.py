@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from lensequiv._files import write_atomically
+from lensequiv.files import write_atomically
 from lensequiv.pretrained._loading import from_pretrained, locate
 from lensequiv.spec import Origin
 from lensequiv.weights._catalogue import find_release

@@ -14,7 +14,7 @@ from lensequiv._suggestions import did_you_mean, explains_keywords
 from lensequiv.models import LensNetwork, create_model, list_models
 from lensequiv.models._attributes import neutral_classes
 from lensequiv.spec import Origin, Spec
-from lensequiv.weights._catalogue import find_release, list_pretrained
+from lensequiv.weights._catalogue import Release, find_release, list_pretrained
 from lensequiv.weights._format import (
     CONFIG,
     WEIGHTS,
@@ -22,6 +22,11 @@ from lensequiv.weights._format import (
     short,
 )
 from lensequiv.weights._hub import HubOptions, fetch, is_repo_id
+from lensequiv.weights._organisation import (
+    fetch_published,
+    is_published_name,
+    organisation,
+)
 from lensequiv.weights._provenance import read_provenance
 from lensequiv.weights._reading import read_folder
 from lensequiv.weights._tensors import check_tensors
@@ -80,12 +85,15 @@ def from_pretrained(
         name: One of `list_pretrained()` (bundled, no network), which stands for the
             newest version of that weight, or with a version, `"c8-modelF@1"`; else a
             folder written by `save_pretrained` or `lensequiv download`; else a
-            repository of the Hugging Face Hub, `owner/name`. A `Path` is always a
-            folder.
+            repository of the Hugging Face Hub, `owner/name`; else, if the environment
+            variable `LENSEQUIV_HUB` names an owner there, that owner's repository of
+            this name, a version being its tag (`v2`), from the cache if it is there. A
+            `Path` is always a folder.
         num_classes: For fine-tuning: keeps the trained body and puts a new, randomly
             initialised head on it, even where the number is the trained one. What was
             fitted to the old classes and images goes with the old head: temperature,
-            domain and `weights_info` (see `lensequiv.trust.calibrate`). The classes are
+            domain, `weights_info` (see `lensequiv.trust.calibrate`) and a head that
+            maps substructure, which another body would mislead. The classes are
             called `class0`, `class1` and so on unless `classes` names them.
         classes: Names for the new head's classes; implies `num_classes`. The very names
             that the weight was trained with, in its order, keep its head and change
@@ -160,9 +168,14 @@ def locate(
             f"name is {name!r:.60}; expected the name of a weight, a folder or "
             "owner/name"
         )
-    if isinstance(name, str) and (release := find_release(name)) is not None:
+    owner = organisation()
+    release = _release(name, owner) if isinstance(name, str) else None
+    if release is not None and (release.folder is not None or owner is None):
         _refuse(hub, f"{name!r} is bundled with lensequiv")
-        return release.directory, Origin("bundled", name, release.sha256)
+        return release.directory, Origin("bundled", str(name), release.sha256)
+    if release is not None and owner is not None:
+        full = f"{release.name}@{release.version}"
+        return fetch_published(owner, full, hub, sha256=release.sha256, card=card)
     if name != "" and Path(name).is_dir():
         _refuse(hub, f"{str(name)!r} is a folder here, which goes before the Hub")
         return Path(name), Origin("folder", str(name), "")
@@ -170,6 +183,8 @@ def locate(
         directory = fetch(name, hub, card=card)
         commit = directory.name
         return directory, Origin("hub", name, "", hub.revision, commit)
+    if isinstance(name, str) and owner is not None and is_published_name(name):
+        return fetch_published(owner, name, hub, card=card)
     hint = did_you_mean(str(name), list_pretrained())
     if (wanted := str(name).lower()) in list_models():
         hint += f"create_model({wanted!r}) builds the network without weights; "
@@ -179,6 +194,20 @@ def locate(
         f"owner/name of the Hugging Face Hub; {hint}"
         "see lensequiv.list_pretrained()"
     )
+
+
+def _release(name: str, owner: str | None) -> Release | None:
+    """The bundled weight of this name, if there is one.
+
+    Raises:
+        ValueError: There is no such version, nor anybody who may have published it.
+    """
+    try:
+        return find_release(name)
+    except ValueError:
+        if owner is None:
+            raise
+        return None
 
 
 def _refuse(hub: HubOptions, what: str) -> None:
@@ -231,8 +260,10 @@ def _adapted(
         options["num_classes"] = count
     if in_channels is not None:
         options["in_channels"] = in_channels
+    if model.map_head is not None:
+        options["map_fields"] = 0
     fresh = create_model(model.name, **options)
-    state = model.tensors()
+    state = {k: v for k, v in model.tensors().items() if k in fresh.tensors()}
     if fresh.in_channels != model.in_channels:
         name = model.input_weight
         state[name] = _shared_out(state[name], model.in_channels, fresh)

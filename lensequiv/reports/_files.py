@@ -7,8 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lensequiv._files import write_atomically
 from lensequiv.evaluation import ModelEvaluation
+from lensequiv.files import write_atomically
 from lensequiv.reports._pages import (
     html_facts,
     html_figure,

@@ -7,9 +7,9 @@ import io
 import re
 from pathlib import Path
 
-from lensequiv._files import write_atomically
 from lensequiv._tables import in_columns
 from lensequiv.evaluation import Perturbations
+from lensequiv.files import write_atomically
 from lensequiv.reports._pages import (
     html_facts,
     html_figure,

@@ -18,7 +18,15 @@ from lensequiv.simulation._rerender import render_pieces, used_places
 from lensequiv.simulation.noise import is_pixelwise
 from lensequiv.simulation.recipes import Recipe
 
-__all__ = ["GROUPS", "Job", "LensChunk", "Prepared", "make", "prepare"]
+__all__ = [
+    "GROUPS",
+    "Job",
+    "LensChunk",
+    "Prepared",
+    "heaviest_masses",
+    "make",
+    "prepare",
+]
 
 # Parts of a chunk with random streams of their own: what processes may share.
 GROUPS = 8
@@ -180,7 +188,7 @@ def make(prepared: Prepared) -> LensChunk:
         straight = recipe.substructure[name].straight
         here = slice(first, first + len(used["mass"]))
         x, y = centre - left[here], centre - top[here]
-        heavy = heaviest(_placed_masses(lens, scale[here], x, y))
+        heavy = heaviest_masses(_placed_masses(lens, scale[here], x, y))
         masses[place[here], : heavy.shape[1]] = heavy
         for at, rendered in render_pieces(small, lens, used, straight=straight):
             piece = slice(first + at.start, first + at.stop)
@@ -230,10 +238,14 @@ def _placed_masses(
     return torch.stack([x, y, theta2], 2) * (theta2 > 0)[..., None]
 
 
-def heaviest(masses: Tensor) -> Tensor:
-    """The `MASSES` heaviest of (N, K, 3) x, y and squared Einstein radius, as float32.
+def heaviest_masses(masses: Tensor) -> Tensor:
+    """The 128 heaviest point masses of each lens.
 
-    All of them, in their order, where there are no more.
+    Args:
+        masses: (N, K, 3): x, y and squared Einstein radius.
+
+    Returns:
+        (N, 128, 3) float32; all of them, in their order, where there are no more.
     """
     if masses.shape[1] > MASSES:
         order = masses[..., 2].argsort(dim=1, descending=True, stable=True)

@@ -24,6 +24,9 @@ Arrays = dict[str, NDArray[np.float64]]
 # Lenses of one class drawn from one random stream. Changing it changes every image.
 BLOCK = 64
 
+# What changes its sign in a mirror, by the end of its name.
+_MIRRORED = ("_y", "_angle", "_parity")
+
 
 def draw(
     recipe: Recipe,
@@ -69,6 +72,12 @@ def draw(
     # What only richer recipes draw comes from a stream of its own.
     more = None if recipe.is_plain else rng.spawn(1)[0]
     shared: Arrays = {} if more is None else draw_shared(recipe, more, lenses)
+    factor = mass_to_arcsec2(
+        p["z_lens"], p["z_source"], recipe, interpolated=interpolated
+    )
+    if more is not None and recipe.einstein_radius is not None:
+        radius = more.uniform(*recipe.einstein_radius, lenses)
+        shared["total_mass"] = radius**2 / factor
     total_mass = shared.get("total_mass", np.full(lenses, recipe.total_mass))
     p |= shared
     component = recipe.substructure[recipe.classes[label]]
@@ -76,13 +85,10 @@ def draw(
         p |= _draw_halos(recipe, component, rng, total_mass, p["z_lens"])
     else:
         whole: float | NDArray[np.float64] = recipe.total_mass
-        if recipe.spread:
+        if recipe.spread or recipe.einstein_radius is not None:
             whole = total_mass
         p["mass_x"], p["mass_y"], p["mass"] = component.draw(rng, lenses, whole)
     p["substructure_mass"] = p["mass"].sum(1)
-    factor = mass_to_arcsec2(
-        p["z_lens"], p["z_source"], recipe, interpolated=interpolated
-    )
     p["mass_theta2"] = p["mass"] * factor[:, None]
     halo = total_mass
     if recipe.shared_mass:
@@ -156,7 +162,7 @@ def mirror(p: Arrays, flipped: NDArray[np.bool_]) -> Arrays:
     """
     sign = np.where(flipped, -1.0, 1.0)
     return {
-        name: value * _beside(sign, value) if name.endswith(("_y", "_angle")) else value
+        name: value * _beside(sign, value) if name.endswith(_MIRRORED) else value
         for name, value in p.items()
     }
 

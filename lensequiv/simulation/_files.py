@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from lensequiv._suggestions import did_you_mean
-from lensequiv.simulation import detector, halos, lights, noise, substructure
+from lensequiv.simulation import (
+    blur,
+    camera,
+    detector,
+    galaxies,
+    halos,
+    lights,
+    noise,
+    substructure,
+)
 from lensequiv.simulation._recipe import Recipe
 from lensequiv.simulation.deflectors import PowerLaw
 from lensequiv.simulation.recipes import get_recipe
@@ -20,7 +29,10 @@ _COMPONENTS: dict[str, Any] = {
     component.__name__: component
     for component in (
         PowerLaw,
-        detector.Blur,
+        blur.Blur,
+        blur.PSFImages,
+        camera.Camera,
+        galaxies.Galaxies,
         detector.Detector,
         halos.Combined,
         halos.Halos,

@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lensequiv.simulation._physics import gaussian_kernel
+from lensequiv.plain import gaussian_kernel
+from lensequiv.simulation._library import EXTENT, galaxy_library
 from lensequiv.simulation._recipe import Recipe
 from lensequiv.simulation._rerender import Arrays
 from lensequiv.simulation._simulate import Simulation
-from lensequiv.simulation.detector import Detector, psf_kernels
+from lensequiv.simulation.detector import ElectronNoise
+from lensequiv.simulation.galaxies import Galaxies
 
 __all__ = ["LenstronomyModel", "to_lenstronomy"]
 
@@ -27,9 +29,11 @@ class LenstronomyModel:
         lens_models: Names of the lens models: halo, shear, multipoles, then one for
             each mass.
         kwargs_lens: Their arguments.
-        kwargs_source: Arguments of the source's profiles, each a `SERSIC_ELLIPSE`.
-            *Unit* of `amp`: counts per square arcsec.
-        kwargs_lens_light: The same of light that is not lensed.
+        source_models: Names of the source's profiles: `SERSIC_ELLIPSE`, or `INTERPOL`
+            for a picture of a galaxy.
+        kwargs_source: Their arguments. *Unit* of `amp`: counts per square arcsec.
+        kwargs_lens_light: The same of light that is not lensed, each a
+            `SERSIC_ELLIPSE`.
         kwargs_point_source: Stars: `ra_image`, `dec_image` (arcsec) and `point_amp`
             (counts), as `UNLENSED` point sources; empty without stars.
         kwargs_psf: Arguments of `PSF`.
@@ -41,7 +45,8 @@ class LenstronomyModel:
 
     lens_models: list[str]
     kwargs_lens: list[dict[str, float]]
-    kwargs_source: list[dict[str, float]]
+    source_models: list[str]
+    kwargs_source: list[dict[str, Any]]
     kwargs_psf: dict[str, Any]
     pixels: int
     pixel_scale: float
@@ -69,7 +74,7 @@ class LenstronomyModel:
             ImageData(**grid),
             PSF(**self.kwargs_psf),
             LensModel(self.lens_models),
-            LightModel(["SERSIC_ELLIPSE"] * len(self.kwargs_source)),
+            LightModel(self.source_models),
             LightModel(["SERSIC_ELLIPSE"] * len(self.kwargs_lens_light)),
             PointSource(["UNLENSED"] * len(self.kwargs_point_source)),
             kwargs_numerics={
@@ -110,14 +115,24 @@ def to_lenstronomy(simulation: Simulation, index: int) -> LenstronomyModel:
         "axis_ratio": p["axis_ratio"],
         "angle": p["source_angle"],
     }
-    sources = [source, *_places(p, "clump", "amplitude")]
+    clumps = [_sersic(clump, unit) for clump in _places(p, "clump", "amplitude")]
+    galaxy = p.get("galaxy_image", -1) >= 0
+    first = _picture(recipe, p, unit) if galaxy else _sersic(source, unit)
     lens = _mass_models(recipe, p)
     stars = _places(p, "star", "flux")
-    sky = 0.0 if isinstance(recipe.noise, Detector) else p.get("sky", recipe.noise.sky)
+    sky = (
+        0.0
+        if isinstance(recipe.noise, ElectronNoise)
+        else p.get("sky", recipe.noise.sky)
+    )
     return LenstronomyModel(
         lens_models=[name for name, _ in lens],
         kwargs_lens=[kwargs for _, kwargs in lens],
-        kwargs_source=[_sersic(profile, unit) for profile in sources],
+        source_models=[
+            "INTERPOL" if galaxy else "SERSIC_ELLIPSE",
+            *["SERSIC_ELLIPSE"] * len(clumps),
+        ],
+        kwargs_source=[first, *clumps],
         kwargs_lens_light=[
             _sersic(profile, unit) for profile in _places(p, "light", "amplitude")
         ],
@@ -163,6 +178,21 @@ def _sersic(profile: dict[str, Any], unit: float) -> dict[str, float]:
         "e2": e2,
         "center_x": float(profile["x"]),
         "center_y": float(profile["y"]),
+    }
+
+
+def _picture(recipe: Recipe, p: Arrays, unit: float) -> dict[str, Any]:
+    """Arguments of an `INTERPOL`: the galaxy in the place of the Sersic profile."""
+    (galaxies,) = (c for c in recipe.lights if isinstance(c, Galaxies))
+    image = galaxy_library(galaxies.path)[int(p["galaxy_image"])].double().numpy()
+    radius = float(p.get("effective_radius", recipe.effective_radius))
+    return {
+        "image": image[:: int(p["galaxy_parity"])],
+        "amp": float(p["galaxy_amplitude"]) * unit,
+        "center_x": float(p["source_x"]),
+        "center_y": float(p["source_y"]),
+        "phi_G": float(p["galaxy_angle"]),
+        "scale": 2 * EXTENT * radius / len(image),
     }
 
 
@@ -229,8 +259,8 @@ def _psf(recipe: Recipe, p: Arrays) -> NDArray[np.float64]:
             for name, value in p.items()
             if name.startswith("psf_")
         }
-        return np.asarray(psf_kernels(lens, recipe.psf_size)[0].numpy())
+        return np.asarray(recipe.blur.kernels(lens, recipe.psf_size)[0].numpy())
     # The width is in arcsec at the recipe's pixel scale: it goes with the pixels.
     sigma = float(p.get("psf_sigma", recipe.psf_sigma)) / recipe.pixel_scale
-    kernel = gaussian_kernel(sigma, recipe.psf_size).numpy()
+    kernel = gaussian_kernel(sigma, recipe.psf_size // 2).numpy()
     return np.outer(kernel, kernel)

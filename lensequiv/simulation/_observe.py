@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lensequiv.simulation._draw import Arrays
-from lensequiv.simulation.detector import Detector
+from lensequiv.simulation.detector import ElectronNoise
 from lensequiv.simulation.noise import BatchNoise, Noise
 from lensequiv.simulation.recipes import Recipe, get_recipe
 
@@ -90,7 +90,7 @@ def _observe(
     rngs: list[np.random.Generator],
 ) -> Tensor:
     """Adds noise from a random stream for each image."""
-    if isinstance(noise, Detector):
+    if isinstance(noise, ElectronNoise):
         size, defects = images.shape[-1], int(parameters["defects"].max(initial=0))
         drawn = [noise.deviates(rng, size, defects) for rng in rngs]
         normals, hot = (torch.from_numpy(np.stack(d)) for d in zip(*drawn, strict=True))

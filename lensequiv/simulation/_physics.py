@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lensequiv.plain import gaussian_kernel
 from lensequiv.simulation._deflection import deflect
 from lensequiv.simulation._recipe import Recipe
 
@@ -83,21 +84,6 @@ def sersic(
     return light
 
 
-def gaussian_kernel(sigma: float, size: int) -> Tensor:
-    """One axis of the point-spread function, sampled at pixel centres, of sum 1.
-
-    Args:
-        sigma: Width in pixels.
-        size: Number of pixels, odd.
-
-    Returns:
-        (size,) float64 kernel; its outer product with itself is the full kernel.
-    """
-    offset = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
-    kernel = torch.exp(-0.5 * (offset / sigma) ** 2)
-    return kernel / kernel.sum()
-
-
 def sum_blocks(light: Tensor, size: int) -> Tensor:
     """Sums blocks of size x size rays, as sums of strided images.
 
@@ -142,7 +128,7 @@ def blur(image: Tensor, kernel: Tensor) -> Tensor:
 
 
 def gaussian_weights(sigma: Tensor, size: int) -> Tensor:
-    """As `gaussian_kernel`, one for each of (B,) widths: (B, size)."""
+    """As `lensequiv.plain.gaussian_kernel`, one for each of (B,) widths: (B, size)."""
     offset = torch.arange(size, dtype=sigma.dtype, device=sigma.device) - size // 2
     weights = torch.exp(-0.5 * (offset / sigma[:, None]) ** 2)
     return weights / weights.sum(1, keepdim=True)
@@ -188,6 +174,6 @@ def render(
     width = recipe.psf_sigma / recipe.pixel_scale
     light = sersic(x, y, source, recipe.sersic_index, recipe.effective_radius)
     image = sum_blocks(light, recipe.supersampling)
-    image = blur(image, gaussian_kernel(width, recipe.psf_size))
+    image = blur(image, gaussian_kernel(width, recipe.psf_size // 2))
     factor = lens["exposure"] * recipe.amplitude / recipe.supersampling**2
     return image.mul_(factor.to(dtype)[:, None, None]).add_(recipe.noise.sky)

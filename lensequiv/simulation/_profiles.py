@@ -28,6 +28,7 @@ _TINY = 1e-10  # arcsec: keeps a ray through the centre finite
 # Shapes of extended subhalos are read from tables over the radius, from 1e-4 to 100
 # arcsec: linear in the logarithm of the radius, to 1e-5 of the deflection.
 _TABLE, _INNER, _OUTER = 6000, 1e-4, 1e2
+_TABLE_NUMBERS = 2**24  # of tables at a time: a few times as many are in memory
 
 
 def power_law_deflection(
@@ -235,28 +236,48 @@ def halo_deflection(
     Returns:
         x and y components, (B, n, n) `dtype` each. *Unit*: arcsec.
     """
-    lows, highs = math.log(_INNER), math.log(_OUTER)
-    step = (highs - lows) / (_TABLE - 1)
-    grid = torch.linspace(lows, highs, _TABLE, dtype=axis.dtype, device=axis.device)
-    safe = torch.where(concentration == 0, 1.0, concentration)[..., None]
-    size = torch.where(scale > 0, scale, 1.0)[..., None]
-    cut = torch.where(truncation > 0, truncation, 1.0)[..., None]
-    tables = halo_weight(grid.exp(), safe, size, cut)
-    tables = (tables * theta2[..., None]).to(dtype)
     total_x = axis.new_zeros(len(mass_x), len(axis), len(axis), dtype=dtype)
     total_y = torch.zeros_like(total_x)
     dx, dy = ((axis - at[..., None]).to(dtype) for at in (mass_x, mass_y))
-    for k in range(mass_x.shape[1]):
-        column, row = dx[:, k, None, :], dy[:, k, :, None]
-        place = (column.square() + row.square()).clamp_min_(_INNER**2).log_()
-        place.mul_(0.5 / step).sub_(lows / step).clamp_(0, _TABLE - 1.001)
-        below = place.floor()
-        part = place.sub_(below)
-        index = below.long().flatten(1)
-        table = tables[:, k]
-        low = table.gather(1, index).view_as(part)
-        high = table.gather(1, index.add_(1)).view_as(part)
-        weight = low.lerp_(high, part)
-        total_x.addcmul_(column, weight)
-        total_y.addcmul_(row, weight)
+    together = max(1, _TABLE_NUMBERS // (_TABLE * max(1, len(mass_x))))
+    for first in range(0, mass_x.shape[1], together):
+        some = slice(first, first + together)
+        shapes = (value[:, some] for value in (concentration, scale, truncation))
+        tables = _tables(theta2[:, some], *shapes).to(dtype)
+        for k in range(tables.shape[1]):
+            column, row = dx[:, first + k, None, :], dy[:, first + k, :, None]
+            weight = _read(tables[:, k], column.square() + row.square())
+            total_x.addcmul_(column, weight)
+            total_y.addcmul_(row, weight)
     return total_x, total_y
+
+
+def _tables(
+    theta2: Tensor, concentration: Tensor, scale: Tensor, truncation: Tensor
+) -> Tensor:
+    """What the offset is multiplied with, for each halo: (B, K, _TABLE) float64."""
+    grid = torch.linspace(
+        math.log(_INNER),
+        math.log(_OUTER),
+        _TABLE,
+        dtype=theta2.dtype,
+        device=theta2.device,
+    )
+    safe = torch.where(concentration == 0, 1.0, concentration)[..., None]
+    size = torch.where(scale > 0, scale, 1.0)[..., None]
+    cut = torch.where(truncation > 0, truncation, 1.0)[..., None]
+    return halo_weight(grid.exp(), safe, size, cut) * theta2[..., None]
+
+
+def _read(table: Tensor, square: Tensor) -> Tensor:
+    """Values of (B, _TABLE) tables at squared radii (B, n, n); overwrites these."""
+    lows = math.log(_INNER)
+    step = (math.log(_OUTER) - lows) / (_TABLE - 1)
+    place = square.clamp_min_(_INNER**2).log_()
+    place.mul_(0.5 / step).sub_(lows / step).clamp_(0, _TABLE - 1.001)
+    below = place.floor()
+    part = place.sub_(below)
+    index = below.long().flatten(1)
+    low = table.gather(1, index).view_as(part)
+    high = table.gather(1, index.add_(1)).view_as(part)
+    return low.lerp_(high, part)

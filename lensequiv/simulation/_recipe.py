@@ -9,8 +9,10 @@ from typing import Any
 
 from lensequiv._suggestions import did_you_mean
 from lensequiv.simulation._checks import check_range
+from lensequiv.simulation.blur import PointSpread
 from lensequiv.simulation.deflectors import PowerLaw
-from lensequiv.simulation.detector import Blur, Detector
+from lensequiv.simulation.detector import ElectronNoise
+from lensequiv.simulation.galaxies import Galaxies
 from lensequiv.simulation.halos import Combined, Halos
 from lensequiv.simulation.lights import LightComponent
 from lensequiv.simulation.noise import Noise
@@ -97,6 +99,8 @@ class Recipe:
         spread: Factors that are drawn anew for each lens, log-uniform between two
             bounds, by the name of what they multiply: `total_mass`, `amplitude`, `sky`,
             `psf_sigma`, `pixel_scale`, `effective_radius`, `sersic_index`.
+        einstein_radius: If given, the Einstein radius of halo and substructure
+            together, uniform, in place of `total_mass`. *Unit*: arcsec.
         ring: If given, the Einstein radius of halo and substructure together,
             log-uniform, which sets each lens's pixel scale. *Unit*: pixels.
         deflector: If given, the halo's shape, in place of `halo_axis_ratio` and
@@ -138,9 +142,10 @@ class Recipe:
     distances: str = "luminosity"
     spread: Mapping[str, Range] = field(default_factory=dict)
     ring: Range | None = None
+    einstein_radius: Range | None = None
     deflector: PowerLaw | None = None
     lights: tuple[LightComponent, ...] = ()
-    blur: Blur | None = None
+    blur: PointSpread | None = None
     version: int = 1
 
     def __post_init__(self) -> None:
@@ -183,8 +188,16 @@ class Recipe:
                     f"{did_you_mean(name, SPREAD)}known are {', '.join(SPREAD)}"
                 )
             check_range(f"spread of {name!r}", bounds, 1e-6, 1e6)
-        if self.ring is not None:
-            check_range("ring", self.ring, 0.1, 1e4)
+        for name, lowest in (("ring", 0.1), ("einstein_radius", 1e-3)):
+            if getattr(self, name) is not None:
+                check_range(name, getattr(self, name), lowest, 1e4)
+        if self.psf_size > self.pixels:
+            raise ValueError(
+                f"psf_size={self.psf_size}: the point-spread function is larger than "
+                f"the frame of {self.pixels} pixels"
+            )
+        if sum(isinstance(component, Galaxies) for component in self.lights) > 1:
+            raise ValueError("lights has two Galaxies: expected at most one")
         object.__setattr__(self, "lights", tuple(self.lights))
         if not 0 < self.exposure[0] <= self.exposure[1]:
             raise ValueError(f"exposure={self.exposure}: expected 0 < low <= high")
@@ -201,10 +214,11 @@ class Recipe:
             self.spread
             or self.deflector
             or self.ring
+            or self.einstein_radius
             or self.lights
             or self.blur
             or self.distances != "luminosity"
-            or isinstance(self.noise, Detector)
+            or isinstance(self.noise, ElectronNoise)
             or any(isinstance(c, Halos | Combined) for c in self.substructure.values())
         )
 

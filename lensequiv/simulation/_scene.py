@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lensequiv.plain import gaussian_kernel
 from lensequiv.simulation._deflection import (
     deflect,
     line_deflection,
@@ -18,7 +19,6 @@ from lensequiv.simulation._light_lists import LISTS, add_sersics, add_stars, has
 from lensequiv.simulation._physics import (
     blur,
     blur_each,
-    gaussian_kernel,
     gaussian_weights,
     ray_grid,
     sersic,
@@ -30,7 +30,9 @@ from lensequiv.simulation._profiles import (
     power_law_deflection,
 )
 from lensequiv.simulation._recipe import Recipe
-from lensequiv.simulation.detector import Detector, convolve, psf_kernels
+from lensequiv.simulation.blur import convolve
+from lensequiv.simulation.detector import ElectronNoise
+from lensequiv.simulation.galaxies import Galaxies, add_galaxies
 from lensequiv.simulation.lights import sersic_flux
 from lensequiv.simulation.substructure import log_uniform
 
@@ -58,7 +60,7 @@ def draw_shared(recipe: Recipe, rng: np.random.Generator, lenses: int) -> Arrays
         drawn |= recipe.deflector.draw(rng, lenses)
     if recipe.blur is not None:
         drawn |= recipe.blur.draw(rng, lenses)
-    if isinstance(recipe.noise, Detector):
+    if isinstance(recipe.noise, ElectronNoise):
         drawn |= recipe.noise.draw(rng, drawn)
     return drawn
 
@@ -115,8 +117,12 @@ def render_scene(
         lens[name].to(dtype)[:, None, None]
         for name in ("sersic_index", "effective_radius")
     )
-    beta = (x.clone(), y.clone()) if has_list(lens, "clump") else (x, y)
+    galaxies = [c for c in recipe.lights if isinstance(c, Galaxies)]
+    again = galaxies or has_list(lens, "clump")
+    beta = (x.clone(), y.clone()) if again else (x, y)
     light = sersic(x, y, source, index, radius)
+    for component in galaxies:
+        light = add_galaxies(light, *beta, lens, component)
     if has_list(lens, "clump"):
         light = add_sersics(light, *beta, lens, "clump", used["clump"])
     if has_list(lens, "light"):
@@ -126,12 +132,12 @@ def render_scene(
     if has_list(lens, "star"):
         add_stars(image, lens, recipe)
     if recipe.blur is not None:
-        image = convolve(image, psf_kernels(lens, recipe.psf_size).to(dtype))
+        image = convolve(image, recipe.blur.kernels(lens, recipe.psf_size).to(dtype))
     else:
         sigma = lens["psf_sigma"] / recipe.pixel_scale
         image = _blurred(image, sigma, recipe.psf_size)
     image = image * (lens["exposure"] * lens["amplitude"]).to(dtype)[:, None, None]
-    if isinstance(recipe.noise, Detector):
+    if isinstance(recipe.noise, ElectronNoise):
         return image
     return image.add_(lens["sky"].to(dtype)[:, None, None])
 
@@ -240,6 +246,6 @@ def _by_masses(
 def _blurred(image: Tensor, sigma: Tensor, size: int) -> Tensor:
     """Convolves each image with its own Gaussian; see `_physics.blur`."""
     if len(image) == 1 and image.device.type == "cpu":
-        return blur(image, gaussian_kernel(float(sigma[0]), size))
+        return blur(image, gaussian_kernel(float(sigma[0]), size // 2))
     weights = gaussian_weights(sigma, size).to(image.dtype)
     return blur_each(image, weights)

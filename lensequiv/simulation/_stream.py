@@ -10,11 +10,12 @@ from operator import index
 import torch
 
 from lensequiv._threads import map_in_threads
+from lensequiv.simulation._blocks import keep_memory
 from lensequiv.simulation._checks import rendering_device
 from lensequiv.simulation._chunk import GROUPS, Job, LensChunk, make, prepare
 from lensequiv.simulation._physics import check_extra
-from lensequiv.simulation._simulate import checked_request, keep_memory
-from lensequiv.simulation.detector import Detector
+from lensequiv.simulation._simulate import checked_request
+from lensequiv.simulation.detector import ElectronNoise
 from lensequiv.simulation.noise import is_pixelwise
 from lensequiv.simulation.recipes import Recipe, get_recipe
 
@@ -171,7 +172,7 @@ class LensStream:
 
     def _frame(self, recipe: Recipe) -> int:
         """Side of what has to be rendered of a recipe's frame."""
-        known = is_pixelwise(recipe.noise) or isinstance(recipe.noise, Detector)
+        known = is_pixelwise(recipe.noise) or isinstance(recipe.noise, ElectronNoise)
         if self.noise and not known:
             return recipe.pixels  # a user's noise may depend on all the light
         # Light comes in from beyond the crop, as far as the point-spread function goes.

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 from lensequiv.simulation._recipe import Recipe
 from lensequiv.simulation._study2021 import model_f, model_j
+from lensequiv.simulation.blur import Blur
 from lensequiv.simulation.deflectors import PowerLaw
-from lensequiv.simulation.detector import Blur, Detector
+from lensequiv.simulation.detector import Detector
+from lensequiv.simulation.galaxies import Galaxies
 from lensequiv.simulation.lights import Clumps, LensLight, Neighbours
 from lensequiv.simulation.substructure import NoSubstructure, Range, Subhalos, Vortex
 
@@ -49,16 +51,18 @@ model_j_varied = _varied(model_j, (1.0, 4.0))
 
 wide = Recipe(
     name="wide",
+    version=2,
     z_lens=(0.2, 0.8),
     z_source=(1.0, 2.5),
     noise=Detector(
-        peak_snr=(3.0, 400.0),
+        peak_snr=(2.0, 400.0),
         sky_level=(1.0, 3000.0),
         read_noise=(0.0, 8.0),
         correlation=(0.0, 0.4),
         gradient=(0.0, 0.3),
-        noiseless=0.05,
+        noiseless=0.06,
         defects=0.1,
+        eight_bits=0.3,
     ),
     axis_ratio=(0.3, 1.0),
     substructure={
@@ -89,9 +93,16 @@ wide = Recipe(
         fourth=(0.0, 0.02),
     ),
     lights=(
-        LensLight(share=0.6, ratio=(0.1, 300.0), index=(2.0, 6.0), radius=(0.2, 1.5)),
-        Neighbours(galaxies=0.5, stars=0.25, ratio=(0.02, 5.0)),
+        LensLight(
+            share=0.65,
+            ratio=(0.1, 1000.0),
+            index=(1.5, 6.5),
+            radius=(0.2, 3.0),
+            residual=0.005,
+        ),
+        Neighbours(galaxies=0.6, stars=0.3, ratio=(0.02, 30.0)),
         Clumps(share=0.4),
+        Galaxies(share=0.35),
     ),
     blur=Blur(fwhm=(1.2, 5.0), moffat=0.4, axis_ratio=(0.85, 1.0)),
 )

@@ -1,4 +1,4 @@
-"""What an instrument does to the light of each lens: blurring and noise."""
+"""Noise that differs from lens to lens: of any depth, or of a camera in magnitudes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lensequiv.simulation.lights import sersic_flux
 from lensequiv.simulation.noise import normal
 from lensequiv.simulation.substructure import Range, log_uniform
 
-__all__ = ["Blur", "Detector"]
+__all__ = ["Detector", "ElectronNoise"]
 
 Arrays = dict[str, NDArray[np.float64]]
 
@@ -24,116 +24,33 @@ _HOT = 3  # numbers that one defect needs: row, column, brightness
 
 
 @dataclass(frozen=True)
-class Blur:
-    """Point-spread functions, one for each lens, sampled at pixel centres.
+class ElectronNoise:
+    """Noise around electrons from which the sky has been subtracted.
+
+    What differs from lens to lens is drawn with it; `Detector` and `Camera` say how.
 
     Attributes:
-        fwhm: Full width at half maximum, log-uniform. *Unit*: pixels.
-        beta: Exponent of a Moffat profile (larger: nearer to a Gaussian).
-        moffat: How many are Moffat profiles, from 0 to 1; the others are Gaussian.
-        axis_ratio: Minor over major axis, any direction.
-    """
-
-    fwhm: Range
-    beta: Range = (2.0, 5.0)
-    moffat: float = 0.0
-    axis_ratio: Range = (1.0, 1.0)
-
-    def __post_init__(self) -> None:
-        """Checks the numbers.
-
-        Raises:
-            ValueError: One is out of range.
-        """
-        check_range("fwhm", self.fwhm, 0.1, 100.0)
-        check_range("beta", self.beta, 1.1, 100.0)
-        check_range("moffat", (self.moffat, self.moffat), 0.0, 1.0)
-        check_range("axis_ratio", self.axis_ratio, 0.2, 1.0)
-
-    def draw(self, rng: np.random.Generator, lenses: int) -> Arrays:
-        """Draws `psf_fwhm` (pixels), `psf_beta` (0: Gaussian) and the ellipse."""
-        beta = rng.uniform(*self.beta, lenses)
-        return {
-            "psf_fwhm": log_uniform(rng, self.fwhm, lenses),
-            "psf_beta": np.where(rng.uniform(size=lenses) < self.moffat, beta, 0.0),
-            "psf_axis_ratio": rng.uniform(*self.axis_ratio, lenses),
-            # No `_angle`: the instrument does not turn with the sky.
-            "psf_direction": rng.uniform(0, np.pi, lenses),
-        }
-
-
-def psf_kernels(lens: dict[str, Tensor], size: int) -> Tensor:
-    """Kernels of sum 1.
-
-    Args:
-        lens: What `Blur.draw` drew, (B,) each.
-        size: Side in pixels, odd.
-
-    Returns:
-        (B, size, size), of the dtype and on the device of the draws.
-    """
-    fwhm = lens["psf_fwhm"][:, None, None]
-    at = torch.arange(size, dtype=fwhm.dtype, device=fwhm.device) - (size - 1) / 2
-    turn, q = lens["psf_direction"][:, None, None], lens["psf_axis_ratio"]
-    along = at * turn.cos() + at[:, None] * turn.sin()
-    across = at[:, None] * turn.cos() - at * turn.sin()
-    q = q[:, None, None]
-    r2 = (q * along.square() + across.square() / q) * (2 / fwhm) ** 2
-    beta = lens["psf_beta"][:, None, None]
-    safe = torch.where(beta > 0, beta, 1.0)
-    moffat = (1 + r2 * (2 ** (1 / safe) - 1)) ** -safe
-    kernel = torch.where(beta > 0, moffat, 2**-r2)
-    return kernel / kernel.sum((1, 2), keepdim=True)
-
-
-def convolve(images: Tensor, kernels: Tensor) -> Tensor:
-    """Each image with its own kernel; nothing comes in over the edge.
-
-    Args:
-        images: (B, n, n).
-        kernels: (B, k, k), k odd.
-
-    Returns:
-        (B, n, n).
-    """
-    n, k = images.shape[-1], kernels.shape[-1]
-    side = n + k // 2
-    side += -side % 12  # a size that Fourier transforms like
-    product = torch.fft.rfft2(images, s=(side, side))
-    product *= torch.fft.rfft2(kernels, s=(side, side))
-    full: Tensor = torch.fft.irfft2(product, s=(side, side))
-    return full[:, k // 2 : k // 2 + n, k // 2 : k // 2 + n]
-
-
-@dataclass(frozen=True)
-class Detector:
-    """Exposures and noise that differ from lens to lens; the sky is subtracted.
-
-    The source is given the brightness at which a lens of magnification about 4 has the
-    drawn signal-to-noise in its brightest pixel. Images are in electrons.
-
-    Attributes:
-        peak_snr: Signal-to-noise of the brightest pixel, roughly; log-uniform.
-        sky_level: Subtracted sky, log-uniform. *Unit*: electrons/pixel.
-        read_noise: *Unit*: electrons.
+        read_noise: Of an exposure. *Unit*: electrons.
         correlation: Weight of the four nearest pixels in each noise value, as drizzling
             leaves it; 0 is white noise.
         gradient: Slope of the sky that was left, from the centre to the edge, in units
             of the noise of an empty pixel; any direction.
         noiseless: How many images have no noise at all, from 0 to 1.
         defects: Mean number (Poisson) of hot or dead pixels.
+        eight_bits: How many images are rounded to 256 levels as pictures are, the
+            brightest and the darkest 0.2 % of their pixels being white and black, from
+            0 to 1.
         sky: What stays in the image: always 0.
     """
 
     pixelwise: ClassVar[bool] = False  # gradients, defects and correlated noise
 
-    peak_snr: Range = (4.0, 300.0)
-    sky_level: Range = (3.0, 3000.0)
     read_noise: Range = (0.0, 8.0)
     correlation: Range = (0.0, 0.4)
     gradient: Range = (0.0, 1.0)
     noiseless: float = 0.0
     defects: float = 0.0
+    eight_bits: float = 0.0
     sky: float = 0.0
 
     def __post_init__(self) -> None:
@@ -142,12 +59,11 @@ class Detector:
         Raises:
             ValueError: One is out of range.
         """
-        check_range("peak_snr", self.peak_snr, 1e-3, 1e6)
-        check_range("sky_level", self.sky_level, 1e-3, 1e9)
         check_range("read_noise", self.read_noise, 0.0, 1e6)
         check_range("correlation", self.correlation, 0.0, 1.0)
         check_range("gradient", self.gradient, 0.0, 1e3)
-        check_range("noiseless", (self.noiseless, self.noiseless), 0.0, 1.0)
+        for name in ("noiseless", "eight_bits"):
+            check_range(name, (getattr(self, name),) * 2, 0.0, 1.0)
         check_range("defects", (self.defects, self.defects), 0.0, 1e3)
 
     def draw(self, rng: np.random.Generator, lens: Arrays) -> Arrays:
@@ -155,20 +71,20 @@ class Detector:
 
         Args:
             rng: Source of randomness.
-            lens: `sersic_index` (lenses,) of the source.
+            lens: (lenses,) of what `Recipe.spread` names.
+
+        Returns:
+            (lenses,) arrays: `amplitude`, `dark_variance` (electrons^2), and what
+            `observe` needs besides.
         """
-        n = len(lens["sersic_index"])
-        snr = log_uniform(rng, self.peak_snr, n)
-        sky = log_uniform(rng, self.sky_level, n)
-        read = rng.uniform(*self.read_noise, n)
-        dark = sky + read**2
-        peak = (snr**2 + snr * np.sqrt(snr**2 + 4 * dark)) / 2
-        # The brightest pixel has about 3.5 times the mean within the effective radius.
-        mean = sersic_flux(lens["sersic_index"], 1.0) / (2 * np.pi)
+        raise NotImplementedError
+
+    def _flaws(self, rng: np.random.Generator, dark: NDArray[np.float64]) -> Arrays:
+        """Draws everything but the brightness, given the variance of empty pixels."""
+        n = len(dark)
         direction = rng.uniform(0, 2 * np.pi, n)
         slope = rng.uniform(*self.gradient, n) * np.sqrt(dark)
-        return {
-            "amplitude": peak / (3.5 * mean),
+        drawn = {
             "dark_variance": dark,
             "correlation": rng.uniform(*self.correlation, n),
             "gradient_right": slope * np.cos(direction),
@@ -176,6 +92,9 @@ class Detector:
             "noiseless": (rng.uniform(size=n) < self.noiseless).astype(float),
             "defects": rng.poisson(self.defects, n).astype(float),
         }
+        if self.eight_bits > 0:
+            drawn["eight_bits"] = (rng.uniform(size=n) < self.eight_bits).astype(float)
+        return drawn
 
     def add(
         self, rng: np.random.Generator, image: NDArray[np.float32], exposure: float
@@ -185,7 +104,9 @@ class Detector:
         Raises:
             TypeError: Always; `observe` adds this noise.
         """
-        raise TypeError("Detector draws its noise with each lens: use observe")
+        raise TypeError(
+            f"{type(self).__name__} draws its noise with each lens: use observe"
+        )
 
     def observe(
         self, images: Tensor, lens: dict[str, Tensor], normals: Tensor, hot: Tensor
@@ -232,6 +153,9 @@ class Detector:
             pixels = lenses, row, column
             value = peak * (3 * hot[:, k, 2] - 1)
             result[pixels] = torch.where(lens["defects"] > k, value, result[pixels])
+        if self.eight_bits > 0:
+            rounded = _in_levels(result, 256)
+            result = torch.where(lens["eight_bits"][:, None, None] > 0, rounded, result)
         return result
 
     def add_batch(
@@ -255,6 +179,56 @@ class Detector:
         """The random numbers of one image on the processor; see `observe`."""
         normals = rng.standard_normal((size, size), dtype=np.float32)
         return normals, rng.random((defects, _HOT), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Detector(ElectronNoise):
+    """Images of any depth, in electrons.
+
+    The source is given the brightness at which a lens of magnification about 4 has the
+    drawn signal-to-noise in its brightest pixel.
+
+    Attributes:
+        peak_snr: Signal-to-noise of the brightest pixel, roughly; log-uniform.
+        sky_level: Subtracted sky, log-uniform. *Unit*: electrons/pixel.
+    """
+
+    peak_snr: Range = (4.0, 300.0)
+    sky_level: Range = (3.0, 3000.0)
+
+    def __post_init__(self) -> None:
+        """Checks the numbers.
+
+        Raises:
+            ValueError: One is out of range.
+        """
+        super().__post_init__()
+        check_range("peak_snr", self.peak_snr, 1e-3, 1e6)
+        check_range("sky_level", self.sky_level, 1e-3, 1e9)
+
+    def draw(self, rng: np.random.Generator, lens: Arrays) -> Arrays:
+        """See `ElectronNoise.draw`."""
+        n = len(lens["sersic_index"])
+        snr = log_uniform(rng, self.peak_snr, n)
+        sky = log_uniform(rng, self.sky_level, n)
+        dark = sky + rng.uniform(*self.read_noise, n) ** 2
+        peak = (snr**2 + snr * np.sqrt(snr**2 + 4 * dark)) / 2
+        # The brightest pixel has about 3.5 times the mean within the effective radius.
+        mean = sersic_flux(lens["sersic_index"], 1.0) / (2 * np.pi)
+        return {"amplitude": peak / (3.5 * mean), **self._flaws(rng, dark)}
+
+
+def _in_levels(images: Tensor, levels: int) -> Tensor:
+    """Rounded to equal steps between the 0.2th and the 99.8th percentile, and cut."""
+    pixels = images.flatten(1)
+    black = math.ceil(0.002 * pixels.shape[1])
+    low, high = (
+        pixels.kthvalue(rank, dim=1).values[:, None, None]
+        for rank in (black, pixels.shape[1] + 1 - black)
+    )
+    step = (high - low).clamp_min_(1e-30) / (levels - 1)
+    cut = images.minimum(high).maximum(low)
+    return ((cut - low) / step).round_().mul_(step).add_(low)
 
 
 def most_defects(mean: float) -> int:

@@ -60,6 +60,8 @@ class Halos(Subhalos):
         truncation: Truncation over scale radius, log-uniform; untruncated if None.
         area: Whether places are uniform in area, not in radius.
         place: If given, x and y of all of them. *Unit*: arcsec.
+        fraction: If given, their mean share of the total mass, log-uniform, which sets
+            their mean number in place of `number`.
     """
 
     number: float | Range = 1.0
@@ -72,6 +74,7 @@ class Halos(Subhalos):
     truncation: Range | None = None
     area: bool = False
     place: tuple[float, float] | None = None
+    fraction: Range | None = None
 
     def __post_init__(self) -> None:
         """Checks the numbers.
@@ -89,6 +92,10 @@ class Halos(Subhalos):
         if self.truncation is not None:
             check_range("truncation", self.truncation, 1e-2, 1e4)
         check_range("scatter", (self.scatter, self.scatter), 0.0, 2.0)
+        if self.fraction is not None:
+            check_range("fraction", self.fraction, 1e-6, 1.0)
+            if not self.poisson:
+                raise ValueError("fraction sets the mean number: expected poisson=True")
 
     def draw(
         self, rng: np.random.Generator, lenses: int, total_mass: float | Array
@@ -108,6 +115,16 @@ class Halos(Subhalos):
             factor = np.sqrt(low**2 + spread * (high**2 - low**2)) / radius
             x, y = np.where(used, x * factor, x), np.where(used, y * factor, y)
         return x, y, mass
+
+    def _each(
+        self, rng: np.random.Generator, lenses: int, total_mass: float | Array
+    ) -> list[float | Array]:
+        """See `Subhalos._each`."""
+        number, slope = super()._each(rng, lenses, total_mass)
+        if self.fraction is None:
+            return [number, slope]
+        share = log_uniform(rng, self.fraction, lenses)
+        return [share * total_mass / _mean_mass(self.mass, np.asarray(slope)), slope]
 
     def shapes(self, rng: np.random.Generator, mass: Array, z_lens: Array) -> Shapes:
         """Draws concentrations and truncations.
@@ -131,6 +148,14 @@ class Halos(Subhalos):
             return np.maximum(c, 0.5), infinite
         tau = log_uniform(rng, self.truncation, mass.shape)
         return np.maximum(c, 0.5), tau
+
+
+def _mean_mass(bounds: Range, slope: Array) -> Array:
+    """Mean of a power law of this slope between two masses."""
+    u = (np.arange(10_000) + 0.5) / 10_000
+    mass = np.exp(np.log(bounds[0]) + u * np.log(bounds[1] / bounds[0]))
+    weight = mass ** (slope[..., None] + 1)  # of equal steps in the logarithm
+    return np.asarray((weight * mass).sum(-1) / weight.sum(-1))
 
 
 @dataclass(frozen=True)

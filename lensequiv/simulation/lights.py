@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lensequiv.simulation._checks import check_range
@@ -58,8 +59,8 @@ def sersic_flux(
     """
     index = np.asarray(index, np.float64)
     b = 1.9992 * index - 0.3271
-    gamma = np.vectorize(math.gamma, otypes=[float])(2 * index)
-    shape = index * np.exp(b) * b ** (-2 * index) * gamma
+    gamma = torch.from_numpy(np.atleast_1d(2 * index)).lgamma_().exp_().numpy()
+    shape = index * np.exp(b) * b ** (-2 * index) * gamma.reshape(index.shape)
     return np.asarray(2 * np.pi * np.square(radius) * shape)
 
 
@@ -80,6 +81,9 @@ class LensLight:
             subtracted, a good one but for the errors below.
         residual: Relative error of that model in light and in radius, standard
             deviation.
+        magnitude: In place of `ratio`, with a `Camera`: the magnitude of a lens whose
+            Einstein radius is 1 arcsec, uniform. Others are as much brighter as they
+            are heavier, by the square of that radius.
     """
 
     share: float = 0.5
@@ -91,6 +95,7 @@ class LensLight:
     angle_scatter: float = 10.0
     subtracted: float = 0.3
     residual: float = 0.03
+    magnitude: Range | None = None
 
     def __post_init__(self) -> None:
         """Checks the numbers.
@@ -102,6 +107,8 @@ class LensLight:
             value = getattr(self, name)
             check_range(name, (value, value), 0.0, 1.0)
         check_range("ratio", self.ratio, 1e-6, 1e6)
+        if self.magnitude is not None:
+            check_range("magnitude", self.magnitude, 0.0, 40.0)
         check_range("index", self.index, 0.3, 8.0)
         check_range("radius", self.radius, 1e-3, 100.0)
 
@@ -113,7 +120,7 @@ class LensLight:
         turn = np.deg2rad(rng.normal(0, self.angle_scatter, n))
         radius = rng.uniform(*self.radius, n) * lens["theta_e"]
         index = rng.uniform(*self.index, n)
-        flux = log_uniform(rng, self.ratio, (n,)) * lens["source_flux"]
+        flux = self._over_source(rng, lens) * lens["source_flux"]
         shines = rng.uniform(size=n) < self.share
         double = rng.uniform(size=n) < self.second
         subtracted = (rng.uniform(size=n) < self.subtracted) & shines
@@ -136,6 +143,17 @@ class LensLight:
                 (lens["halo_angle"] + turn)[:, None], shape
             ).copy(),
         }
+
+    def _over_source(
+        self, rng: np.random.Generator, lens: Arrays
+    ) -> NDArray[np.float64]:
+        """Total light over that of the source."""
+        n = len(lens["theta_e"])
+        if self.magnitude is None:
+            return log_uniform(rng, self.ratio, (n,))
+        magnitude = rng.uniform(*self.magnitude, n)
+        magnitude -= 5 * np.log10(np.maximum(lens["theta_e"], 1e-3))
+        return np.asarray(10 ** (0.4 * (lens["source_magnitude"] - magnitude)))
 
 
 @dataclass(frozen=True)

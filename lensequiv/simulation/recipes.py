@@ -7,6 +7,9 @@ images, *2nd* was transcribed from the papers by others, *inferred* is neither.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from lensequiv._suggestions import did_you_mean
 from lensequiv.simulation._deeplensesim import (
     MODEL_2_1,
@@ -19,12 +22,15 @@ from lensequiv.simulation._deeplensesim import (
 )
 from lensequiv.simulation._recipe import Recipe
 from lensequiv.simulation._study2021 import MODEL_J_1, model_f, model_j
+from lensequiv.simulation._telescopes import euclid, hst
 from lensequiv.simulation._varied import model_f_varied, model_j_varied, wide
 
 __all__ = [
     "RECIPES",
     "Recipe",
+    "euclid",
     "get_recipe",
+    "hst",
     "model_1",
     "model_2",
     "model_2_noisy",
@@ -34,6 +40,7 @@ __all__ = [
     "model_f_varied",
     "model_j",
     "model_j_varied",
+    "recorded_name",
     "wide",
 ]
 
@@ -50,6 +57,8 @@ RECIPES = {
         model_f_varied,
         model_j_varied,
         wide,
+        hst,
+        euclid,
     )
 }
 _EARLIER = {recipe.name: recipe for recipe in (MODEL_J_1, MODEL_2_1, MODEL_3_1)}
@@ -84,3 +93,19 @@ def get_recipe(recipe: str | Recipe) -> Recipe:
             f"{', '.join([*earlier, f'{name}@{current.version}'])}"
         )
     return current
+
+
+def recorded_name(described: Mapping[str, Any]) -> str:
+    """What cards and evaluations call the recipe of a data set.
+
+    Args:
+        described: As `Recipe.describe` returns, and manifests hold under `recipe`.
+
+    Returns:
+        The name, for a recipe of this package with its version, `"modelJ@2"`; without
+        it where the manifest is older than the versions.
+    """
+    name, version = str(described["name"]), described.get("version")
+    if name not in RECIPES or version is None:
+        return name
+    return f"{name}@{int(version)}"

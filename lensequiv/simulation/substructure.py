@@ -133,7 +133,7 @@ class Subhalos:
         total_mass: float | NDArray[np.float64],
     ) -> Masses:
         """See `Substructure.draw`."""
-        mean, slope = self._each(rng, lenses)
+        mean, slope = self._each(rng, lenses, total_mass)
         if self.poisson:
             number = rng.poisson(mean, lenses)
         else:
@@ -151,7 +151,10 @@ class Subhalos:
         return x, y, np.where(used, mass, 0.0)
 
     def _each(
-        self, rng: np.random.Generator, lenses: int
+        self,
+        rng: np.random.Generator,
+        lenses: int,
+        total_mass: float | NDArray[np.float64],
     ) -> list[float | NDArray[np.float64]]:
         """Number and slope, drawn for each lens where they are ranges."""
         return [

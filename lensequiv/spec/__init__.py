@@ -1,11 +1,14 @@
 """What travels with a network: its record, and where its weights came from."""
 
+from lensequiv.spec._fingerprint import DOMAIN, fingerprint, stored_tensors
 from lensequiv.spec._information import (
     Converted,
     Cost,
     FineTuned,
     ImageSet,
     Information,
+    MapScores,
+    MapTraining,
     Metrics,
     Scores,
     StartedFrom,
@@ -14,17 +17,22 @@ from lensequiv.spec._information import (
     as_json,
     read_information,
 )
+from lensequiv.spec._map import MapSpec
 from lensequiv.spec._network import Network
 from lensequiv.spec._origin import Origin
 from lensequiv.spec._spec import FORMAT, Spec, checked_info, migrated
 
 __all__ = [
+    "DOMAIN",
     "FORMAT",
     "Converted",
     "Cost",
     "FineTuned",
     "ImageSet",
     "Information",
+    "MapScores",
+    "MapSpec",
+    "MapTraining",
     "Metrics",
     "Network",
     "Origin",
@@ -35,6 +43,8 @@ __all__ = [
     "Training",
     "as_json",
     "checked_info",
+    "fingerprint",
     "migrated",
     "read_information",
+    "stored_tensors",
 ]

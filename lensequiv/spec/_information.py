@@ -29,6 +29,8 @@ __all__ = [
     "FineTuned",
     "ImageSet",
     "Information",
+    "MapScores",
+    "MapTraining",
     "Metrics",
     "Scores",
     "TrainedOn",
@@ -52,12 +54,29 @@ class Scores(TypedDict, total=False):
     confusion: list[list[int]]
 
 
+class MapScores(TypedDict, total=False):
+    """Of a map of the substructure, on lenses like those that it was trained on.
+
+    `below_interval`, `within_interval` and `above_interval`: how often the true
+    convergence lies there, seen from the central 68 % interval. `presence_error` is the
+    expected calibration error of the presence.
+    """
+
+    lenses: int
+    below_interval: float
+    within_interval: float
+    above_interval: float
+    presence_error: float
+    smooth_lenses: int
+
+
 class Metrics(TypedDict, total=False):
     """Scores on test images, as they are and each rotated by a random angle."""
 
     test: Scores
     test_rotated: Scores
     grid_invariance: float
+    map: MapScores
 
 
 class ImageSet(TypedDict, total=False):
@@ -91,6 +110,19 @@ class Training(TypedDict, total=False):
     date: str
     validation: list[dict[str, Any]]
     trained_on: TrainedOn
+
+
+class MapTraining(TypedDict, total=False):
+    """A run of `examples/map_head.py`, on a body that stayed as it was."""
+
+    command: str
+    started_from: str
+    recipes: list[str]
+    images_seen: int
+    steps: int
+    minutes: float
+    seed: int
+    date: str
 
 
 FineTuned = TypedDict(
@@ -161,6 +193,7 @@ class Information:
     Attributes:
         trained_on: The training images.
         training: The training runs.
+        map_training: The run that trained the map of the substructure.
         fine_tuned: The fine-tuning run.
         adapted: To which images without labels, and how.
         metrics: Scores on test images.
@@ -176,6 +209,7 @@ class Information:
 
     trained_on: TrainedOn | None = None
     training: Training | None = None
+    map_training: MapTraining | None = None
     fine_tuned: FineTuned | None = None
     adapted: Adapted | None = None
     metrics: Metrics | None = None

@@ -18,12 +18,18 @@ from lensequiv._checks import check_class_names, check_count
 from lensequiv._neutral import neutral
 from lensequiv.domain import Domain, check_ranges
 from lensequiv.spec._information import Information, as_json, read_information
+from lensequiv.spec._map import MapSpec
 from lensequiv.transforms import Preprocessing, preprocessing_from_config
 
 __all__ = ["FORMAT", "Spec", "checked_info", "migrated"]
 
-FORMAT = 2
-"""Of `to_config`. 1 held the options that were given, not all, and no pixel scale."""
+FORMAT = 3
+"""The newest of `to_config`, of a network with a head that maps substructure.
+
+A network without one is written in format 2, so that older versions read it. 1 held the
+options that were given, not all, and no pixel scale.
+"""
+_WITHOUT_MAP = 2
 
 # Key -> what its value must be.
 REQUIRED: dict[str, type] = {
@@ -41,6 +47,7 @@ OPTIONAL: dict[str, tuple[type, ...]] = {
     "temperature": (float,),
     "domain": (dict,),
     "pixel_scale": (float, type(None)),
+    "map": (dict,),
 }
 JSON_NAMES: dict[type, str] = {
     dict: "an object",
@@ -57,9 +64,10 @@ JSON_NAMES: dict[type, str] = {
 class Spec:
     """Everything that a network is besides its tensors.
 
-    A network has one head, which tells classes apart: `classes`, `temperature` and the
-    class means of `domain` are that head's. A head of another kind will be a field of
-    its own, and a new format.
+    Every network has a head that tells classes apart: `classes`, `temperature` and the
+    class means of `domain` are that head's. It may have another one, which maps the
+    substructure: `map` says what its map means. A head of yet another kind will be a
+    field of its own, and a new format.
 
     Attributes:
         model: Name under which `lensequiv.create_model` builds it.
@@ -71,6 +79,8 @@ class Spec:
         pixel_scale: Of the training images in arcsec per pixel; None if unknown.
         temperature: What logits are divided by before the softmax.
         domain: Where the training images lie; None if that was never measured.
+        map: What the map of the substructure means; None if the network draws none, or
+            its map was never trained.
         info: What else is known (training data, scores, licence, image statistics) or
             was noted by the user; see `Information`.
     """
@@ -83,6 +93,7 @@ class Spec:
     pixel_scale: float | None = None
     temperature: float = 1.0
     domain: Domain | None = None
+    map: MapSpec | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -96,6 +107,11 @@ class Spec:
         _check_positive("temperature", self.temperature)
         if self.pixel_scale is not None:
             _check_positive("pixel_scale", self.pixel_scale)
+        if self.map is not None and self.pixel_scale is None:
+            raise ValueError(
+                "'map' has lengths in arcsec, but 'pixel_scale' is not known; expected "
+                "the pixel scale of the training images"
+            )
         if self.domain is not None:
             found = len(self.domain.embedding.means)
             if found != len(self.classes):
@@ -122,6 +138,7 @@ class Spec:
             "preprocess": self.preprocess.to_config(),
             "temperature": self.temperature,
             "domain": None if self.domain is None else self.domain.to_config(),
+            **({} if self.map is None else {"map": self.map.to_config()}),
             "image_statistics": self.info.get("image_statistics"),
         }
 
@@ -133,7 +150,7 @@ class Spec:
                 message names it.
         """
         config = {
-            "format": FORMAT,
+            "format": _WITHOUT_MAP if self.map is None else FORMAT,
             "model": self.model,
             "options": as_json(self.options, "options"),
             "classes": list(self.classes),
@@ -145,6 +162,8 @@ class Spec:
             config["temperature"] = self.temperature
         if self.domain is not None:
             config["domain"] = self.domain.to_config()
+        if self.map is not None:
+            config["map"] = self.map.to_config()
         return {**config, "info": as_json(self.info, "info")}
 
     @classmethod
@@ -175,6 +194,12 @@ class Spec:
                 domain = Domain.from_config(config["domain"], domain_tensors)
             except ValueError as error:
                 raise ValueError(f"'domain': {error}") from error
+        drawn = None
+        if "map" in config:
+            try:
+                drawn = MapSpec.from_config(config["map"])
+            except ValueError as error:
+                raise ValueError(f"'map': {error}") from error
         _check_statistics(config["info"])
         return cls(
             model=config["model"],
@@ -185,6 +210,7 @@ class Spec:
             pixel_scale=config["pixel_scale"],
             temperature=config["temperature"],
             domain=domain,
+            map=drawn,
             info=config["info"],
         )
 
@@ -228,14 +254,16 @@ def migrated(config: Mapping[str, Any]) -> dict[str, Any]:
                 f"{key!r} is {JSON_NAMES[type(config[key])]}; "
                 f"expected {JSON_NAMES[kind]}"
             )
-    if config["format"] not in (1, FORMAT):
+    if config["format"] not in range(1, FORMAT + 1):
         raise ValueError(
-            f"format {str(config['format'])[:20]}; this lensequiv reads format 1 and "
+            f"format {str(config['format'])[:20]}; this lensequiv reads formats 1 to "
             f"{FORMAT}: a newer one may read it"
         )
     known = {*REQUIRED, *OPTIONAL, "sha256", "config_sha256"}
     if config["format"] == 1:
         known.discard("pixel_scale")
+    if config["format"] <= _WITHOUT_MAP:
+        known.discard("map")
     if unknown := sorted(set(config) - known):
         raise ValueError(f"unknown key {unknown[0]!a:.200}")
     for key, kinds in OPTIONAL.items():
@@ -244,7 +272,8 @@ def migrated(config: Mapping[str, Any]) -> dict[str, Any]:
                 f"{key!r} is {JSON_NAMES[type(config[key])]}; expected "
                 f"{' or '.join(JSON_NAMES[kind] for kind in kinds)}"
             )
-    return {"temperature": 1.0, "pixel_scale": None, **config, "format": FORMAT}
+    today = FORMAT if "map" in config else _WITHOUT_MAP
+    return {"temperature": 1.0, "pixel_scale": None, **config, "format": today}
 
 
 def _check_positive(name: str, value: Any) -> None:

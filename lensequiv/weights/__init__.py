@@ -14,6 +14,7 @@ __all__ = [
     "list_pretrained",
     "model_card",
     "pretrained_info",
+    "publish_all",
     "push_to_hub",
     "save_pretrained",
 ]
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from lensequiv.weights._card import model_card
     from lensequiv.weights._format import WeightsError
     from lensequiv.weights._hub_errors import HubError
+    from lensequiv.weights._publish import publish_all
     from lensequiv.weights._push import push_to_hub
     from lensequiv.weights._saving import save_pretrained
 else:
@@ -32,6 +34,7 @@ else:
             "HubError": "lensequiv.weights._hub_errors",
             "WeightsError": "lensequiv.weights._format",
             "model_card": "lensequiv.weights._card",
+            "publish_all": "lensequiv.weights._publish",
             "push_to_hub": "lensequiv.weights._push",
             "save_pretrained": "lensequiv.weights._saving",
         },

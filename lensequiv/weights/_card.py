@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lensequiv.spec import Information, migrated, read_information
+from lensequiv.weights._card_front import front_matter
+from lensequiv.weights._card_map import map_head
 from lensequiv.weights._card_scores import (
     adapted,
     class_name,
@@ -61,12 +63,19 @@ _CITE = """\
 _STUDY_RECIPES = ("modelF", "modelJ")
 
 
-def model_card(config: Mapping[str, Any], name: str = "path/to/this/folder") -> str:
+def model_card(
+    config: Mapping[str, Any],
+    name: str = "path/to/this/folder",
+    *,
+    dataset_owner: str | None = None,
+) -> str:
     """Markdown for `README.md`: what is known of a model, and nothing else.
 
     Args:
         config: The content of `config.json`, of this or an older format.
         name: What to load it by.
+        dataset_owner: Whose data sets on the Hub to name as those of training and test;
+            None names none.
 
     Returns:
         The card, with the front matter that the Hugging Face Hub reads.
@@ -74,11 +83,7 @@ def model_card(config: Mapping[str, Any], name: str = "path/to/this/folder") -> 
     config = migrated(config)
     info = read_information(config["info"])
     lines = [
-        "---",
-        *_licence_tags(info.licence),
-        "library_name: lensequiv",
-        "tags: [gravitational-lensing, dark-matter, equivariant-networks]",
-        "---",
+        *front_matter(config, info, name, dataset_owner),
         "",
         f"# {one_line(config['model'])}" + _made(info),
         "",
@@ -89,19 +94,14 @@ def model_card(config: Mapping[str, Any], name: str = "path/to/this/folder") -> 
         + _scale(config["pixel_scale"])
         + ".",
         "",
-        "```python",
-        "import lensequiv",
-        "",
-        f"model = lensequiv.from_pretrained({json.dumps(name)})",
-        "result = model.predict(images)  # arrays, tensors or paths",
-        "```",
-        "",
+        *_example(config, name),
         *_cost(config, info),
         *_start(info),
         *_untrained(info),
         *metrics(config, info),
         *fine_tuned(config, info),
         *adapted(info),
+        *map_head(config, info),
         *_trust(config),
         *training(info),
         *_conversion(info),
@@ -112,13 +112,27 @@ def model_card(config: Mapping[str, Any], name: str = "path/to/this/folder") -> 
     return "\n".join(lines)
 
 
-def _licence_tags(licence: str | None) -> list[str]:
-    """The Hub's name of a licence, or the text itself as the name of another one."""
-    if not licence:
-        return ["license: unknown"]
-    if re.fullmatch(r"[A-Za-z0-9.-]+", licence):
-        return [f"license: {licence.lower()}"]
-    return ["license: other", f"license_name: {json.dumps(one_line(licence))}"]
+def _example(config: Mapping[str, Any], name: str) -> list[str]:
+    """Code that runs as it stands, where the bundled images fit the network."""
+    fits = config["options"].get("in_channels") == 1 and config["input_size"] <= 150
+    loaded = f"model = lensequiv.from_pretrained({json.dumps(name)})"
+    if not fits:
+        lines = [
+            "import lensequiv",
+            "",
+            loaded,
+            "result = model.predict(images)  # arrays, tensors or paths",
+        ]
+    else:
+        lines = [
+            "import lensequiv",
+            "from lensequiv.data import sample_paths",
+            "",
+            loaded,
+            "result = model.predict(sample_paths())  # or your files, folders, arrays",
+            "print(result[0])",
+        ]
+    return ["```python", *lines, "```", ""]
 
 
 def _channels(config: Mapping[str, Any]) -> str:

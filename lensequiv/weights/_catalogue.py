@@ -11,7 +11,13 @@ from typing import Any
 
 from lensequiv._suggestions import did_you_mean
 
-__all__ = ["Release", "find_release", "list_pretrained", "pretrained_info"]
+__all__ = [
+    "Release",
+    "find_release",
+    "list_pretrained",
+    "pretrained_info",
+    "releases",
+]
 
 _FOLDER = Path(__file__).parent / "bundled"
 
@@ -62,12 +68,33 @@ def _catalogue() -> dict[str, list[Release]]:
     }
 
 
-def list_pretrained(pattern: str = "*") -> list[str]:
+def list_pretrained(pattern: str = "*", *, maps: bool = False) -> list[str]:
     """Names of the bundled weights that match a shell-style pattern, sorted.
 
     A name stands for the newest version of its weight; `"c8-modelF@1"` is the first.
+
+    Args:
+        pattern: Such as `"c8-*"`.
+        maps: Whether to name only weights that map the substructure, too.
     """
-    return sorted(fnmatch.filter(_catalogue(), pattern))
+    names = sorted(fnmatch.filter(_catalogue(), pattern))
+    return [name for name in names if not maps or _draws_map(name)]
+
+
+def _draws_map(name: str) -> bool:
+    newest = _catalogue()[name][-1]
+    if newest.folder is None:
+        return False
+    return "map" in json.loads((newest.directory / "config.json").read_text())
+
+
+def releases(name: str) -> list[Release]:
+    """All versions of a weight, oldest first.
+
+    Args:
+        name: One of `list_pretrained()`.
+    """
+    return list(_catalogue()[name])
 
 
 def find_release(name: str) -> Release | None:

@@ -26,8 +26,6 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 CARD = "README.md"
 CHECKSUM = "config_sha256"
-DOMAIN = "domain."
-"""Prefix of the tensors of `LensNetwork.domain` in the weights file."""
 
 _MAX_CONFIG = 2**22  # bytes; the bundled ones take about 10,000
 _SHA256 = re.compile("[0-9a-f]{64}")

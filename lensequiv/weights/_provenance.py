@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from lensequiv._files import write_atomically
+from lensequiv.files import write_atomically
 from lensequiv.spec import Origin
 from lensequiv.weights._format import WeightsError
 

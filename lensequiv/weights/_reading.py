@@ -8,10 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from lensequiv.spec import Spec
+from lensequiv.spec import DOMAIN, Spec
 from lensequiv.weights._format import (
     CONFIG,
-    DOMAIN,
     WEIGHTS,
     WeightsError,
     read_config,

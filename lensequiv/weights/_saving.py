@@ -12,14 +12,13 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from lensequiv._files import write_atomically
-from lensequiv.spec import Network, Spec, checked_info
+from lensequiv.files import write_atomically
+from lensequiv.spec import Network, Spec, checked_info, stored_tensors
 from lensequiv.weights._card import model_card
 from lensequiv.weights._format import (
     CARD,
     CHECKSUM,
     CONFIG,
-    DOMAIN,
     WEIGHTS,
     checksum,
     parsed,
@@ -27,7 +26,7 @@ from lensequiv.weights._format import (
 )
 from lensequiv.weights._tensors import check_values
 
-__all__ = ["packed_weights", "save_pretrained"]
+__all__ = ["save_pretrained"]
 
 
 def save_pretrained(
@@ -73,7 +72,7 @@ def save_pretrained(
     if directory.exists() and not directory.is_dir():
         raise NotADirectoryError(f"{directory} is a file; expected a folder")
     spec = _spec_to_write(model, info)
-    content = packed_weights(model)
+    content = _packed(model)
     sha256 = hashlib.sha256(content).hexdigest()
     origin = model.origin
     if origin and origin.source != "folder" and origin.sha256 != sha256:
@@ -109,17 +108,14 @@ def _spec_to_write(model: Network, info: Mapping[str, Any] | None) -> Spec:
     return spec if info is None else replace(spec, info=checked_info(info))
 
 
-def packed_weights(model: Network) -> bytes:
-    """The content of `model.safetensors`, whose SHA-256 identifies the weights.
+def _packed(model: Network) -> bytes:
+    """The content of `model.safetensors`.
 
     Raises:
         ValueError: A tensor is not float32 (or, counts, int64) or not finite.
     """
-    stored = model.tensors()
-    if model.domain is not None:
-        stored |= {DOMAIN + k: v for k, v in model.domain.tensors().items()}
     tensors = {}
-    for name, value in stored.items():
+    for name, value in stored_tensors(model).items():
         if value.is_floating_point() and value.dtype != torch.float32:
             raise ValueError(
                 f"tensor {name!r} is {value.dtype}; weights are stored in "

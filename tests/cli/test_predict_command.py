@@ -66,6 +66,7 @@ def test_options_that_would_do_nothing_or_fail_later(
     [
         ("--weights", "c8-modelF"),
         ("--to", "o.csv"),
+        ("--plane", "images"),
         ("--hdu", "1"),
         ("--pixel-scale", "0.05"),
         ("--resample",),

@@ -61,7 +61,7 @@ def test_dummy_primary(tmp_path, shape):
 )
 def test_two_that_could_be(tmp_path, planes, listed, refuse):
     path = write(tmp_path / "a.fits", *planes)
-    refuse(path, "2 planes that could be the image", "hdu=", *listed)
+    refuse(path, "2 planes that could be the image", "plane=", *listed)
 
 
 def test_units_are_listed(tmp_path, refuse):
@@ -74,7 +74,7 @@ def test_units_are_listed(tmp_path, refuse):
 @pytest.mark.parametrize("name", ["PSF", "MASK", "ERR"])
 def test_auxiliary_plane_alone(tmp_path, name, refuse):
     path = write(tmp_path / "a.fits", (name, 1, 1))
-    refuse(path, "only masks, weights, PSFs", f"1 {name}: (6, 5)", "hdu=1")
+    refuse(path, "only masks, weights, PSFs", f"1 {name}: (6, 5)", "plane=1")
     np.testing.assert_array_equal(read_image(path, hdu=name)[0], RAMP)
 
 

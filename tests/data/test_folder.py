@@ -164,15 +164,15 @@ def test_the_plane_that_is_asked_for(tmp_path):
         arrays = {"first": ramp(), "second": ramp() * 10 * level}
         np.savez(tmp_path / name / "0.npz", **arrays)
     for data in (
-        ClassFolder(tmp_path, hdu="second"),
-        open_dataset(tmp_path, hdu="second"),
-        ClassFolder(tmp_path, hdu="second").take([0, 1]),
+        ClassFolder(tmp_path, plane="second"),
+        open_dataset(tmp_path, plane="second"),
+        ClassFolder(tmp_path, plane="second").take([0, 1]),
     ):
         np.testing.assert_array_equal(data[1][0][0], ramp() * 20)
         np.testing.assert_array_equal(data.load_arrays(False)[1, 0], ramp() * 20)
         data.check(progress=False)
     with pytest.raises(ImageError, match="third"):
-        ClassFolder(tmp_path, hdu="third").check(progress=False)
+        ClassFolder(tmp_path, plane="third").check(progress=False)
 
 
 def test_transform(make):

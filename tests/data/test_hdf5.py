@@ -30,7 +30,7 @@ def test_only_image(tmp_path, end, dtype, assert_is):
 def test_lenstronomy(tmp_path, assert_is):
     path = write(tmp_path / "a.h5", image_data=RAMP, noise_map=RAMP * 2)
     assert_is(read_image(path), RAMP[None])
-    assert_is(read_image(path, hdu="/noise_map"), RAMP[None] * 2)
+    assert_is(read_image(path, plane="/noise_map"), RAMP[None] * 2)
 
 
 @pytest.mark.parametrize("shape", [(1, 6, 5), (6, 5, 1)])
@@ -47,9 +47,9 @@ def test_chunked(tmp_path, options, assert_is):
 
 def test_choice(tmp_path, refuse):
     path = write(tmp_path / "a.h5", a=RAMP, b__c=RAMP, d=np.ones(3))
-    refuse(path, "holds 2 planes that could be", "b/c: float64 (6, 5)", "hdu='a'")
-    refuse(path, "no data set 'e'", "d: float64 (3,)", hdu="e")
-    refuse(path, "1-D array", hdu="d")
+    refuse(path, "holds 2 planes that could be", "b/c: float64 (6, 5)", "plane='a'")
+    refuse(path, "no data set 'e'", "d: float64 (3,)", plane="e")
+    refuse(path, "1-D array", plane="d")
     refuse(write(tmp_path / "b.h5"), "holds no 2-D or 3-D image", "nothing")
 
 
@@ -100,7 +100,7 @@ def test_other_files_are_left_alone(tmp_path, refuse):
         file.create_virtual_dataset("virtual", layout)
     refuse(tmp_path / "a.h5", "holds no 2-D or 3-D image (nothing)")
     for name in ("linked", "outside", "virtual"):
-        refuse(tmp_path / "a.h5", f"no data set '{name}'", hdu=name)
+        refuse(tmp_path / "a.h5", f"no data set '{name}'", plane=name)
 
 
 def test_damaged(tmp_path, refuse):

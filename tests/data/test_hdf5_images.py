@@ -137,10 +137,11 @@ def test_repr(write):
     assert text.startswith(f"HDF5Images({str(path)!r}: 2 images of {len(CLASSES)} cl")
 
 
-def test_hdu_is_refused(write):
+@pytest.mark.parametrize("keyword", ["plane", "hdu"])
+def test_planes_are_refused(write, keyword):
     path = write()
-    with pytest.raises(ValueError, match=r"hdu is 1, but .* is one HDF5"):
-        open_dataset(path, hdu=1)
+    with pytest.raises(ValueError, match=rf"{keyword} is 1, but .* is one HDF5"):
+        open_dataset(path, **{keyword: 1})
 
 
 def test_small_blocks(write, monkeypatch):

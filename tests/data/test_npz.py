@@ -26,10 +26,10 @@ def test_named(tmp_path, assert_is, refuse):
     path = tmp_path / "a.npz"
     np.savez(path, image=RAMP, error=RAMP * 2, table=np.zeros(3))
     assert_is(read_image(path), RAMP[None])
-    assert_is(read_image(path, hdu="error"), RAMP[None] * 2)
-    assert_is(read_image(path, hdu="image.npy"), RAMP[None])
-    refuse(path, "has no array 'sky'", "table: float64 (3,)", hdu="sky")
-    refuse(path, "1-D array", hdu="table")
+    assert_is(read_image(path, plane="error"), RAMP[None] * 2)
+    assert_is(read_image(path, plane="image.npy"), RAMP[None])
+    refuse(path, "has no array 'sky'", "table: float64 (3,)", plane="sky")
+    refuse(path, "1-D array", plane="table")
 
 
 def test_no_image(tmp_path, refuse):
@@ -42,14 +42,14 @@ def test_no_image(tmp_path, refuse):
 
 def test_several_that_could_be(tmp_path, refuse):
     np.savez(tmp_path / "a.npz", x=RAMP, y=RAMP)
-    refuse(tmp_path / "a.npz", "holds 2 planes that", "y: float64 (6, 5)", "hdu='x'")
+    refuse(tmp_path / "a.npz", "holds 2 planes that", "y: float64 (6, 5)", "plane='x'")
 
 
 def test_object_array_is_not_unpickled(tmp_path, refuse):
     pair = np.empty(2, dtype=object)
     pair[:] = [RAMP, 1e-22]
     np.savez(tmp_path / "a.npz", pair=pair)
-    refuse(tmp_path / "a.npz", "object array", hdu="pair")
+    refuse(tmp_path / "a.npz", "object array", plane="pair")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e39])

@@ -163,7 +163,7 @@ def test_constant(tmp_path, refuse):
 
 def test_hdu(tmp_path, refuse):
     path = save(tmp_path / "a.png", RAMP.astype("u1"))
-    refuse(path, "has no HDUs", "FITS, NPZ or HDF5", hdu=0)
+    refuse(path, "has one image alone", "FITS, NPZ or HDF5", hdu=0)
 
 
 def tiff(path, array, **tags):

@@ -219,7 +219,7 @@ class TestNpy:
         refuse(path, "(-6, -5)")
 
     def test_hdu_is_for_fits(self, tmp_path, refuse):
-        refuse(save(tmp_path / "a.npy", ramp()), "hdu=0", "FITS", hdu=0)
+        refuse(save(tmp_path / "a.npy", ramp()), "plane 0", "FITS", hdu=0)
 
 
 class TestPaths:

@@ -85,15 +85,15 @@ def test_index(tmp_path, kind, refuse):
     path = write(tmp_path, kind, images=STACK, image=STACK[0])
     with pytest.raises(ImageError, match="2 planes that could be the image"):
         open_stack(path)
-    stored = read_stored(path, hdu="images", index=39)
+    stored = read_stored(path, plane="images", index=39)
     np.testing.assert_array_equal(stored.image[0], STACK[39])
     assert stored.index == 39
-    refuse(path, "a stack of 40 images", "open_stack", hdu="images")
+    refuse(path, "a stack of 40 images", "open_stack", plane="images")
     for index in (-1, 40):
         with pytest.raises(ImageError, match="expected an index from 0 to 39"):
-            read_stored(path, hdu="images", index=index)
+            read_stored(path, plane="images", index=index)
     with pytest.raises(ImageError, match="holds no stack of images, but index=0"):
-        read_stored(path, hdu="image", index=0)
+        read_stored(path, plane="image", index=0)
 
 
 @pytest.mark.parametrize("kind", ["h5", "npz"])

@@ -33,6 +33,13 @@ def test_rates(task, memory, gpu, measured):
     assert row["task"] == task and row["memory"] == memory
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_from_files_to_probabilities(precision, gpu, measured):
+    row = measured(gpu.Case("files", "c8-modelF", 3, precision))
+    assert "skipped" not in row, row
+    assert row["images/s"] > 0
+
+
 @pytest.mark.accelerator("that training steps can be recorded as CUDA graphs")
 @pytest.mark.parametrize("memory", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("launch", ["graphs", "one graph"])

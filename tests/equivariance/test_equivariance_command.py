@@ -101,6 +101,7 @@ def test_json_of_all_angles(capsys, weights):
         (("c8-modelF", "--images", "x.npy", "--noise"), "leave out --images"),
         (("c8-modelF", "--images", "x.npy"), "x.npy does not exist"),
         (("c8-modelF", "--hdu", "1"), "--hdu: only with --images"),
+        (("c8-modelF", "--plane", "1"), "--plane: only with --images"),
         (("c8-modelF", "--recipe", "modelX"), "'modelX'"),
     ],
 )

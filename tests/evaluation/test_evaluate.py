@@ -160,6 +160,10 @@ def test_images_unlike_the_training_images_are_counted(model, folder, pictures):
         ({"seed": 1}, "trained on images of this recipe and seed"),
         ({"seed": 2}, "chose the weights among others"),
         ({"recipe": {"name": "modelJ"}}, "trained on modelF; these images are modelJ"),
+        (
+            {"recipe": {"name": "modelJ", "version": 2}},
+            "trained on modelF; these images are modelJ@2",
+        ),
         ({"seed": "four"}, "has no manifest"),
         ({"recipe": "modelF"}, "has no manifest"),
     ],
@@ -178,6 +182,25 @@ def test_card_and_remarks(model, folder, changes, remark):
     assert result.card == (expected if same else None)
     assert len(result.remarks) == (remark is not None)
     assert all(remark in text for text in result.remarks)
+
+
+@pytest.mark.parametrize(
+    ("card", "version", "same"),
+    [
+        ("modelJ@2", 2, True),
+        ("modelJ@2", 1, False),
+        ("modelJ", 2, True),  # recorded before versions were
+        ("modelJ@1", None, True),
+    ],
+)
+def test_versions_of_a_recipe_are_told_apart(model, folder, card, version, same):
+    trained = {**CARD["trained_on"], "recipe": card}
+    model.weights_info = {**CARD, "trained_on": trained}
+    recipe = {"name": "modelJ", **({"version": version} if version else {})}
+    set_manifest(folder, recipe=recipe)
+    result = evaluate(model, folder, rotated=False, resamples=0)
+    assert (result.card is not None) == same
+    assert any("trained on" in text for text in result.remarks) != same
 
 
 def test_result_is_json(model, folder):
@@ -275,7 +298,7 @@ def test_the_plane_can_be_chosen(model, folder, tmp_path):
         fits.HDUList(planes).writeto(path.with_suffix(".fits"))
         path.rename(tmp_path / f"{path.parent.name}-{path.name}")
     found = evaluate(model, folder, hdu="B", rotated=False, resamples=0)
-    assert found.settings["hdu"] == "B"
+    assert found.settings["plane"] == "B"
     other = evaluate(model, folder, hdu="A", rotated=False, resamples=0)
     for path in sorted(folder.glob("*/*.fits")):
         old = tmp_path / f"{path.parent.name}-{path.stem}.npy"

@@ -95,7 +95,11 @@ def test_scores():
     found = rows.to_dict()
     assert found["rows"][0]["accuracy"] == rows[0].accuracy
     assert found["rows"][1]["within"] and not found["rows"][0]["within"]
-    assert (found["recipe"], found["seed"], found["precision"]) == ("modelF", 3, "fp32")
+    assert (found["recipe"], found["seed"], found["precision"]) == (
+        "modelF@1",
+        3,
+        "fp32",
+    )
     assert found["weights"]["name"] == "mine"
     assert found["weights"]["recipe"] == "modelF"
     assert len(found["weights"]["sha256"]) == 64
@@ -116,3 +120,40 @@ def test_bad_requests():
     message = "'modelF' has classes no, sphere, vort; the model's are vort, no, sphere"
     with pytest.raises(ValueError, match=message):
         perturb(model, "modelF", n=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "key", "factor"),
+    [
+        ("hst", "noise x 2.0", "exposure_time", 0.25),
+        ("hst", "brightness x 1.5", "amplitude", 1.5),
+        ("hst", "ring x 0.9", "total_mass", 0.81),
+        ("hst", "PSF width x 1.25", "psf_width", 1.25),
+        ("euclid", "PSF width x 0.75", "psf_fwhm", 0.75),
+        ("euclid", "pixel scale x 1.1", "pixel_scale", 1.1),
+        ("wide", "source radius x 0.7", "effective_radius", 0.7),
+        ("wide", "ring x 1.2", "pixel_scale", 1 / 1.2),
+    ],
+)
+def test_changes_of_telescopes(name, change, key, factor):
+    recipe = replace(get_recipe(name), pixels=32)
+    plain, changed = (of(recipe, each).parameters for each in ("none", change))
+    np.testing.assert_allclose(changed[key], factor * plain[key], rtol=1e-6)
+    for same in ("shear", "z_lens", "galaxy_image", "source_angle"):
+        np.testing.assert_array_equal(changed[same], plain[same])
+
+
+@pytest.mark.parametrize("name", ["hst", "wide"])
+def test_sky_of_telescopes(name):
+    recipe = replace(get_recipe(name), pixels=32)
+    plain, brighter = (of(recipe, each).parameters for each in ("none", "sky x 1.5"))
+    assert (brighter["dark_variance"] > plain["dark_variance"]).all()
+    flat = of(recipe, "halo of axis ratio 0.7").parameters
+    np.testing.assert_allclose(flat["halo_axis_ratio"], 0.7)
+    lit = of(recipe, "lens light").parameters
+    assert (lit["light_amplitude"][:, 0] > 0).all()
+
+
+def test_other_noise_is_refused():
+    with pytest.raises(ValueError, match="has ThreefoldNoise; expected one with"):
+        perturbations(get_recipe("deeplensesim1"))

@@ -7,6 +7,7 @@ import tarfile
 from types import SimpleNamespace
 
 import campaign
+import options
 import pytest
 import sets
 import torch
@@ -22,7 +23,7 @@ OPTIONS = json.dumps({"stem_fields": 2, "stages": [[2], [2], [2]]})
 @pytest.fixture
 def small(monkeypatch):
     """Few images, few lenses at a time, a clock that follows the steps."""
-    monkeypatch.setattr("lenses.CHUNK", (24, 24))
+    monkeypatch.setattr("fresh_lenses.CHUNK", (24, 24))
     ticks = itertools.count()
     clock = SimpleNamespace(monotonic=lambda: 0.1 * next(ticks))
     monkeypatch.setattr(train, "time", clock)
@@ -115,7 +116,7 @@ def test_names_choose_among_the_list():
 def test_the_default_list_is_made_of_arguments_that_exist(tmp_path):
     for run in campaign.CAMPAIGN:
         argv = [a.replace("{out}", "there") for a in run["arguments"]]
-        args = train.arguments([*argv, "--out", str(tmp_path)])
+        args = options.arguments([*argv, "--out", str(tmp_path)])
         lensequiv.create_model(args.model, **args.options)
 
 

@@ -1,22 +1,15 @@
-"""Where the reference loop's images come from."""
+"""Stored images of the reference loop."""
 
-import math
-from dataclasses import replace
-
+import h5py
 import lenses
-import numpy as np
 import pytest
 import torch
 
 from lensequiv.simulation import (
-    LensStream,
-    NoSubstructure,
-    model_f,
     simulate,
     write_class_folders,
     write_hdf5,
 )
-from lensequiv.transforms import CropAndScale
 
 pytestmark = pytest.mark.slow
 
@@ -77,99 +70,14 @@ def test_too_few_images_are_refused(stored):
         lenses.StoredLenses(stored, 16, seed=0, world=2)
 
 
-def test_only_the_heaviest_masses_are_kept():
-    theta2 = torch.rand(2, 200)
-    kept = lenses.heaviest(torch.zeros(2, 200), torch.ones(2, 200), theta2)
-    assert kept.shape == (2, lenses.MASSES, 3)
-    expected = theta2.sort(1, descending=True).values[:, : lenses.MASSES]
-    assert torch.equal(kept[..., 2], expected)
-
-
-@pytest.fixture
-def fresh(monkeypatch):
-    monkeypatch.setattr(lenses, "CHUNK", (24, 24))
-
-    def fresh(*recipes, batch_size=8, **options):
-        source = lenses.FreshLenses(recipes or ("modelF",), batch_size, **options)
-        source.open(49, torch.device("cpu"), CropAndScale(49))
-        return source
-
-    return fresh
-
-
-def stream_of(*recipes, **options):
-    return LensStream(recipes, size=49 + 2 * lenses.EDGE, chunk=24, **options)
-
-
-def test_fresh_lenses_are_those_of_the_stream_preprocessed(fresh, monkeypatch):
-    monkeypatch.setattr(lenses, "RESAMPLED", 0.0)
-    source, stream = (
-        fresh("modelF", "modelJ", seed=9),
-        stream_of("modelF", "modelJ", seed=9),
-    )
-    for step, chunk, place in ((1, 0, 1), (5, 1, 2)):
-        batch, wanted = source.batch(step), stream.chunk(chunk)
-        rows = torch.arange(24).view(8, 3)[:, place]
-        images = CropAndScale(49)(wanted.images[rows])
-        torch.testing.assert_close(batch.images, images, rtol=1e-4, atol=1e-4)
-        assert torch.equal(batch.labels, wanted.labels[rows])
-        assert batch.ready and batch.masses.shape[2] == 3
-        torch.testing.assert_close(batch.masses[..., :2], wanted.masses[rows, :, :2])
-        # Squared Einstein radii in pixels of 0.05 arcsec.
-        theta2 = wanted.masses[rows, :, 2] / 0.05**2
-        torch.testing.assert_close(batch.masses[..., 2], theta2)
-    assert source.describe()["recipes"] == ["modelF", "modelJ"]
-    assert source.describe()["images"] == 48
-
-
-def test_half_of_the_fresh_lenses_are_turned_with_their_masses(fresh, monkeypatch):
-    turned = [fresh("modelF", seed=3).batch(step) for step in range(3)]
-    monkeypatch.setattr(lenses, "RESAMPLED", 0.0)
-    still = [fresh("modelF", seed=3).batch(step) for step in range(3)]
-    angles, noise = [], []
-    for one, other in zip(turned, still, strict=True):
-        for i in (other.masses[:, 0, 2] > 0).nonzero()[:, 0]:
-            (x, y), (u, v) = (b.masses[i, 0, :2].tolist() for b in (other, one))
-            assert math.hypot(u, v) == pytest.approx(math.hypot(x, y), rel=1e-4)
-            angle = math.atan2(x * v - y * u, x * u + y * v)
-            angles.append(math.degrees(angle))
-            steps = [b.images[i, 0, :9].diff().std() for b in (one, other)]
-            noise.append(float(steps[0] / steps[1]))
-    angles, noise = np.array(angles), np.array(noise)
-    moved = np.abs(angles) > 0.01
-    assert len(angles) == 16 and 4 <= moved.sum() <= 12
-    assert np.abs(angles).max() < lenses.TURN
-    assert noise[moved].mean() < 0.9 and np.allclose(noise[~moved], 1, atol=1e-3)
-
-
-def test_fresh_lenses_after_a_restart_are_the_same(fresh):
-    source = fresh(seed=1)
-    batches = [source.batch(step) for step in range(12)]
-    later = fresh(seed=1)
-    for step in (8, 11):
-        for mine, other in zip(batches[step][:3], later.batch(step)[:3], strict=True):
-            assert torch.equal(mine, other)
-    again = [later.batch(11, again=n).images for n in (1, 2, 6)]
-    assert len({float(x.sum()) for x in [*again, batches[11].images]}) == 4
-
-
-def test_processes_share_the_fresh_lenses_of_one(fresh):
-    one = fresh(seed=1)
-    two = [fresh(seed=1, batch_size=4, rank=rank, world=2) for rank in range(2)]
-    for step in (0, 2, 4):
-        parts = [source.batch(step) for source in two]
-        for whole, *halves in zip(
-            one.batch(step)[:3], *(p[:3] for p in parts), strict=True
-        ):
-            assert torch.equal(whole, torch.cat(halves))
-
-
-def test_other_numbers_of_processes_are_refused():
-    with pytest.raises(ValueError, match="3 processes with 8 fresh lenses"):
-        lenses.FreshLenses(["modelF"], 8, seed=0, world=3)
-
-
-def test_fresh_lenses_of_other_classes_do_not_mix():
-    other = replace(model_f, name="other", substructure={"no": NoSubstructure()})
-    with pytest.raises(ValueError, match="classes"):
-        lenses.FreshLenses([model_f, other], 8, seed=0)
+@pytest.mark.parametrize("masses", [200, 3])
+def test_only_the_heaviest_masses_are_kept(tmp_path, masses):
+    theta2 = torch.rand(2, masses, dtype=torch.float64)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for name, value in (("x", 0 * theta2), ("y", -theta2), ("theta2", theta2)):
+            file[f"parameters/mass_{name}"] = value
+    kept = lenses.read_masses(tmp_path / "a.h5")
+    expected = theta2.float()
+    if masses > 128:
+        expected = expected.sort(1, descending=True).values[:, :128]
+    assert torch.equal(kept, torch.stack([0 * expected, -expected, expected], -1))

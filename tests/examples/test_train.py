@@ -71,7 +71,7 @@ def test_a_killed_run_resumes_to_the_same_result(
 ):
     options = ["--fresh", "modelF,modelJ", "--seed", 5] if source == "fresh" else []
     where = data if source == "folders" else data_with_truth
-    monkeypatch.setattr("lenses.CHUNK", (24, 24))
+    monkeypatch.setattr("fresh_lenses.CHUNK", (24, 24))
     whole = run(tmp_path / "whole", *options, data=where)
     steps = die_at_first_checkpoint()
     with pytest.raises(KeyboardInterrupt):
@@ -184,7 +184,10 @@ def test_two_processes_train_as_one(run, data_with_truth, tmp_path):
     assert told["machine"].endswith("2 processes of 1 threads on cpu")
     assert told["images_seen"] == 48
     card = (one / "weights" / "README.md").read_text()
-    assert "lensequiv simulate modelF --images 48 --seed 0 data/modelF/train.h5" in card
+    assert (
+        "lensequiv simulate modelF@1 --images 48 --seed 0 data/modelF@1/train.h5"
+        in card
+    )
 
 
 @pytest.mark.slow
@@ -192,7 +195,7 @@ def test_result_is_a_weight_with_a_card(run, data, tmp_path):
     out = run(tmp_path / "run", "--precision", "fp32")
     model = lensequiv.from_pretrained(out / "weights")
     info = model.weights_info
-    assert info["trained_on"]["recipe"] == "modelF"
+    assert info["trained_on"]["recipe"] == "modelF@1"
     assert info["trained_on"]["train"] == {"images": 48, "seed": 0, "file": "train"}
     assert info["trained_on"]["test"] == {"images": 12, "seed": 2}
     assert info["training"]["images_seen"] == 48

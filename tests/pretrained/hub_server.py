@@ -225,6 +225,12 @@ class Hub(ThreadingHTTPServer):
             return Response(200)
         if repo.resolve(revision) is None:
             return _error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        if what == "tag":
+            tag = json.loads(request.body)["tag"]
+            if tag in repo.refs:
+                return _error(409, "", f"Reference already exists: {tag}")
+            repo.refs[tag] = repo.resolve(revision)
+            return Response(200)
         return {"preupload": self._preupload, "commit": self._commit}[what](
             request, name, repo, revision, pull_request
         )

@@ -79,9 +79,26 @@ def test_card_keeps_what_the_project_promises(name):
 
 
 def test_readme_shows_the_cards_numbers():
+    info = lensequiv.pretrained_info("c8-modelJ")["info"]
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    auc = f"AUC of {info['metrics']['test']['auc_micro']:.4f} on 7,500 test images"
+    assert f"`c8-modelJ` reaches an {auc}" in readme
+    assert f"({AUC_OF_2021['modelJ']['c8']:.4f} in the study" in readme
+    small = info["cost"]["parameters"]
+    resnet = sum(p.numel() for p in lensequiv.create_model("resnet18").parameters())
+    assert f"with {small:,} parameters" in readme
+    assert f"ResNet-18 has {resnet / small:.0f} times" in readme
+
+
+def test_the_table_of_weights_has_the_cards_numbers():
     configs = {name: lensequiv.pretrained_info(name) for name in NAMES}
-    readme = Path(__file__).parents[2] / "README.md"
-    assert weights_table(configs) in readme.read_text()
+    rows = weights_table(configs).splitlines()[2:]
+    for (name, config), row in zip(configs.items(), rows, strict=True):
+        scores = config["info"]["metrics"]["test"]
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert cells[0] == f"`{name}`"
+        assert cells[1] == f"{scores['auc_micro']:.4f}"
+        assert cells[4] == f"{scores['accuracy']:.4f}"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -33,6 +33,7 @@ OTHERS = {
     "turns": 2,
     "max_frequency": 2,
     "samples": 8,
+    "map_fields": 0,  # for ever the default: weights from before the option lack it
     "fields": (1,) * 6,
     "initialize": False,
     "keep": (81, 33),

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import lensequiv
-from lensequiv import _files
+from lensequiv import files
 from lensequiv.weights import _format
 
 X = torch.rand(2, 1, 129, 129)
@@ -193,14 +193,14 @@ def test_swapped_weights_are_refused(tmp_path, saved):
 
 def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file"
-    _files.write_atomically(path, b"old")
+    files.write_atomically(path, b"old")
 
     def no_space(_):
         raise OSError("no space")
 
     monkeypatch.setattr("os.fsync", no_space)
     with pytest.raises(OSError, match="no space"):
-        _files.write_atomically(path, b"new")
+        files.write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -52,8 +52,10 @@ def test_format_1_is_migrated_and_newer_ones_are_refused(spec):
     assert (new["format"], new["pixel_scale"], new["temperature"]) == (2, None, 1.0)
     with pytest.raises(ValueError, match="unknown key 'pixel_scale'"):
         migrated({**config, "format": 1})
-    with pytest.raises(ValueError, match="format 3; this lensequiv reads format 1 and"):
-        migrated({**config, "format": 3})
+    with pytest.raises(
+        ValueError, match="format 4; this lensequiv reads formats 1 to 3"
+    ):
+        migrated({**config, "format": 4})
 
 
 def test_attributes_read_and_set_the_record():

@@ -1,0 +1,270 @@
+"""How well maps find subhalos: thresholds, completeness, false alarms, free response.
+
+    python benchmarks/detection.py --out detection.json
+        [--also runs/resnet18-modelJ/best] [--lenses 150]
+
+Per lens, three scores are compared: the highest presence in the map, and 1 - P(no) of
+the classes of the same weights and of those that `--also` names. Thresholds are taken
+from smooth Model J lenses, false alarms measured on others of another seed. Subhalos
+are put one by one into otherwise smooth lenses of Model J, as point masses, isothermal
+spheres and NFW halos of concentration 15 and 60; places count from 0.5 arcsec. The
+literature's set-ups differ: `docs/maps.md` lists how.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import lensequiv
+from lensequiv.evaluation import detection
+from lensequiv.inference import SubstructureMap
+from lensequiv.models import LensNetwork
+from lensequiv.simulation import (
+    Halos,
+    NoSubstructure,
+    PowerLaw,
+    Recipe,
+    Simulation,
+    get_recipe,
+    simulate,
+)
+
+SEED = 4100
+ALARMS = (0.1, 0.01)
+NEAR = 0.5  # arcsec from a subhalo: a place belongs to it
+EDGES = tuple(10 ** (8 + k / 2) for k in range(7))
+J = get_recipe("modelJ")
+SMOOTH = replace(J, name="smooth", substructure={"no": NoSubstructure()})
+PROFILES: dict[str, dict[str, Any]] = {
+    "point mass": {"profile": "point"},
+    "isothermal sphere": {"profile": "sis"},
+    "NFW, c = 60": {"profile": "nfw", "concentration": (60.0, 60.0)},
+    "NFW, c = 15": {"profile": "nfw", "concentration": (15.0, 15.0)},
+}
+CONFOUNDERS: dict[str, Recipe] = {
+    "multipole m = 3 of 1 %": replace(SMOOTH, deflector=PowerLaw(third=(0.01,) * 2)),
+    "multipole m = 3 of 3 %": replace(SMOOTH, deflector=PowerLaw(third=(0.03,) * 2)),
+    "multipole m = 4 of 1 %": replace(SMOOTH, deflector=PowerLaw(fourth=(0.01,) * 2)),
+    "multipole m = 4 of 3 %": replace(SMOOTH, deflector=PowerLaw(fourth=(0.03,) * 2)),
+    "halo of axis ratio 0.7": replace(
+        SMOOTH, deflector=PowerLaw(axis_ratio=(0.7, 0.7))
+    ),
+    "PSF width x 0.9": replace(SMOOTH, spread={"psf_sigma": (0.9, 0.9)}),
+    "PSF width x 1.1": replace(SMOOTH, spread={"psf_sigma": (1.1, 1.1)}),
+    "shear of 0.3 to 0.4": replace(SMOOTH, shear=(0.3, 0.4)),
+}
+Scores = dict[str, NDArray[np.float64]]
+
+
+def single(number: int, **profile: Any) -> Recipe:
+    """One subhalo in a smooth lens, its mass in one half-decade."""
+    halo = Halos(
+        number=1,
+        mass=(EDGES[number], EDGES[number + 1]),
+        slope=-1.0,
+        scatter=0.0,
+        radius=(0.0, 2.0),
+        **profile,
+    )
+    return replace(J, name="single", substructure={"one": halo})
+
+
+class Judges:
+    """The networks whose scores are compared."""
+
+    def __init__(self, weights: str, also: list[str]) -> None:
+        self.model = lensequiv.from_pretrained(weights)
+        self.model.check_map()
+        self.others: dict[str, LensNetwork] = {
+            f"classes of {Path(name).parent.name or name}": lensequiv.from_pretrained(
+                name
+            )
+            for name in also
+        }
+
+    def __call__(self, images: Any) -> tuple[Scores, list[SubstructureMap]]:
+        """Scores of lenses by name, and their maps."""
+        result = self.model.predict(images, maps=True)
+        assert result.maps is not None
+        scores = {
+            "map": np.array([one.score for one in result.maps]),
+            "classes": 1 - result.probabilities[:, 0].double().numpy(),
+        }
+        for name, model in self.others.items():
+            probabilities = model.predict(images).probabilities
+            scores[name] = 1 - probabilities[:, 0].double().numpy()
+        return scores, result.maps
+
+
+def lenses(recipe: Recipe, count: int, seed: int) -> Simulation:
+    """So many lenses of each class of a recipe."""
+    return simulate(recipe, count * len(recipe.classes), seed=seed)
+
+
+def main() -> None:
+    """Measures, prints and writes."""
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("--weights", default="c8-modelJ")
+    p.add_argument("--also", nargs="*", default=[], help="for 1 - P(no) of others")
+    p.add_argument("--lenses", type=int, default=150, help="for each mass and profile")
+    p.add_argument("--smooth", type=int, default=2000, help="lenses for thresholds")
+    p.add_argument("--out", type=Path, required=True)
+    args = p.parse_args()
+    judges = Judges(args.weights, args.also)
+    print("smooth lenses", flush=True)
+    scores, _ = judges(lenses(SMOOTH, args.smooth, SEED).images)
+    limits = {
+        name: {f: detection.alarm_threshold(found, f) for f in ALARMS}
+        for name, found in scores.items()
+    }
+    fresh, _ = judges(lenses(SMOOTH, args.smooth, SEED + 1).images)
+    report: dict[str, Any] = {
+        "weights": args.weights,
+        "machine": platform.machine(),
+        "smooth": args.smooth,
+        "thresholds": {n: {str(f): v for f, v in t.items()} for n, t in limits.items()},
+        "recorded": dict(judges.model.map_spec.thresholds),
+        "false_alarms": alarms(fresh, limits),
+        "confounders": {},
+        "single": {},
+    }
+    report["false_alarms"]["map, recorded thresholds"] = {
+        share: float((fresh["map"] >= value).mean())
+        for share, value in report["recorded"].items()
+    }
+    for i, (name, recipe) in enumerate(CONFOUNDERS.items()):
+        print(name, flush=True)
+        found, _ = judges(lenses(recipe, args.smooth // 4, SEED + 10 + i).images)
+        report["confounders"][name] = alarms(found, limits)
+    for i, (name, profile) in enumerate(PROFILES.items()):
+        print(name, flush=True)
+        report["single"][name] = singles(judges, limits, args.lenses, profile, 100 * i)
+    print("Model J with subhalos", flush=True)
+    report["modelJ"] = many(judges, limits, args.smooth // 4)
+    args.out.write_text(json.dumps(report, indent=1) + "\n")
+    tell(report)
+
+
+def alarms(scores: Scores, limits: dict[str, dict[float, float]]) -> dict[str, Any]:
+    """Share of lenses above each threshold, by score and share of false alarms."""
+    return {
+        name: {str(f): float((found >= limits[name][f]).mean()) for f in ALARMS}
+        for name, found in scores.items()
+    }
+
+
+def singles(
+    judges: Judges,
+    limits: dict[str, dict[float, float]],
+    count: int,
+    profile: dict[str, Any],
+    seed: int,
+) -> dict[str, Any]:
+    """Completeness for one subhalo a lens, in half-decades of its mass."""
+    mass, scores, places = [], [], []
+    for number in range(len(EDGES) - 1):
+        made = lenses(single(number, **profile), count, SEED + 1000 + seed + number)
+        found, maps = judges(made.images)
+        subhalos = placed(made.parameters, maps)
+        scores.append(found)
+        mass.append(made.parameters["mass"].max(1))
+        places.append((maps, subhalos))
+    masses = np.concatenate(mass)
+    together = {n: np.concatenate([part[n] for part in scores]) for n in scores[0]}
+    result: dict[str, Any] = {}
+    for f in ALARMS:
+        for name, found in together.items():
+            rows = detection.completeness(masses, found >= limits[name][f], EDGES)
+            result[f"{name} {f}"] = [row.to_dict() for row in rows]
+        every = [one for maps, _ in places for one in maps]
+        result[f"place {f}"] = at_places(
+            every, [one for _, subhalos in places for one in subhalos], limits["map"][f]
+        )
+    return result
+
+
+def placed(parameters: Any, maps: list[SubstructureMap]) -> list[Any]:
+    """Subhalos in the coordinates of the maps."""
+    return detection.placed_subhalos(
+        parameters, maps, pixels=J.pixels, pixel_scale=J.pixel_scale
+    )
+
+
+def at_places(
+    maps: list[SubstructureMap], subhalos: list[Any], threshold: float
+) -> list[dict[str, Any]]:
+    """Completeness where the subhalo itself has to be found."""
+    places = detection.find_places(maps)
+    mass, found, apart = detection.found_subhalos(
+        places, subhalos, radius=NEAR, threshold=threshold
+    )
+    rows = detection.completeness(mass, found, EDGES, apart)
+    return [row.to_dict() for row in rows]
+
+
+def many(
+    judges: Judges, limits: dict[str, dict[float, float]], count: int
+) -> dict[str, Any]:
+    """Model J's own lenses with about 25 subhalos each."""
+    made = lenses(
+        replace(J, substructure={"sphere": J.substructure["sphere"]}), count, 7
+    )
+    scores, maps = judges(made.images)
+    subhalos = placed(made.parameters, maps)
+    curve = detection.free_response(
+        detection.find_places(maps),
+        subhalos,
+        radius=judges.model.map_spec.radius,
+        least_mass=judges.model.map_spec.mass,
+    )
+    return {
+        "lenses": count,
+        "found": alarms(scores, limits),
+        "place": {str(f): at_places(maps, subhalos, limits["map"][f]) for f in ALARMS},
+        "free_response": {
+            str(rate): curve.share_at(rate) for rate in (0.1, 0.3, 1.0, 3.0)
+        },
+    }
+
+
+def tell(report: dict[str, Any]) -> None:
+    """Prints the tables of `docs/maps.md`."""
+    names = list(report["thresholds"])
+    print(
+        "\n| false alarms on | " + " | ".join(f"{n}, 10 % / 1 %" for n in names) + " |"
+    )
+    print("|---" * (len(names) + 1) + "|")
+    rows = {"other smooth lenses": report["false_alarms"], **report["confounders"]}
+    for title, found in rows.items():
+        cells = [
+            " / ".join(f"{100 * found[n][str(f)]:.1f}" for f in ALARMS) for n in names
+        ]
+        print(f"| {title} | " + " | ".join(cells) + " |")
+    columns = [f"10^{8 + k / 2:g}" for k in range(len(EDGES) - 1)]
+    for f in ALARMS:
+        print(f"\n{100 * f:g} % false alarms: share found in %, masses from")
+        print("| | | " + " | ".join(columns) + " |")
+        print("|---" * (len(columns) + 2) + "|")
+        for profile, found in report["single"].items():
+            for name in [*names, "place"]:
+                shares = [row["share"] for row in found[f"{name} {f}"]]
+                cells = [f"{100 * share:.0f}" for share in shares]
+                print(f"| {profile} | {name} | " + " | ".join(cells) + " |")
+        errors = [
+            row["position_error"]
+            for row in report["single"]["point mass"][f"place {f}"]
+        ]
+        print("position error of point masses:", errors)
+    print(json.dumps({k: v for k, v in report["modelJ"].items() if k != "place"}))
+
+
+if __name__ == "__main__":
+    main()

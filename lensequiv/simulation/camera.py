@@ -1,0 +1,90 @@
+"""Cameras: exposures of sources whose magnitudes are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lensequiv.simulation._checks import check_range
+from lensequiv.simulation.detector import ElectronNoise
+from lensequiv.simulation.lights import sersic_flux
+from lensequiv.simulation.substructure import Range, log_uniform
+
+__all__ = ["Camera"]
+
+Arrays = dict[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Camera(ElectronNoise):
+    """A camera's co-added exposures, in electrons, of sources of given magnitudes.
+
+    Attributes:
+        zero_point: Magnitude of one electron per second.
+        magnitude: Of the source before lensing, uniform.
+        sky_brightness: Of the sky, which is subtracted; uniform. *Unit*: magnitudes per
+            square arcsec.
+        exposure: Of all exposures together, log-uniform. *Unit*: s.
+        exposures: How many there are: each adds its read-out noise.
+        dark_current: *Unit*: electrons/pixel/s.
+        full_well: Above so many electrons an exposure a pixel is saturated; None:
+            never.
+    """
+
+    zero_point: float = 25.94
+    magnitude: Range = (22.5, 25.0)
+    sky_brightness: Range = (22.0, 22.0)
+    exposure: Range = (2000.0, 2000.0)
+    exposures: int = 4
+    dark_current: float = 0.0
+    full_well: float | None = None
+    read_noise: Range = (4.0, 4.0)
+    correlation: Range = (0.0, 0.0)
+    gradient: Range = (0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        """Checks the numbers.
+
+        Raises:
+            ValueError: One is out of range.
+        """
+        super().__post_init__()
+        for name in ("zero_point", "dark_current", "exposures"):
+            value = getattr(self, name)
+            check_range(name, (value, value), float(name == "exposures"), 1e4)
+        check_range("magnitude", self.magnitude, 0.0, 40.0)
+        check_range("sky_brightness", self.sky_brightness, 10.0, 40.0)
+        check_range("exposure", self.exposure, 1e-3, 1e8)
+        if self.full_well is not None:
+            check_range("full_well", (self.full_well, self.full_well), 1.0, 1e9)
+
+    def draw(self, rng: np.random.Generator, lens: Arrays) -> Arrays:
+        """See `ElectronNoise.draw`; `source_magnitude` and `exposure_time` besides."""
+        n = len(lens["sersic_index"])
+        time = log_uniform(rng, self.exposure, n)
+        magnitude = rng.uniform(*self.magnitude, n)
+        sky = rng.uniform(*self.sky_brightness, n)
+        area = lens["pixel_scale"] ** 2
+        electrons = 10 ** (0.4 * (self.zero_point - np.stack([magnitude, sky]))) * time
+        read = rng.uniform(*self.read_noise, n)
+        dark = electrons[1] * area + self.dark_current * time + self.exposures * read**2
+        light = sersic_flux(lens["sersic_index"], lens["effective_radius"])
+        return {
+            "amplitude": electrons[0] * area / light,
+            "source_magnitude": magnitude,
+            "exposure_time": time,
+            **self._flaws(rng, dark),
+        }
+
+    def observe(
+        self, images: Tensor, lens: dict[str, Tensor], normals: Tensor, hot: Tensor
+    ) -> Tensor:
+        """See `ElectronNoise.observe`; saturated pixels have what fills them."""
+        result = super().observe(images, lens, normals, hot)
+        if self.full_well is None:
+            return result
+        return torch.clamp_max(result, self.full_well * self.exposures)

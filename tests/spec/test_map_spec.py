@@ -1,0 +1,62 @@
+"""What a map means, in the record."""
+
+from dataclasses import replace
+
+import pytest
+
+from lensequiv.spec import MapSpec, migrated
+
+SPEC = MapSpec(4, 0.2, 0.25, 0.0405, 1e9, {"0.1": 0.3, "0.01": 0.8})
+
+
+def test_written_and_read():
+    assert MapSpec.from_config(SPEC.to_config()) == SPEC
+    assert (SPEC.threshold(0.1), SPEC.threshold(0.01)) == (0.3, 0.8)
+    with pytest.raises(ValueError, match=r"false_alarms=0.05.*measured are 0.1, 0.01"):
+        SPEC.threshold(0.05)
+    with pytest.raises(ValueError, match="measured are none"):
+        replace(SPEC, thresholds={}).threshold(0.01)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stride": 4.0}, "'stride' is 4.0"),
+        ({"stride": 0}, "'stride' is 0"),
+        ({"radius": 0}, "'radius' is 0"),
+        ({"mass": float("inf")}, "'mass' is inf"),
+        ({"smoothing": "0.2"}, "'smoothing' is '0.2'"),
+        ({"thresholds": [0.1]}, "'thresholds' is"),
+        ({"thresholds": {"1.5": 0.2}}, "key '1.5'"),
+        ({"thresholds": {"few": 0.2}}, "key 'few'"),
+        ({"thresholds": {"0.1": 2}}, "has 2 for '0.1'"),
+        ({"colour": 1}, "unknown key 'colour'"),
+    ],
+)
+def test_what_cannot_be_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        MapSpec.from_config({**SPEC.to_config(), **change})
+
+
+def test_a_missing_key_is_named():
+    config = SPEC.to_config()
+    del config["radius"]
+    with pytest.raises(ValueError, match="key 'radius' is missing"):
+        MapSpec.from_config(config)
+
+
+def test_formats_before_maps_have_none():
+    config = {
+        "format": 2,
+        "model": "c4",
+        "options": {},
+        "classes": ["a"],
+        "input_size": 97,
+        "preprocess": {},
+        "info": {},
+    }
+    assert migrated(config)["format"] == 2
+    with pytest.raises(ValueError, match="unknown key 'map'"):
+        migrated({**config, "map": SPEC.to_config()})
+    new = migrated({**config, "format": 3, "map": SPEC.to_config()})
+    assert new["format"] == 3
