@@ -19,7 +19,7 @@ import numpy as np
 from lensequiv.files import check_output
 from lensequiv.saliency import substructure_signal
 from lensequiv.simulation import get_recipe
-from lensequiv.simulation._simulate import simulate_range
+from lensequiv.simulation._blocks import simulate_range
 
 LIMITS = (3, 5, 10, 20)
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from lensequiv.plain import gaussian_kernel
 from lensequiv.simulation import _physics as physics
 from lensequiv.simulation import get_recipe, simulate
-from lensequiv.simulation._simulate import keep_memory
+from lensequiv.simulation._blocks import keep_memory
 
 SIZE, BORDER = 108, 5  # pixels that are fitted, and what the PSF needs around them
 RECIPE = replace(get_recipe("modelJ"), pixels=SIZE + 2 * BORDER)

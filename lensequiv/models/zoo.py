@@ -31,8 +31,6 @@ def _register_group(group: str) -> None:
     ) -> LensNetwork:
         return steerable(group, stem_fields=stem_fields, stages=stages, **options)
 
-    register_model(f"singh2021-{group}")(partial(singh2021, group))
-
 
 @register_model("steerable")
 def steerable(group: str, **options: Any) -> LensNetwork:
@@ -52,6 +50,8 @@ def singh2021(group: str, /, **options: Any) -> LensNetwork:
 register_family("singh2021-", singh2021)
 for _group in _FIELDS:
     _register_group(_group)
+for _group in ("c4", "c8", "d4", "d8"):  # those of the study
+    register_model(f"singh2021-{_group}")(partial(singh2021, _group))
 
 
 def _register_continuous(group: str, fields: tuple[int, int, int]) -> None:

@@ -1,5 +1,6 @@
 """Simulated lenses after the recipes of the 2021 study and others (extra `sim`)."""
 
+from lensequiv.simulation._blocks import iter_blocks
 from lensequiv.simulation._chunk import LensChunk, heaviest_masses
 from lensequiv.simulation._coolest import write_coolest
 from lensequiv.simulation._dataset import SimulatedLenses
@@ -7,21 +8,21 @@ from lensequiv.simulation._files import load_recipe
 from lensequiv.simulation._lenstronomy import LenstronomyModel, to_lenstronomy
 from lensequiv.simulation._observe import add_noise
 from lensequiv.simulation._rerender import render_lenses, without_substructure
-from lensequiv.simulation._simulate import Simulation, iter_blocks, simulate
+from lensequiv.simulation._simulate import Simulation, simulate
 from lensequiv.simulation._stream import LensStream
 from lensequiv.simulation._write import write_class_folders, write_hdf5
 from lensequiv.simulation.blur import Blur, PSFImages
-from lensequiv.simulation.camera import (
-    INSTRUMENTS,
-    Camera,
-    Instrument,
-    get_instrument,
-    observed_by,
-)
+from lensequiv.simulation.camera import Camera
 from lensequiv.simulation.deflectors import PowerLaw
 from lensequiv.simulation.detector import Detector
 from lensequiv.simulation.galaxies import Galaxies
 from lensequiv.simulation.halos import Combined, Halos
+from lensequiv.simulation.instruments import (
+    INSTRUMENTS,
+    Instrument,
+    get_instrument,
+    observed_by,
+)
 from lensequiv.simulation.lights import Clumps, LensLight, Neighbours
 from lensequiv.simulation.noise import (
     BatchNoise,

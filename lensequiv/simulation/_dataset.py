@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from lensequiv.simulation._simulate import checked_request, simulate_range
+from lensequiv.simulation._blocks import simulate_range
+from lensequiv.simulation._simulate import checked_request
 from lensequiv.simulation.recipes import Recipe, get_recipe
 
 __all__ = ["SimulatedLenses"]

@@ -10,10 +10,11 @@ from operator import index
 import torch
 
 from lensequiv._threads import map_in_threads
+from lensequiv.simulation._blocks import keep_memory
 from lensequiv.simulation._checks import rendering_device
 from lensequiv.simulation._chunk import GROUPS, Job, LensChunk, make, prepare
 from lensequiv.simulation._physics import check_extra
-from lensequiv.simulation._simulate import checked_request, keep_memory
+from lensequiv.simulation._simulate import checked_request
 from lensequiv.simulation.detector import ElectronNoise
 from lensequiv.simulation.noise import is_pixelwise
 from lensequiv.simulation.recipes import Recipe, get_recipe

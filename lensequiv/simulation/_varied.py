@@ -93,7 +93,13 @@ wide = Recipe(
         fourth=(0.0, 0.02),
     ),
     lights=(
-        LensLight(share=0.65, ratio=(0.1, 1000.0), index=(1.5, 6.5), radius=(0.2, 3.0)),
+        LensLight(
+            share=0.65,
+            ratio=(0.1, 1000.0),
+            index=(1.5, 6.5),
+            radius=(0.2, 3.0),
+            residual=0.005,
+        ),
         Neighbours(galaxies=0.6, stars=0.3, ratio=(0.02, 30.0)),
         Clumps(share=0.4),
         Galaxies(share=0.35),

@@ -18,13 +18,10 @@ from torch import Tensor
 
 from lensequiv._version import __version__
 from lensequiv.files import write_atomically
+from lensequiv.simulation._blocks import iter_blocks
 from lensequiv.simulation._physics import check_extra
 from lensequiv.simulation._rerender import Arrays
-from lensequiv.simulation._simulate import (
-    checked_request,
-    class_counts,
-    iter_blocks,
-)
+from lensequiv.simulation._simulate import checked_request, class_counts
 from lensequiv.simulation.recipes import Recipe, get_recipe
 
 __all__ = ["write_class_folders", "write_hdf5"]

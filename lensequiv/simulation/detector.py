@@ -38,7 +38,8 @@ class ElectronNoise:
         noiseless: How many images have no noise at all, from 0 to 1.
         defects: Mean number (Poisson) of hot or dead pixels.
         eight_bits: How many images are rounded to 256 levels as pictures are, the
-            brightest 0.2 % of their pixels being white, from 0 to 1.
+            brightest and the darkest 0.2 % of their pixels being white and black, from
+            0 to 1.
         sky: What stays in the image: always 0.
     """
 
@@ -218,13 +219,16 @@ class Detector(ElectronNoise):
 
 
 def _in_levels(images: Tensor, levels: int) -> Tensor:
-    """Rounded to equal steps from the darkest pixel to the 99.8th percentile."""
+    """Rounded to equal steps between the 0.2th and the 99.8th percentile, and cut."""
     pixels = images.flatten(1)
-    low = pixels.amin(1)[:, None, None]
-    white = math.ceil(0.998 * pixels.shape[1])
-    high = pixels.kthvalue(white, dim=1).values[:, None, None]
+    black = math.ceil(0.002 * pixels.shape[1])
+    low, high = (
+        pixels.kthvalue(rank, dim=1).values[:, None, None]
+        for rank in (black, pixels.shape[1] + 1 - black)
+    )
     step = (high - low).clamp_min_(1e-30) / (levels - 1)
-    return ((images.minimum(high) - low) / step).round_().mul_(step).add_(low)
+    cut = images.minimum(high).maximum(low)
+    return ((cut - low) / step).round_().mul_(step).add_(low)
 
 
 def most_defects(mean: float) -> int:

@@ -12,7 +12,7 @@ from lensequiv.models import InputSizes, LensNetwork, _builders
 
 FINITE = ["c4", "c8", "d4", "d8"]
 STEERABLE = [*FINITE, "o2", "so2"]
-SINGH = [f"singh2021-{group}" for group in FINITE]
+SINGH = [f"singh2021-{group}" for group in ("c4", "c8", "d4", "d8")]
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from lensequiv.simulation import (
     model_j,
     simulate,
 )
-from lensequiv.simulation import _simulate as simulating
+from lensequiv.simulation import _blocks as simulating
 from lensequiv.simulation._observe import (
     generator_of,
     observe_batch,

@@ -20,7 +20,8 @@ from lensequiv.simulation import (
     model_j,
     simulate,
 )
-from lensequiv.simulation._simulate import BLOCK, class_counts
+from lensequiv.simulation._draw import BLOCK
+from lensequiv.simulation._simulate import class_counts
 
 SMALL = replace(model_j, name="small", pixels=24)  # cheap: for what size cannot change
 RECIPE = pytest.mark.parametrize("recipe", ["modelF", "modelJ"])
