@@ -51,6 +51,7 @@ html_theme_options = {
     },
 }
 
+default_role = "code"  # in docstrings, `x` is code
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 napoleon_google_docstring = True
