@@ -117,7 +117,7 @@ class Viewer:
             name: Of the file; its ending says what it is.
             content: Of the file.
             weights: Which; the first ones if None.
-            hdu: Which image of the file; see `lensequiv.predict`.
+            hdu: Which image of the file: `plane` of `lensequiv.predict`.
             pixel_scale: Before what the header says. *Unit*: arcsec/pixel.
             resampled: Whether to bring the image to the weights' pixel scale.
 
@@ -357,7 +357,7 @@ def _read(
         path = Path(folder, f"image{ending}")
         path.write_bytes(content)
         try:
-            stack = open_stack(path, hdu=chosen)
+            stack = open_stack(path, plane=chosen)
             if stack is not None:
                 raise ValueError(
                     f"{path} holds {len(stack)} images; expected one "
@@ -365,7 +365,7 @@ def _read(
                 )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # its notes say the same
-                stored = read_stored(path, hdu=chosen)
+                stored = read_stored(path, plane=chosen)
         except (OSError, ValueError) as error:
             # The name that the user knows; where it lay is the server's business.
             told = str(error).replace(str(path), name).replace(folder, "")
