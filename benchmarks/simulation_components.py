@@ -57,7 +57,9 @@ RECIPES = {
     "10 truncated NFW halos": _with(Halos(number=10, truncation=(3.0, 10.0))),
     "10 isothermal halos": _with(Halos(number=10, profile="sis")),
     "lens light": replace(PLAIN, lights=(LensLight(share=1.0, second=1.0),)),
-    "neighbours and stars": replace(PLAIN, lights=(Neighbours(2.0, 2.0),)),
+    "neighbours and stars": replace(
+        PLAIN, lights=(Neighbours(2.0, 2.0, distance=(1.2, 2.2)),)
+    ),
     "clumps": replace(PLAIN, lights=(Clumps(share=1.0),)),
     "picture of a galaxy": replace(PLAIN, lights=(Galaxies(),)),
     "Moffat profile, 21 pixels": replace(
