@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from finish import save_atomically
-from lenses import FreshLenses
+from fresh_lenses import FreshLenses
 from map_targets import (
     MAP,
     Drawn,
