@@ -55,6 +55,8 @@ default_role = "code"  # in docstrings, `x` is code
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 napoleon_google_docstring = True
+# A word that several classes have as an attribute is taken for a type of theirs.
+suppress_warnings = ["ref.python"]
 nitpicky = False  # types of torch and NumPy have no pages here
 
 myst_enable_extensions = ["attrs_block", "colon_fence", "dollarmath"]
