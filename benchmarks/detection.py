@@ -142,13 +142,13 @@ def main() -> None:
     }
     for i, (name, recipe) in enumerate(CONFOUNDERS.items()):
         print(name, flush=True)
-        found, _ = judges(lenses(recipe, args.smooth // 4, SEED + 10 + i).images)
+        found, _ = judges(lenses(recipe, args.smooth // 6, SEED + 10 + i).images)
         report["confounders"][name] = alarms(found, limits)
     for i, (name, profile) in enumerate(PROFILES.items()):
         print(name, flush=True)
         report["single"][name] = singles(judges, limits, args.lenses, profile, 100 * i)
     print("Model J with subhalos", flush=True)
-    report["modelJ"] = many(judges, limits, args.smooth // 4)
+    report["modelJ"] = many(judges, limits, args.smooth // 6)
     args.out.write_text(json.dumps(report, indent=1) + "\n")
     tell(report)
 

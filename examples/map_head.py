@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from finish import save_atomically
-from lenses import FreshLenses
+from fresh_lenses import FreshLenses
 from map_targets import (
     MAP,
     Drawn,
@@ -52,7 +52,6 @@ from lensequiv.models import LensNetwork
 from lensequiv.simulation import NoSubstructure, Subhalos, get_recipe, simulate
 
 BATCH = 64
-SMOOTH = 3000  # lenses that thresholds are taken from
 SAVE_EVERY = 120  # seconds
 KEPT = 60  # batches that may be seen again
 model_j = get_recipe("modelJ")
@@ -86,6 +85,7 @@ def arguments() -> argparse.Namespace:
     p.add_argument("--fields", type=int, default=8, help="of the head")
     p.add_argument("--lr", type=float, default=4e-3, help="peak of the one-cycle")
     p.add_argument("--held-out", type=int, default=60, help="batches to calibrate on")
+    p.add_argument("--smooth", type=int, default=3000, help="lenses for thresholds")
     p.add_argument("--seed", type=int, default=0)
     return p.parse_args()
 
@@ -96,6 +96,7 @@ def batches(model: LensNetwork, recipes: Any, seed: int) -> Iterator[Seen]:
     lenses.open(model.input_size, torch.device("cpu"), model.preprocess)
     for step in itertools.count():
         batch = lenses.batch(step)
+        assert batch.masses is not None
         with torch.no_grad():
             stages = model.stages(batch.images)
         yield Seen(batch.images, stages, targets(batch.masses, model.input_size))
@@ -113,10 +114,11 @@ def replayed(fresh: Iterator[Seen], seed: int) -> Iterator[Seen]:
 
 def train(model: LensNetwork, args: argparse.Namespace) -> dict[str, Any]:
     """Trains the head until the time is over; returns how far it came."""
-    head: Any = model.map_head.train()
+    head: Any = model.map_head
+    head.train()
     optimizer = torch.optim.AdamW(head.parameters(), lr=args.lr, weight_decay=1e-2)
     begun, saved = time.monotonic(), time.monotonic()
-    bar, mean = tqdm(mininterval=10), 0.0
+    bar, mean = tqdm(mininterval=10), torch.zeros(2)
     for step, seen in enumerate(
         replayed(batches(model, RECIPES, args.seed), args.seed)
     ):
@@ -132,7 +134,7 @@ def train(model: LensNetwork, args: argparse.Namespace) -> dict[str, Any]:
             group["lr"] = args.lr * max(rate, 0.04)
         losses = map_losses(head.raw(seen.x, seen.stages), seen.targets, seen.x)
         optimizer.zero_grad()
-        sum(losses).backward()
+        (losses[0] + losses[1]).backward()
         torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
         optimizer.step()
         now = torch.stack(losses).detach()
@@ -160,11 +162,10 @@ def held_out(model: LensNetwork, recipes: Any, count: int, seed: int) -> Drawn:
 
 def finish(model: LensNetwork, args: argparse.Namespace, told: dict[str, Any]) -> None:
     """Calibrates, measures thresholds, scores on other lenses, and saves."""
-    calibrate_head(
-        model.map_head, held_out(model, RECIPES, args.held_out, args.seed + 1)
-    )
+    head: Any = model.map_head
+    calibrate_head(head, held_out(model, RECIPES, args.held_out, args.seed + 1))
     model.map_spec = MAP
-    images = simulate(smooth, SMOOTH, seed=args.seed + 2).images
+    images = simulate(smooth, args.smooth, seed=args.seed + 2).images
     highest = np.array([one.score for one in model.predict_map(images)])
     limits = {str(f): alarm_threshold(highest, f) for f in (0.1, 0.01)}
     model.map_spec = replace(MAP, thresholds=limits)
@@ -176,7 +177,7 @@ def finish(model: LensNetwork, args: argparse.Namespace, told: dict[str, Any]) -
         "within_interval": round(within, 4),
         "above_interval": round(above, 4),
         "presence_error": round(presence_error(found), 5),
-        "smooth_lenses": SMOOTH,
+        "smooth_lenses": args.smooth,
     }
     info = dict(model.weights_info)
     info["metrics"] = {**info.get("metrics", {}), "map": scores}
@@ -197,13 +198,14 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     model = lensequiv.from_pretrained(args.weight).with_map(args.fields)
+    head: Any = model.map_head
     done = args.out / "head.pt"
     if not done.exists():
         told = train(model, args)
-        state = {"head": model.map_head.state_dict(), "told": told}
+        state = {"head": head.state_dict(), "told": told}
         save_atomically(state, done)
     state = torch.load(done, weights_only=True)
-    model.map_head.load_state_dict(state["head"])
+    head.load_state_dict(state["head"])
     finish(model.eval(), args, state["told"])
 
 

@@ -202,7 +202,7 @@ def _nearest(
 
 def completeness(
     mass: Array,
-    found: Array,
+    found: NDArray[np.bool_],
     edges: Sequence[float],
     errors: Array | None = None,
 ) -> list[Completeness]:
@@ -215,14 +215,14 @@ def completeness(
         edges: Of the ranges, rising. *Unit*: solar masses.
         errors: (N,) distance of the place, where it is found. *Unit*: arcsec.
     """
-    mass, found = np.asarray(mass), np.asarray(found, bool)
+    mass, hit = np.asarray(mass), np.asarray(found, np.bool_)
     rows = []
     for low, high in itertools.pairwise(edges):
         here = (mass >= low) & (mass < high)
-        number, hits = int(here.sum()), int((here & found).sum())
+        number, hits = int(here.sum()), int((here & hit).sum())
         error = math.nan
         if errors is not None and hits:
-            error = float(np.median(np.asarray(errors)[here & found]))
+            error = float(np.median(np.asarray(errors)[here & hit]))
         rows.append(
             Completeness(
                 low,

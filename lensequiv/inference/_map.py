@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -135,17 +134,6 @@ class SubstructureMap:
                 )
             )
         return found
-
-    def save(self, path: str | Path, *, hdu: int | str | None = None) -> Path:
-        """Writes the map to a file; see `lensequiv.inference.write_maps`.
-
-        Args:
-            path: Ending in `.fits`, `.npz` or `.npy`.
-            hdu: Of the image, whose world coordinates a FITS file takes over.
-        """
-        from lensequiv.inference._map_files import write_maps
-
-        return write_maps([self], path, hdu=hdu)
 
     def __eq__(self, other: object) -> bool:
         """Whether everything is equal, numbers to the last bit."""

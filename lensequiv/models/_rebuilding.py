@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from torch import Tensor
 from torch.random import fork_rng
@@ -18,9 +18,6 @@ from lensequiv.models._call import Call
 from lensequiv.models._recorded import Recorded
 from lensequiv.spec import Origin, Spec
 from lensequiv.transforms import preprocessing_from_config
-
-if TYPE_CHECKING:
-    from lensequiv.models.base import LensNetwork
 
 __all__ = ["check_rebuildable", "rebuild", "with_map"]
 
@@ -122,7 +119,7 @@ def rebuild(
     return model.train(training)
 
 
-def with_map(model: LensNetwork, fields: int) -> LensNetwork:
+def with_map(model: Recorded, fields: int) -> Recorded:
     """See `LensNetwork.with_map`."""
     if model.recipe is None:
         raise TypeError(
@@ -132,7 +129,7 @@ def with_map(model: LensNetwork, fields: int) -> LensNetwork:
     options = {**model.config, "map_fields": fields}
     if fields == 0 and "map_fields" not in model.config:
         del options["map_fields"]  # of an architecture that never has one
-    made = cast("LensNetwork", build(model.recipe, **options))
+    made = build(model.recipe, **options)
     first = next(model.parameters())
     made.to(first.device, first.dtype)
     tensors = made.tensors()

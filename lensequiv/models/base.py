@@ -309,7 +309,9 @@ class LensNetwork(Recorded):
         """
         from lensequiv.models._rebuilding import with_map
 
-        return with_map(self, fields)
+        made = with_map(self, fields)
+        assert isinstance(made, LensNetwork)
+        return made
 
     def freeze(self) -> LensNetwork:
         """Freezes everything but the head, for training on the embedding.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +15,15 @@ from lensequiv.plain import PlainModel
 
 if TYPE_CHECKING:
     from lensequiv.models._recorded import Recorded
-    from lensequiv.models.map_head import PlainLayersOfMap
 
-__all__ = ["PlainLayers", "fold_norm", "multiply_adds", "to_plain", "widened"]
+__all__ = [
+    "PlainLayers",
+    "PlainLayersOfMap",
+    "fold_norm",
+    "multiply_adds",
+    "to_plain",
+    "widened",
+]
 
 
 @dataclass
@@ -96,6 +102,30 @@ class PlainLayers:
             outputs=linear.out_features,
             activation=activation,
         )
+
+
+class PlainLayersOfMap(NamedTuple):
+    """The plain form of a `MapHead`, collected; see `lensequiv.plain.PlainMap`."""
+
+    taps: list[int]
+    branches: list[PlainLayers]
+    layers: PlainLayers
+
+    def to_config(self) -> dict[str, Any]:
+        """What rebuilds it."""
+        return {
+            "taps": self.taps,
+            "branches": [branch.config for branch in self.branches],
+            "layers": self.layers.config,
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """By their names in a `PlainMap`."""
+        found = {f"layers.{name}": value for name, value in self.layers.tensors.items()}
+        for i, branch in enumerate(self.branches):
+            for name, value in branch.tensors.items():
+                found[f"branches.{i}.{name}"] = value
+        return found
 
 
 def widened(x: Tensor) -> Tensor:

@@ -3,48 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lensequiv._e2cnn import FieldType
 from lensequiv.models.blocks import Block
-from lensequiv.models.conversion import PlainLayers
+from lensequiv.models.conversion import PlainLayers, PlainLayersOfMap
 from lensequiv.models.fields import Fields
 from lensequiv.models.layers import SteerableConv
 from lensequiv.plain import enlarged, light_at, map_quantities
 
-__all__ = ["MapHead", "PlainLayersOfMap"]
+__all__ = ["MapHead"]
 
 _HIDDEN = 32
 _RAW = 4  # median, two widths, presence
 _FIRST = 0.2, -1.0, -1.0, -3.0  # where training begins
 _BLOCKS = 2
-
-
-class PlainLayersOfMap(NamedTuple):
-    """The plain form of a `MapHead`, collected; see `lensequiv.plain.PlainMap`."""
-
-    taps: list[int]
-    branches: list[PlainLayers]
-    layers: PlainLayers
-
-    def to_config(self) -> dict[str, Any]:
-        """What rebuilds it."""
-        return {
-            "taps": self.taps,
-            "branches": [branch.config for branch in self.branches],
-            "layers": self.layers.config,
-        }
-
-    def tensors(self) -> dict[str, Tensor]:
-        """By their names in a `PlainMap`."""
-        found = {f"layers.{name}": value for name, value in self.layers.tensors.items()}
-        for i, branch in enumerate(self.branches):
-            for name, value in branch.tensors.items():
-                found[f"branches.{i}.{name}"] = value
-        return found
 
 
 class MapHead(nn.Module):
@@ -131,7 +107,8 @@ class MapHead(nn.Module):
             taps: How many layers of the body lead to each stage's feature map.
         """
         branches: list[PlainLayers] = []
-        for i, conv in enumerate([self.light, *self.laterals]):
+        convolutions: list[Any] = [self.light, *self.laterals]
+        for i, conv in enumerate(convolutions):
             layers = PlainLayers()
             if i == 0:
                 layers.add("light", {}, stride=self.stride)
@@ -147,9 +124,11 @@ class MapHead(nn.Module):
         else:
             layers.add("activation", {}, name=name)
         for block in self.blocks:
+            assert isinstance(block, Block)
             block.add_plain(layers)
         self._kind.add_invariants(layers)
-        first, _, last = self.draw
+        draw: Any = self.draw
+        first, _, last = draw
         layers.add_conv(first.weight, first.bias, 1, 0)
         layers.add_conv(last.weight, last.bias, 1, 0, activation=None)
         return PlainLayersOfMap([0, *taps], branches, layers)

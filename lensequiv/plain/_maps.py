@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -133,7 +133,7 @@ class AllHeads(nn.Module):
 
     def __init__(self, plain: nn.Module) -> None:
         super().__init__()
-        self.plain = plain
+        self.plain: Any = plain
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (N, classes) and map (N, 4, h, w) of preprocessed images."""

@@ -26,10 +26,12 @@ __all__ = ["FORMAT", "Spec", "checked_info", "migrated"]
 FORMAT = 3
 """The newest of `to_config`, of a network with a head that maps substructure.
 
-A network without one is written in format 2, so that older versions read it. 1 held the
+A network without one is written in format 2, so that older versions read it: their
+steerable networks know no option `map_fields`, which stands for 0 there. 1 held the
 options that were given, not all, and no pixel scale.
 """
 _WITHOUT_MAP = 2
+_MAP_FIELDS, _STEERABLE = "map_fields", "stem_fields"
 
 # Key -> what its value must be.
 REQUIRED: dict[str, type] = {
@@ -149,10 +151,14 @@ class Spec:
             ValueError: An option or a piece of information is not JSON-able; the
                 message names it.
         """
+        options = as_json(self.options, "options")
+        draws = options.get(_MAP_FIELDS, 0) != 0 or self.map is not None
+        if not draws:
+            options.pop(_MAP_FIELDS, None)
         config = {
-            "format": _WITHOUT_MAP if self.map is None else FORMAT,
+            "format": FORMAT if draws else _WITHOUT_MAP,
             "model": self.model,
-            "options": as_json(self.options, "options"),
+            "options": options,
             "classes": list(self.classes),
             "input_size": self.input_size,
             "pixel_scale": self.pixel_scale,
@@ -272,8 +278,11 @@ def migrated(config: Mapping[str, Any]) -> dict[str, Any]:
                 f"{key!r} is {JSON_NAMES[type(config[key])]}; expected "
                 f"{' or '.join(JSON_NAMES[kind] for kind in kinds)}"
             )
-    today = FORMAT if "map" in config else _WITHOUT_MAP
-    return {"temperature": 1.0, "pixel_scale": None, **config, "format": today}
+    today = {"temperature": 1.0, "pixel_scale": None, **config}
+    today["format"] = max(config["format"], _WITHOUT_MAP)
+    if config["format"] <= _WITHOUT_MAP and _STEERABLE in config["options"]:
+        today["options"] = {**config["options"], _MAP_FIELDS: 0}
+    return today
 
 
 def _check_positive(name: str, value: Any) -> None:

@@ -49,9 +49,9 @@ def map_head(config: Mapping[str, Any], info: Information) -> list[str]:
     scores = (info.metrics or {}).get("map", {})
     if {"within_interval", "below_interval", "above_interval"} <= scores.keys():
         lines += [
-            f"On {scores.get('lenses', 'other')} further lenses of these recipes, where "
-            "the map sees any substructure (84 % quantile of the convergence above "
-            "0.01): the truth lies within the 68 % interval in "
+            f"On {scores.get('lenses', 'other')} further lenses of these recipes, "
+            "where the map sees any substructure (84 % quantile of the convergence "
+            "above 0.01): the truth lies within the 68 % interval in "
             f"{100 * scores['within_interval']:.1f} % of the cells, below it in "
             f"{100 * scores['below_interval']:.1f} %, above it in "
             f"{100 * scores['above_interval']:.1f} %.",

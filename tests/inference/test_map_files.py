@@ -45,7 +45,7 @@ def test_fits_has_the_sky_of_the_image(tmp_path):
 
     path = lens_in_the_sky(tmp_path / "lens.fits")
     one = made(path=str(path), notes=["odd \u00b5"])
-    out = one.save(tmp_path / "map.fits")
+    out = write_maps([one], tmp_path / "map.fits")
     with fits.open(path) as hdus:
         sky = WCS(hdus[0].header)
     with fits.open(out) as hdus:
@@ -70,7 +70,7 @@ def test_the_whole_way_from_a_fits_image(tmp_path):
     model = lensequiv.create_model("c4", **small).set_input_size(97)
     model.pixel_scale, model.map_spec = 0.05, SPEC
     (one,) = model.predict_map(path)
-    one.save(tmp_path / "map.fits")
+    write_maps([one], tmp_path / "map.fits")
     with fits.open(tmp_path / "map.fits") as hdus:
         # The central pixel of the crop of rows 11 to 107, columns 26 to 122.
         found = WCS(hdus[1].header).pixel_to_world(12, 12)

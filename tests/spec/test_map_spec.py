@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+import lensequiv
 from lensequiv.spec import MapSpec, migrated
 
 SPEC = MapSpec(4, 0.2, 0.25, 0.0405, 1e9, {"0.1": 0.3, "0.01": 0.8})
@@ -60,3 +61,14 @@ def test_formats_before_maps_have_none():
         migrated({**config, "map": SPEC.to_config()})
     new = migrated({**config, "format": 3, "map": SPEC.to_config()})
     assert new["format"] == 3
+    # A steerable network of those formats draws none, whatever the default is today.
+    old = {**config, "options": {"stem_fields": 8}}
+    assert migrated(old)["options"] == {"stem_fields": 8, "map_fields": 0}
+
+
+def test_a_network_without_a_map_is_written_for_older_versions():
+    small = {"stem_fields": 2, "stages": ((2,), (2,))}
+    written = lensequiv.create_model("c4", **small).spec.to_config()
+    assert written["format"] == 2 and "map_fields" not in written["options"]
+    untrained = lensequiv.create_model("c4", **small, map_fields=2).spec.to_config()
+    assert untrained["format"] == 3 and untrained["options"]["map_fields"] == 2
