@@ -1,5 +1,6 @@
 """Sphinx configuration: `python -m sphinx -W docs docs/_build/html`."""
 
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -50,14 +51,20 @@ html_theme_options = {
     },
 }
 
+default_role = "code"  # in docstrings, `x` is code
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 napoleon_google_docstring = True
+# A word that several classes have as an attribute is taken for a type of theirs.
+suppress_warnings = ["ref.python"]
 nitpicky = False  # types of torch and NumPy have no pages here
 
 myst_enable_extensions = ["attrs_block", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 myst_substitutions = {"source": _urls["Source"]}
+# Progress bars need widgets, which pages do not have.
+os.environ["TQDM_DISABLE"] = "1"
+os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"
 nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True

@@ -21,7 +21,6 @@ when the same command is given again.
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import shlex
 import sys
@@ -273,8 +272,13 @@ def write(
         tuned[name] = found.as_is.summary()
         save()
     (args.out / CHECKPOINT).unlink(missing_ok=True)
-    shown = {key: tuned[key] for key in ("validation", "test") if key in tuned}
-    print(json.dumps(shown, indent=2))
+    for name in ("validation", "test"):
+        if scores := tuned.get(name):
+            print(
+                f"{name}: accuracy {scores['accuracy']:.4f}, micro AUC "
+                f"{scores['auc_micro']:.4f}, calibration error "
+                f"{scores['calibration_error']:.4f}, {scores['images']} images"
+            )
     print(f"{args.out} holds the weights and their card (README.md)")
 
 

@@ -12,6 +12,7 @@ __all__ = [
     "SubstructureMap",
     "WeightsError",
     "__version__",
+    "adapt",
     "convert_checkpoint",
     "create_model",
     "equivariance",
@@ -29,6 +30,7 @@ __all__ = [
 
 # Nothing is imported before it is asked for: `lensequiv --help` needs no torch.
 if TYPE_CHECKING:
+    from lensequiv import adaptation as adaptation
     from lensequiv import app as app
     from lensequiv import data as data
     from lensequiv import domain as domain
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from lensequiv import transforms as transforms
     from lensequiv import trust as trust
     from lensequiv import weights as weights
+    from lensequiv.adaptation import adapt
     from lensequiv.inference import (
         ImagePrediction,
         Prediction,
@@ -77,6 +80,7 @@ else:
             "Prediction": "lensequiv.inference",
             "SubstructureMap": "lensequiv.inference",
             "WeightsError": "lensequiv.pretrained",
+            "adapt": "lensequiv.adaptation",
             "convert_checkpoint": "lensequiv.pretrained",
             "create_model": "lensequiv.models",
             "from_pretrained": "lensequiv.pretrained",
@@ -91,8 +95,8 @@ else:
             "save_pretrained": "lensequiv.pretrained",
         },
         (
-            *("app", "data", "domain", "equivariance", "evaluation", "models", "plain"),
-            *("files", "inference", "spec"),
+            *("adaptation", "app", "data", "domain", "equivariance", "evaluation"),
+            *("files", "inference", "models", "plain", "spec"),
             *("plots", "prediction", "pretrained", "reports", "saliency", "simulation"),
             *("streaming", "transforms", "trust", "weights"),
         ),

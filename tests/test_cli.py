@@ -33,6 +33,7 @@ def test_info(capsys):
     assert config == lensequiv.pretrained_info("c8-modelF")
 
 
+@pytest.mark.slow
 def test_predict_forms_agree_with_the_library(capsys):
     sample = str(sample_paths("modelJ")[0])
     result = lensequiv.from_pretrained("c8-modelJ").predict(sample)

@@ -415,6 +415,7 @@ print(*{name.split(".")[0] for name, m in sys.modules.items() if m is not None})
 """
 
 
+@pytest.mark.slow
 def test_importing_lensequiv_loads_nothing_slow():
     code = "import lensequiv; lensequiv.predict; lensequiv.from_pretrained"
     loaded = set(run(code + LOADED))
@@ -451,10 +452,12 @@ def test_sympy_is_deferred(after_e2cnn):
     assert after_e2cnn[0] == "False"
 
 
+@pytest.mark.slow
 def test_scipy_stats_is_deferred(after_e2cnn):
     assert after_e2cnn[1] == "False"
 
 
+@pytest.mark.slow
 def test_sympy_and_scipy_stats_work_when_asked_for(after_e2cnn):
     assert [float(word) for word in after_e2cnn[2:]] == [-0.5, 0.0, 0.5, 0.5]
 

@@ -94,8 +94,27 @@ def test_every_extra_is_in_the_install_page():
     assert named == set(PROJECT["optional-dependencies"])
 
 
+def test_every_version_of_a_weight_has_a_page(tmp_path):
+    pages = tmp_path / "pages"
+    pages.mkdir()
+    (pages / "gone.md").touch()
+    load(ROOT / "docs" / "weight_pages.py").write(tmp_path / "tables", pages)
+    names = {path.stem for path in pages.iterdir()}
+    assert {*lensequiv.list_pretrained(), "c8-modelJ-version-1"} <= names
+    assert "gone" not in names
+    newest = (pages / "c8-modelJ.md").read_text()
+    scores = lensequiv.pretrained_info("c8-modelJ")["info"]["metrics"]["test"]
+    assert newest.startswith("# c8-modelJ\n") and "library_name" not in newest
+    assert f"| accuracy | {scores['accuracy']:.4f} |" in newest
+    first = (pages / "c8-modelJ-version-1.md").read_text()
+    assert "newer version replaces it: [`c8-modelJ`](c8-modelJ.md)" in first
+    table = (tmp_path / "tables" / "weights.md").read_text()
+    assert "| [`c8-modelJ`](weights/c8-modelJ.md) |" in table
+
+
 @pytest.fixture
 def checks(monkeypatch):
+    pytest.importorskip("myst_parser")  # of the extra `docs`
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     yield load(ROOT / "docs" / "page_checks.py")
     sys.modules.pop("page_checks", None)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["diverging", "picture"]
+__all__ = ["diverging", "picture", "shares"]
 
 
 def picture(image: Tensor) -> dict[str, Any]:
@@ -27,6 +27,15 @@ def diverging(values: Tensor, limit: float) -> dict[str, Any]:
         limit: Not negative.
     """
     return _packed((values / (2 * max(limit, 1e-30)) + 0.5).clamp(0, 1))
+
+
+def shares(values: Tensor) -> dict[str, Any]:
+    """Values from 0 to 1, such as probabilities.
+
+    Args:
+        values: (H, W).
+    """
+    return _packed(values.clamp(0, 1))
 
 
 def _packed(values: Tensor) -> dict[str, Any]:

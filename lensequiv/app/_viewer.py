@@ -21,11 +21,12 @@ import torch
 from torch import Tensor
 
 from lensequiv._suggestions import did_you_mean
-from lensequiv.app._pictures import diverging, picture
+from lensequiv.app._pictures import diverging, picture, shares
 from lensequiv.data import open_stack, read_stored
 from lensequiv.data.readers import extension_of
 from lensequiv.domain import OutOfDomainWarning
 from lensequiv.inference import Prediction
+from lensequiv.inference._map import LAYERS
 from lensequiv.inference._rows import CsvRows, rows_of_prediction
 from lensequiv.models import LensNetwork
 from lensequiv.transforms import resample, rotate
@@ -40,6 +41,7 @@ FORMATS = (
 
 _KEPT = 8  # images in memory; the oldest one goes
 _LONGEST_NAME = 120
+_PRESENCE = LAYERS.index("presence")
 
 
 @dataclass
@@ -117,7 +119,7 @@ class Viewer:
             name: Of the file; its ending says what it is.
             content: Of the file.
             weights: Which; the first ones if None.
-            hdu: Which image of the file; see `lensequiv.predict`.
+            hdu: Which image of the file: `plane` of `lensequiv.predict`.
             pixel_scale: Before what the header says. *Unit*: arcsec/pixel.
             resampled: Whether to bring the image to the weights' pixel scale.
 
@@ -162,7 +164,8 @@ class Viewer:
                 move pixels without changing them.
 
         Returns:
-            Probabilities, logits, embedding, and the picture, JSON-able.
+            Probabilities, logits, embedding, the picture, and the map of the weights
+            that draw one, JSON-able.
 
         Raises:
             KeyError: There is no such image any more.
@@ -340,7 +343,15 @@ def _answer(
     unknown = {"path": opened.name, "ood_score": None, "unlike_training": None}
     known = row or (before[0] if before else unknown)
     opened.rows = sorted([*others, {**known, **numbers}], key=lambda r: r["angle"])
-    return {**numbers, "picture": picture(x[0, 0])}
+    found = {**numbers, "picture": picture(x[0, 0])}
+    if model.map_spec is not None:
+        scale = opened.pixel_scale
+        found["map"] = {
+            "picture": shares(model.forward_map(x.to(device))[0, _PRESENCE].cpu()),
+            "cell": scale and scale * model.map_spec.stride,
+            "radius": model.map_spec.radius,
+        }
+    return found
 
 
 def _read(
@@ -357,7 +368,7 @@ def _read(
         path = Path(folder, f"image{ending}")
         path.write_bytes(content)
         try:
-            stack = open_stack(path, hdu=chosen)
+            stack = open_stack(path, plane=chosen)
             if stack is not None:
                 raise ValueError(
                     f"{path} holds {len(stack)} images; expected one "
@@ -365,7 +376,7 @@ def _read(
                 )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # its notes say the same
-                stored = read_stored(path, hdu=chosen)
+                stored = read_stored(path, plane=chosen)
         except (OSError, ValueError) as error:
             # The name that the user knows; where it lay is the server's business.
             told = str(error).replace(str(path), name).replace(folder, "")

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from lensequiv.cli._output import print_csv, print_json, print_table
 from lensequiv.cli._types import Commands
-from lensequiv.cli._weights import add_device, add_input_size, chosen_device, load
+from lensequiv.cli._weights import (
+    add_device,
+    add_input_size,
+    add_plane,
+    chosen_device,
+    load,
+)
 
 if TYPE_CHECKING:
     from lensequiv.inference import SubstructureMap
@@ -52,9 +58,7 @@ def add(commands: Commands) -> None:
     )
     add_device(p)
     p.add_argument("--batch-size", type=int, default=64)
-    p.add_argument(
-        "--hdu", help="number or name of the FITS extension, name of the HDF5 data set"
-    )
+    add_plane(p)
     p.add_argument(
         "--pixel-scale",
         type=float,
@@ -83,7 +87,7 @@ def _map(args: argparse.Namespace) -> None:
         from lensequiv.plots import check_picture, plot_maps
 
         check_picture(args.plot)
-    source = source_of(args.paths, args.hdu)
+    source = source_of(args.paths, args.plane, args.hdu)
     if args.to:
         check_map_output(args.to, len(source.names))
     args.device = chosen_device(args.device)
@@ -98,6 +102,7 @@ def _map(args: argparse.Namespace) -> None:
     maps = model.predict_map(
         args.paths,
         args.batch_size,
+        plane=args.plane,
         hdu=args.hdu,
         progress=True,
         device=args.device,
@@ -106,7 +111,8 @@ def _map(args: argparse.Namespace) -> None:
     rows = [row for one in maps for row in _rows(one, threshold)]
     {"table": print_table, "csv": print_csv, "json": print_json}[args.output](rows)
     if args.to:
-        write_maps(maps, args.to, hdu=args.hdu)
+        hdu = args.hdu if args.plane is None else args.plane
+        write_maps(maps, args.to, hdu=hdu)
         print(f"written to {args.to}", file=sys.stderr)
     if args.plot:
         seen = network_inputs(model, source, Options(**scale))

@@ -98,11 +98,13 @@ def _predict(args: argparse.Namespace) -> None:
         _predict_to_file(args)
     else:
         watch = Stopwatch()
-        rows, prediction, images = _classify(args, args.weights or _WEIGHTS, args.paths)
+        rows, prediction, images, scale = _classify(
+            args, args.weights or _WEIGHTS, args.paths
+        )
         _print_rows(rows, args.output)
         watch.tell(*summary(rows))
         if args.plot:
-            _plot(images, [prediction], args.plot)
+            _plot(images, [prediction], args.plot, scale)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -175,7 +177,7 @@ def _demo(args: argparse.Namespace) -> None:
     predictions, images = [], []
     for weights in _DEMO:
         samples = [str(p) for p in sample_paths(weights.split("-")[-1])]
-        new_rows, prediction, new_images = _classify(args, weights, samples)
+        new_rows, prediction, new_images, scale = _classify(args, weights, samples)
         rows += [{"weights": weights, **row} for row in new_rows]
         predictions.append(prediction)
         images += new_images
@@ -189,13 +191,16 @@ def _demo(args: argparse.Namespace) -> None:
             "were recognised."
         )
     if args.plot:
-        _plot(images, predictions, args.plot)
+        _plot(images, predictions, args.plot, scale)
 
 
 def _classify(
     args: argparse.Namespace, weights: str, paths: list[str]
-) -> tuple[list[dict[str, Any]], Prediction, list[NDArray[np.float32]]]:
-    """Rows to print, the prediction, and, to be drawn, what the network saw."""
+) -> tuple[list[dict[str, Any]], Prediction, list[NDArray[np.float32]], float | None]:
+    """Rows to print, the prediction, and, to be drawn, what the network saw.
+
+    The last is the pixel scale of the pictures, if all are known to have the same.
+    """
     from lensequiv.inference._batches import Options, network_inputs
     from lensequiv.inference._rows import rows_of_prediction
     from lensequiv.inference._source import source_of
@@ -224,16 +229,22 @@ def _classify(
     rows = rows_of_prediction(prediction)
     for row in rows:
         del row["error"]  # the first one ends this command
-    return rows, prediction, images
+    # The samples are of the recipe that the weights were trained on.
+    alike = args.demo or args.resample
+    return rows, prediction, images, model.pixel_scale if alike else args.pixel_scale
 
 
 def _plot(
-    images: list[NDArray[np.float32]], parts: list[Prediction], path: Path
+    images: list[NDArray[np.float32]],
+    parts: list[Prediction],
+    path: Path,
+    scale: float | None,
 ) -> None:
     from lensequiv import Prediction
     from lensequiv.plots import plot_predictions
 
-    plot_predictions(images, Prediction.concatenate(parts), path=path)
+    whole = Prediction.concatenate(parts)
+    plot_predictions(images, whole, path=path, pixel_scale=scale)
     print(f"drawn to {path}", file=sys.stderr)
 
 

@@ -25,7 +25,8 @@ def add(commands: Commands) -> None:
     simulate = commands.add_parser("simulate", help="make a data set (extra: sim)")
     simulate.add_argument(
         "recipe",
-        help="modelF, modelJ, deeplensesim1, wide, ... (modelJ@1: an earlier version), "
+        help="modelF, modelJ, deeplensesim1, wide, hst, ... (modelJ@1: an earlier "
+        "version), "
         "or a .json or .py file",
     )
     out = simulate.add_argument(

@@ -127,7 +127,7 @@ def plot_samples(
         path: Where to save the figure; the ending decides the format.
 
     Returns:
-        The figure, with axes in arcsec.
+        The figure, with axes in arcsec at each lens's own scale.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -140,17 +140,20 @@ def plot_samples(
     rows = len(simulations)
     figure = make(figsize=(1.7 * columns, 2.0 * rows), layout="constrained")
     for row, simulation in enumerate(simulations):
+        common = np.full(len(simulation), simulation.recipe.pixel_scale)
+        scales = simulation.parameters.get("pixel_scale", common)
         for label, name in enumerate(simulation.classes):
-            images = simulation.images[simulation.labels == label][:each].numpy()
-            if len(images) < each:
+            which = np.flatnonzero(simulation.labels.cpu().numpy() == label)[:each]
+            if len(which) < each:
                 raise ValueError(
-                    f"{simulation.recipe.name} has {len(images)} images of {name}; "
+                    f"{simulation.recipe.name} has {len(which)} images of {name}; "
                     f"expected at least each={each}"
                 )
-            for i, image in enumerate(images):
+            for i, lens in enumerate(which):
                 position = row * columns + label * each + i + 1
                 panel = figure.add_subplot(rows, columns, position)
-                draw_image(panel, image, simulation.recipe.pixel_scale)
+                image = simulation.images[lens].cpu().numpy()
+                draw_image(panel, image, scales[lens])
                 panel.set_title(f"{simulation.recipe.name}: {name}", fontsize=7)
     return finish(figure, path, dpi=80)
 

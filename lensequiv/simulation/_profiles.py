@@ -1,9 +1,7 @@
 """Deflections of single components, as functions of tensors that broadcast.
 
 Positions and Einstein radii are in arcsec, angles in radians, in the frame of
-`_physics`. A halo's deflection is written as theta^2 f(r) / r, where theta is the
-Einstein radius that its reference mass would have as a point, and f the projected mass
-within r in units of the reference mass: 1 for a point.
+`_physics`.
 """
 
 from __future__ import annotations
@@ -14,21 +12,12 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    "halo_deflection",
-    "halo_weight",
     "multipole_deflection",
-    "nfw_mass",
     "power_law_deflection",
-    "truncated_nfw_mass",
 ]
 
 _ACCURACY = 1e-7  # of the series for elliptical power laws
 _TINY = 1e-10  # arcsec: keeps a ray through the centre finite
-
-# Shapes of extended subhalos are read from tables over the radius, from 1e-4 to 100
-# arcsec: linear in the logarithm of the radius, to 1e-5 of the deflection.
-_TABLE, _INNER, _OUTER = 6000, 1e-4, 1e2
-_TABLE_NUMBERS = 2**24  # of tables at a time: a few times as many are in memory
 
 
 def power_law_deflection(
@@ -141,143 +130,3 @@ def multipole_deflection(
     outward = factor * (cos_m * turn_cos + sin_m * turn_sin)
     around = -order * factor * (sin_m * turn_cos - cos_m * turn_sin)
     return outward * cos - around * sin, outward * sin + around * cos
-
-
-def _arc(x: Tensor) -> Tensor:
-    """arccos(1 / x) / sqrt(x^2 - 1), which is 1 at x = 1."""
-    inside, outside = x.clamp(max=1 - 1e-6), x.clamp(min=1 + 1e-6)
-    below = torch.acosh(1 / inside) / torch.sqrt(1 - inside**2)
-    above = torch.acos(1 / outside) / torch.sqrt(outside**2 - 1)
-    return torch.where(x < 1, below, above)
-
-
-def nfw_mass(x: Tensor, concentration: Tensor) -> Tensor:
-    """Projected mass of an NFW halo within a radius, in units of M_200.
-
-    Bartelmann 1996, eq. 2.10 ff.
-
-    Args:
-        x: Radius in units of the scale radius.
-        concentration: r_200 over the scale radius.
-    """
-    whole = torch.log1p(concentration) - concentration / (1 + concentration)
-    return (torch.log(x / 2) + _arc(x)) / whole
-
-
-def truncated_nfw_mass(x: Tensor, concentration: Tensor, tau: Tensor) -> Tensor:
-    """The same for the NFW halo times 1 / (1 + (r / r_t)^2).
-
-    Baltz, Marshall & Oguri 2009, eq. A.11; M_200 is that of the halo before truncation,
-    as in lenstronomy's `TNFW`.
-
-    Args:
-        x: Radius in units of the scale radius.
-        concentration: r_200 over the scale radius.
-        tau: Truncation radius r_t over the scale radius.
-    """
-    whole = torch.log1p(concentration) - concentration / (1 + concentration)
-    t2, root = tau**2, torch.sqrt(tau**2 + x**2)
-    log = torch.log(x / (root + tau))
-    mass = (t2 + 1 + 2 * (x**2 - 1)) * _arc(x) + tau * math.pi
-    mass = mass + (t2 - 1) * torch.log(tau)
-    mass = mass + root * (-math.pi + (t2 - 1) / tau * log)
-    return t2 / (t2 + 1) ** 2 * mass / whole
-
-
-def halo_weight(
-    radius: Tensor, concentration: Tensor, scale: Tensor, tau: Tensor
-) -> Tensor:
-    """f(r) / r^2: times theta^2 and the offset it is the deflection.
-
-    Args:
-        radius: *Unit*: arcsec.
-        concentration: r_200 over the scale radius; -1 for a singular isothermal sphere,
-            whose M_200 and r_200 are meant.
-        scale: Scale radius; for the isothermal sphere r_200. *Unit*: arcsec.
-        tau: Truncation over scale radius; infinite without truncation.
-    """
-    x = radius / scale
-    c = concentration.clamp(min=0.1)
-    finite = torch.isfinite(tau)
-    mass = torch.where(
-        finite,
-        truncated_nfw_mass(x, c, torch.where(finite, tau, 1.0)),
-        nfw_mass(x, c),
-    )
-    # Within r_200 the sphere holds M_200; its projection within R is pi / 2 R / r_200.
-    mass = torch.where(concentration < 0, math.pi / 2 * x, mass)
-    # Near the centre the sums above cancel; the mass goes there as r^2 and a logarithm.
-    return mass.clamp(min=0) / radius**2
-
-
-def halo_deflection(
-    axis: Tensor,
-    mass_x: Tensor,
-    mass_y: Tensor,
-    theta2: Tensor,
-    concentration: Tensor,
-    scale: Tensor,
-    truncation: Tensor,
-    *,
-    dtype: torch.dtype = torch.float32,
-) -> tuple[Tensor, Tensor]:
-    """Deflection by extended subhalos, read from a table for each.
-
-    Args:
-        axis: (n,) float64 positions of the rays along either axis.
-        mass_x: (B, K) float64 positions and squared Einstein radii of M_200 as points.
-        mass_y: See `mass_x`.
-        theta2: See `mass_x`.
-        concentration: (B, K); see `halo_weight`. 0 counts as 1 and needs theta2 0.
-        scale: (B, K) scale radii. *Unit*: arcsec.
-        truncation: (B, K) truncation over scale radius.
-        dtype: Of the result.
-
-    Returns:
-        x and y components, (B, n, n) `dtype` each. *Unit*: arcsec.
-    """
-    total_x = axis.new_zeros(len(mass_x), len(axis), len(axis), dtype=dtype)
-    total_y = torch.zeros_like(total_x)
-    dx, dy = ((axis - at[..., None]).to(dtype) for at in (mass_x, mass_y))
-    together = max(1, _TABLE_NUMBERS // (_TABLE * max(1, len(mass_x))))
-    for first in range(0, mass_x.shape[1], together):
-        some = slice(first, first + together)
-        shapes = (value[:, some] for value in (concentration, scale, truncation))
-        tables = _tables(theta2[:, some], *shapes).to(dtype)
-        for k in range(tables.shape[1]):
-            column, row = dx[:, first + k, None, :], dy[:, first + k, :, None]
-            weight = _read(tables[:, k], column.square() + row.square())
-            total_x.addcmul_(column, weight)
-            total_y.addcmul_(row, weight)
-    return total_x, total_y
-
-
-def _tables(
-    theta2: Tensor, concentration: Tensor, scale: Tensor, truncation: Tensor
-) -> Tensor:
-    """What the offset is multiplied with, for each halo: (B, K, _TABLE) float64."""
-    grid = torch.linspace(
-        math.log(_INNER),
-        math.log(_OUTER),
-        _TABLE,
-        dtype=theta2.dtype,
-        device=theta2.device,
-    )
-    safe = torch.where(concentration == 0, 1.0, concentration)[..., None]
-    size = torch.where(scale > 0, scale, 1.0)[..., None]
-    cut = torch.where(truncation > 0, truncation, 1.0)[..., None]
-    return halo_weight(grid.exp(), safe, size, cut) * theta2[..., None]
-
-
-def _read(table: Tensor, square: Tensor) -> Tensor:
-    """Values of (B, _TABLE) tables at squared radii (B, n, n); overwrites these."""
-    lows = math.log(_INNER)
-    step = (math.log(_OUTER) - lows) / (_TABLE - 1)
-    place = square.clamp_min_(_INNER**2).log_()
-    place.mul_(0.5 / step).sub_(lows / step).clamp_(0, _TABLE - 1.001)
-    below = place.floor()
-    part = place.sub_(below)
-    index = below.long().flatten(1)
-    low = table.gather(1, index).view_as(part)
-    high = table.gather(1, index.add_(1)).view_as(part)
-    return low.lerp_(high, part)

@@ -14,6 +14,7 @@ from lensequiv.simulation._deflection import (
     point_deflection,
     summed_deflection,
 )
+from lensequiv.simulation._halos import halo_deflection
 from lensequiv.simulation._kernels import has_kernels
 from lensequiv.simulation._light_lists import LISTS, add_sersics, add_stars, has_list
 from lensequiv.simulation._physics import (
@@ -24,11 +25,7 @@ from lensequiv.simulation._physics import (
     sersic,
     sum_blocks,
 )
-from lensequiv.simulation._profiles import (
-    halo_deflection,
-    multipole_deflection,
-    power_law_deflection,
-)
+from lensequiv.simulation._profiles import multipole_deflection, power_law_deflection
 from lensequiv.simulation._recipe import Recipe
 from lensequiv.simulation.blur import convolve
 from lensequiv.simulation.detector import ElectronNoise

@@ -64,7 +64,7 @@ hst = Recipe(
             axis_ratio_scatter=0.06,
             angle_scatter=6.0,
             subtracted=0.5,
-            residual=0.01,
+            residual=0.005,
         ),
         Neighbours(
             galaxies=1.5,
@@ -101,20 +101,20 @@ euclid = replace(
     # Lenses that the wide survey finds: farther, of a broader range of radii.
     z_lens=(0.2, 0.9),
     z_source=(1.1, 2.5),
-    einstein_radius=(0.6, 2.5),
+    einstein_radius=(0.5, 2.2),
     source_radius=(0.0, 0.4),
     effective_radius=0.25,
     lights=(
         LensLight(
             share=1.0,
-            magnitude=(18.3, 20.6),
+            magnitude=(18.8, 21.2),
             index=(2.5, 5.5),
-            radius=(0.5, 1.6),
+            radius=(0.4, 1.3),
             second=0.3,
             axis_ratio_scatter=0.06,
             angle_scatter=6.0,
             subtracted=0.5,
-            residual=0.01,
+            residual=0.005,
         ),
         Neighbours(
             galaxies=4.0,

@@ -23,6 +23,7 @@ from typing import (
 )
 
 __all__ = [
+    "Adapted",
     "Converted",
     "Cost",
     "FineTuned",
@@ -144,6 +145,21 @@ FineTuned = TypedDict(
 FineTuned.__doc__ = "A run of `examples/finetune.py`."
 
 
+Adapted = TypedDict(
+    "Adapted",
+    {
+        "from": str | None,
+        "images": int,
+        "chosen": str,
+        "criterion": str,
+        "labelled_images": int,
+        "scores": dict[str, float],
+    },
+    total=False,
+)
+Adapted.__doc__ = "What `lensequiv.adaptation.adapt` did."
+
+
 class Cost(TypedDict, total=False):
     """Parameters, and multiply-adds for one image."""
 
@@ -179,6 +195,7 @@ class Information:
         training: The training runs.
         map_training: The run that trained the map of the substructure.
         fine_tuned: The fine-tuning run.
+        adapted: To which images without labels, and how.
         metrics: Scores on test images.
         cost: Of the network.
         image_statistics: Smallest and largest value of each of
@@ -194,6 +211,7 @@ class Information:
     training: Training | None = None
     map_training: MapTraining | None = None
     fine_tuned: FineTuned | None = None
+    adapted: Adapted | None = None
     metrics: Metrics | None = None
     cost: Cost | None = None
     image_statistics: dict[str, list[float]] | None = None

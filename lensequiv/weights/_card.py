@@ -11,6 +11,7 @@ from lensequiv.spec import Information, migrated, read_information
 from lensequiv.weights._card_front import front_matter
 from lensequiv.weights._card_map import map_head
 from lensequiv.weights._card_scores import (
+    adapted,
     class_name,
     fine_tuned,
     metrics,
@@ -99,6 +100,7 @@ def model_card(
         *_untrained(info),
         *metrics(config, info),
         *fine_tuned(config, info),
+        *adapted(info),
         *map_head(config, info),
         *_trust(config),
         *training(info),
@@ -154,8 +156,8 @@ def _made(info: Information) -> str:
 
 
 def _untrained(info: Information) -> list[str]:
-    known = (info.trained_on, info.training, info.fine_tuned, info.started_from)
-    if any(known) or info.converted or info.metrics:
+    made = (info.trained_on, info.training, info.fine_tuned, info.adapted)
+    if any(made) or info.started_from or info.converted or info.metrics:
         return []
     return [
         "Untrained, as far as is recorded: nothing is noted of training images or of a "

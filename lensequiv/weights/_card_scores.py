@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from lensequiv.spec import Information, Scores
 
-__all__ = ["class_name", "fine_tuned", "metrics", "one_line"]
+__all__ = ["adapted", "class_name", "fine_tuned", "metrics", "one_line"]
 
 
 def one_line(text: str) -> str:
@@ -106,6 +106,26 @@ def metrics(config: Mapping[str, Any], info: Information) -> list[str]:
             "",
         ]
     return [*lines, *_confusion(upright, classes)]
+
+
+def adapted(info: Information) -> list[str]:
+    """To which images without labels the weights were adapted, if to any."""
+    if not (done := info.adapted):
+        return []
+    start = done.get("from")
+    told = f"Adapted from `{one_line(start)}`" if start else "Adapted"
+    told += f" to {done['images']} unlabelled images" if "images" in done else ""
+    if "chosen" in done:
+        told += f": {one_line(done['chosen'])}"
+    lines = ["## Adaptation", "", f"{told}. Probabilities are not calibrated.", ""]
+    if scores := done.get("scores"):
+        what = one_line(done.get("criterion", "criterion"))
+        lines += [f"| candidate | {what} |", "|---|---|"]
+        lines += [
+            f"| {one_line(name)} | {score:.4f} |" for name, score in scores.items()
+        ]
+        lines.append("")
+    return lines
 
 
 def fine_tuned(config: Mapping[str, Any], info: Information) -> list[str]:

@@ -192,3 +192,8 @@ def test_other_weights_and_a_narrow_window(page):
     until(page, "shown && shown.weights == 'c8-modelF'")
     width = page.evaluate("document.documentElement.scrollWidth")
     assert width <= 380, "nothing is cut off at the side"
+    box = page.locator("#image").bounding_box()
+    assert box["height"] == pytest.approx(box["width"], abs=1)
+    page.set_viewport_size({"width": 1100, "height": 800})
+    box = page.locator("#image").bounding_box()
+    assert box["height"] == pytest.approx(box["width"], abs=1)

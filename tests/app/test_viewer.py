@@ -1,5 +1,6 @@
 """What the page is told, without a browser."""
 
+import base64
 import csv
 import io
 import json
@@ -14,6 +15,7 @@ import torch
 import lensequiv
 from lensequiv.app import Viewer, create_app
 from lensequiv.data import read_image, sample_paths
+from lensequiv.spec import MapSpec
 
 starlette = pytest.importorskip("starlette.testclient")
 SAMPLE = sample_paths("modelF")[0]
@@ -218,3 +220,28 @@ def test_embedding_is_the_model_s(viewer, model):
     with torch.no_grad():
         expected = model.embed(x)[0]
     torch.testing.assert_close(torch.tensor(found["embedding"]), expected)
+
+
+def test_the_map_of_weights_that_draw_one():
+    torch.manual_seed(0)
+    options = {"stem_fields": 2, "stages": ((2,), (2, 2), (3,)), "stem_stride": 2}
+    model = lensequiv.create_model("c4", **options, map_fields=3).set_input_size(97)
+    model.pixel_scale = 0.05
+    with torch.no_grad():  # an untrained map is flat
+        model.map_head.draw[-1].weight.mul_(40)
+    model.map_spec = MapSpec(4, 0.2, 0.25, 0.0405, 1e9, {"0.01": 0.8})
+    viewer = Viewer(["mapping"], lambda name: model)
+    found = viewer.open("a.npy", SAMPLE.read_bytes(), pixel_scale=0.05)
+    drawn, turned = (one["map"] for one in (found, viewer.turn(found["token"], 90)))
+    assert drawn["cell"] == pytest.approx(0.2) and drawn["radius"] == 0.25
+    maps = [
+        np.frombuffer(base64.b64decode(one["picture"]["data"]), np.uint8)
+        .reshape(one["picture"]["height"], one["picture"]["width"])
+        .astype(int)
+        for one in (drawn, turned)
+    ]
+    expected = model.predict_map(SAMPLE)[0].presence.numpy()
+    np.testing.assert_allclose(maps[0], 255 * expected, atol=0.6)
+    # Anticlockwise, where row 0 is at the bottom.
+    np.testing.assert_allclose(np.rot90(maps[0], -1), maps[1], atol=1)
+    assert np.ptp(maps[0]) > 4

@@ -77,6 +77,7 @@ def test_demo_refuses_what_it_would_not_use(capsys, no_weights, option):
     assert code == 1 and f"leave out {option[0]}" in err
 
 
+@pytest.mark.slow
 def test_screen_and_file_have_the_same_digits(capsys, tmp_path):
     out = tmp_path / "o.csv"
     assert run(capsys, "predict", *SAMPLES, "--to", out)[0] == 0
@@ -112,6 +113,7 @@ def test_json_has_null_where_a_score_is_infinite(capsys, tmp_path):
     assert row["notes"]
 
 
+@pytest.mark.slow
 def test_pixel_scale_and_resampling(capsys):
     sample = SAMPLES[0]
     argv = ("predict", sample, "--output", "json", "--pixel-scale", "0.06")
@@ -151,6 +153,7 @@ def test_names_that_no_screen_can_show(capsys, tmp_path, form):
         }
 
 
+@pytest.mark.slow
 def test_going_on_and_beginning_anew(capsys, tmp_path):
     for i in range(4):
         np.save(tmp_path / f"{i}.npy", np.load(SAMPLES[i]))

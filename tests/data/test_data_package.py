@@ -3,6 +3,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import lensequiv.data
 from lensequiv.data import ImageError
 
@@ -14,6 +16,7 @@ def test_error_survives_pickling():
     assert str(copy) == "a.npy holds nothing; expected something"
 
 
+@pytest.mark.slow
 def test_import_is_light():
     package = Path(lensequiv.data.__file__).parents[1]
     code = f"""

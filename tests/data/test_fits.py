@@ -196,6 +196,7 @@ class TestFits:
         path.write_bytes(gzip.compress(content) if zipped else content)
         refuse(path, "at most 239 bytes", "240 bytes", "truncated")
 
+    @pytest.mark.slow
     def test_gzip_bomb(self, tmp_path, monkeypatch, refuse):
         monkeypatch.setattr("lensequiv.data.decompress._MAX_UNPACKED", 2**20)
         path = tmp_path / "a.fits.gz"

@@ -123,6 +123,7 @@ def test_checksum(tmp_path):
         stack.read(39)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow(tmp_path):
     """64 MiB that deflate to 64 KiB are read 4 MiB at a time."""
     images = np.zeros((1024, 128, 128), np.float32)

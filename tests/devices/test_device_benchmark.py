@@ -25,6 +25,7 @@ def measured(gpu, device):
     return measure
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task, memory", [("train", "NHWC"), ("predict", "NCHW")])
 def test_rates(task, memory, gpu, measured):
     row = measured(gpu.Case(task, "c8", 3, memory=memory))
@@ -57,6 +58,7 @@ def test_what_fails_is_skipped_with_its_reason(gpu, measured):
     assert "images/s" not in row
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_is_ended(gpu, device):
     clock = gpu.Clock(device, seconds=0.0, most=1)
     row = gpu.measured(gpu.Case("train", "c8", 3), device, clock, 0.05)

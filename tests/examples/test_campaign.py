@@ -10,6 +10,7 @@ import campaign
 import options
 import pytest
 import sets
+import start
 import torch
 import train
 
@@ -29,7 +30,7 @@ def small(monkeypatch):
     monkeypatch.setattr(train, "time", clock)
     monkeypatch.setattr(campaign, "time", clock)
     monkeypatch.setattr(
-        train,
+        start,
         "simulated_set",
         lambda recipe, n, *more: sets.SimulatedSet(recipe, 24, *more),
     )

@@ -82,6 +82,7 @@ def test_head_alone(run, weight, tmp_path):
     assert torch.equal(model.stem.norm.running_mean, old.stem.norm.running_mean)
 
 
+@pytest.mark.slow
 def test_from_scratch_the_body_is_another(run, weight, tmp_path):
     model = run(tmp_path / "out", "--scratch")
     assert model.config["stages"] == TINY["stages"]
@@ -92,6 +93,7 @@ def test_from_scratch_the_body_is_another(run, weight, tmp_path):
     assert model.weights_info["fine_tuned"]["from"] is None
 
 
+@pytest.mark.slow
 def test_other_channels(run, weight, data, tmp_path):
     colours = tmp_path / "colours"
     for path in data.glob("*/*/*.npy"):
@@ -104,6 +106,7 @@ def test_other_channels(run, weight, data, tmp_path):
     assert changed(model, weight) == (True, True)
 
 
+@pytest.mark.slow
 def test_small_images_and_no_test_set(run, tmp_path, capsys):
     """64 pixels, folders without a manifest, train/ and val/ alone."""
     small = simulate("deeplensesim2", 24, seed=1)

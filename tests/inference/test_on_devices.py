@@ -169,6 +169,7 @@ def test_networks_without_a_plain_form_are_copied(device):
     torch.testing.assert_close(found.logits, expected, **CLOSE)
 
 
+@pytest.mark.slow
 def test_calibration_agrees_with_the_processors(device):
     steps = torch.arange(129) - 64.0
     radius = (steps[:, None] ** 2 + steps[None, :] ** 2).sqrt()

@@ -22,6 +22,7 @@ def images():
     return np.stack([read_image(p)[0] for p in sample_paths("modelF")])
 
 
+@pytest.mark.slow
 def test_every_form_of_the_same_images_gives_the_same_answer(model, images, tmp_path):
     paths = []
     for i, image in enumerate(images):

@@ -246,6 +246,7 @@ def deployed(name):
     return lived_in(lensequiv.create_model(name, **options)).to_torch()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["c8", "so2", "new", "singh2021-c4", "resnet18"])
 def test_export(name):
     plain = deployed(name)
@@ -255,6 +256,7 @@ def test_export(name):
     assert_same_logits(plain, exported.module(), torch.randn(5, 1, 129, 129))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["c8", "so2", "new", "singh2021-c4"])
 def test_compile_without_graph_breaks(name):
     """The graph is captured whole; eager execution of it needs no compiler."""
@@ -346,6 +348,7 @@ def test_files_of_before_without_sizes_still_run(small, tmp_path):
         loaded(x[0])
 
 
+@pytest.mark.slow
 def test_export_with_the_side_left_open(small):
     side = 16 * torch.export.Dim("k", min=2, max=16) + 1
     plain, x = small.to_torch(), torch.rand(2, 1, 97, 97)

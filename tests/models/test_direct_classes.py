@@ -63,6 +63,7 @@ def assert_same(model, other):
     assert other.classes == model.classes and other.spec.domain is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DIRECT)
 def test_save_load_copy(kind, tmp_path, shaken):
     build, name = DIRECT[kind]

@@ -111,6 +111,7 @@ def test_steerable_conv_takes_the_memory_format_of_its_network():
     assert conv.to(memory_format=torch.contiguous_format)(x).is_contiguous()
 
 
+@pytest.mark.slow
 def test_training_networks_compile_as_a_whole():
     model = lensequiv.create_model("c4", stem_fields=2, stages=((2,), (2,))).train()
     assert torch._dynamo.explain(model)(torch.rand(2, 1, 33, 33)).graph_break_count == 0

@@ -30,6 +30,7 @@ def train_step(model, x, labels, bf16=False):
     return sum(kept.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_and_statistics_are_those_of_ordinary_training(name, bf16):

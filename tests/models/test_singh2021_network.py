@@ -140,6 +140,7 @@ def test_layers(uninitialised):
 # Shapes
 
 
+@pytest.mark.slow
 def test_output_shapes(turned):
     features, embedding, logits = turned
     assert features.shape == (2, 64 * 4, 26, 26)

@@ -109,6 +109,7 @@ def angle_of():
     return torch.atan2(steps[:, None], steps[None, :])
 
 
+@pytest.mark.slow
 def test_continuous_groups_are_better_between_the_turns_of_c4():
     """At 45 and 22.5 degrees, with random weights."""
     x = turned(0)

@@ -41,6 +41,7 @@ def assert_all_agree(model):
     return expected
 
 
+@pytest.mark.slow
 def test_every_way_to_the_logits_follows_the_weights(tmp_path):
     model = small()
     before = assert_all_agree(model)

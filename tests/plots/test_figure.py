@@ -8,6 +8,7 @@ from lensequiv.plots import check_picture, for_paper, plot_confusion
 from lensequiv.plots._style import figure_class
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_the_figure_as_a_picture():
     interactive = pytest.importorskip("IPython.core.interactiveshell")
     figure = plot_confusion(

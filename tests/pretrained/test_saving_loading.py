@@ -238,6 +238,7 @@ def test_keywords_that_change_nothing_leave_the_model(keywords):
         assert torch.equal(model.tensors()[name], tensor)
 
 
+@pytest.mark.slow
 def test_a_new_head_has_neutral_names_but_the_scale_of_its_body():
     for keywords, classes in (
         ({"num_classes": 3}, ("class0", "class1", "class2")),
@@ -284,6 +285,7 @@ def test_keywords_of_other_libraries(keyword, message):
         lensequiv.from_pretrained("no such weight", **{keyword: 3})
 
 
+@pytest.mark.slow
 def test_names_and_numbers_of_numpy(tmp_path):
     names = np.array(["no", "sphere", "vort"])
     model = lensequiv.from_pretrained(

@@ -51,3 +51,17 @@ def test_what_is_missing_is_named(recipe, arguments, message, capsys, tmp_path):
         main(["simulate", str(recipe), *arguments])
     assert message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine.json"]
+
+
+def test_nothing_is_written_when_a_picture_is_bad(tmp_path, capsys):
+    np.save(tmp_path / "bad.npy", np.full((40, 40), np.nan, np.float32))
+    light = {"type": "Galaxies", "path": str(tmp_path / "bad.npy")}
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"base": "modelF", "name": "mine", "lights": [light]}))
+    out = str(tmp_path / "out")
+    assert main(["simulate", str(path), out, "--images=3", "--seed=1"]) != 0
+    assert "bad.npy" in capsys.readouterr().err
+    assert sorted(found.name for found in tmp_path.iterdir()) == [
+        "bad.npy",
+        "mine.json",
+    ]

@@ -195,6 +195,7 @@ def test_deflection_is_lenstronomys(simulated, recipe, label):
         assert (error - allowed).max() < 1e-5 * 1.2815  # near the masses, too
 
 
+@pytest.mark.slow
 @RECIPES
 @CLASSES
 def test_rotation_turns_the_sky(simulated, recipe, label):

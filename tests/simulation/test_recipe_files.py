@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from lensequiv.simulation import (
@@ -52,7 +53,9 @@ def test_json(tmp_path):
     assert load_recipe(written(tmp_path, content)) == expected
 
 
-@pytest.mark.parametrize("name", ["modelJ", "wide", "deeplensesim2-noisy"])
+@pytest.mark.parametrize(
+    "name", ["modelJ", "wide", "deeplensesim2-noisy", "hst", "euclid"]
+)
 def test_what_describe_says_can_be_read(tmp_path, name):
     recipe = get_recipe(name)
     content = {"base": "modelF", **recipe.describe()}
@@ -100,4 +103,16 @@ def test_other_files(tmp_path):
     path = tmp_path / "empty.py"
     path.write_text("x = 1\n")
     with pytest.raises(ValueError, match="expected it to define recipe"):
+        load_recipe(path)
+
+
+def test_bad_pictures_in_a_file_of_a_recipe(tmp_path):
+    """The message names the recipe's file and the picture."""
+    (tmp_path / "galaxies").mkdir()
+    image = np.ones((40, 40), np.float32)
+    image[3, 3] = np.nan
+    np.save(tmp_path / "galaxies" / "bad.npy", image)
+    light = {"type": "Galaxies", "path": str(tmp_path / "galaxies")}
+    path = written(tmp_path, {"base": "modelF", "name": "mine", "lights": [light]})
+    with pytest.raises(ValueError, match=r"mine\.json: .*bad\.npy holds 1 NaN"):
         load_recipe(path)

@@ -200,6 +200,7 @@ def test_spread_is_log_uniform_and_ring_sets_the_scale():
     assert 5 < ring.min() < 6.1  # the subhalos take their part
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["modelF-varied", "modelJ-varied"])
 def test_varied_recipes_have_the_study_inside(recipe):
     """Their classes, and images as bright as those of the recipe they vary."""
@@ -222,6 +223,7 @@ def test_rotation_is_exact():
     assert error.max() < 5e-3
 
 
+@pytest.mark.slow
 def test_seeds_and_workers():
     a = simulate(SMALL, 3 * 70, seed=5, workers=1)
     b = simulate(SMALL, 3 * 66, seed=5, workers=2)
@@ -230,6 +232,7 @@ def test_seeds_and_workers():
         torch.testing.assert_close(few, many, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_without_noise_is_the_mean():
     """Noise of a detector: its mean is the image, its variance what was drawn."""
     detector = Detector(correlation=(0.3, 0.3), gradient=(0.0, 0.0))

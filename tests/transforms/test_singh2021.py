@@ -255,6 +255,7 @@ def test_every_crop_offset_is_reached():
     assert abs(np.corrcoef(rows, columns)[0, 1]) < 0.1
 
 
+@pytest.mark.slow
 def test_angles_are_uniform():
     torch.manual_seed(0)
     rotate = Singh2021Train().steps[4]

@@ -56,7 +56,7 @@ const style = (name) => getComputedStyle(document.documentElement).getPropertyVa
 function prepared(canvas, ratio) {
   const scale = window.devicePixelRatio || 1;
   const width = canvas.clientWidth || 300;
-  canvas.style.height = `${width * ratio}px`;
+  canvas.style.aspectRatio = 1 / ratio; // whatever its width will be
   canvas.width = width * scale;
   canvas.height = width * ratio * scale;
   const pen = canvas.getContext("2d");
@@ -180,12 +180,20 @@ function drawEmbedding(answer) {
 function drawAnswer(answer) {
   drawBars(answer);
   drawPicture($("image"), answer.picture, "magma", shown.pixel_scale, "#ffffff");
+  drawMap(answer.map);
   seen.set(answer.angle, answer.probabilities);
   drawCurve(answer.angle);
   drawEmbedding(answer);
   current = answer;
 }
 let current = null, explained = null;
+
+// Of weights that draw one; it turns with the image.
+function drawMap(map) {
+  if (!map) return;
+  drawPicture($("map"), map.picture, "magma", map.cell, "#ffffff");
+  $("map-caption").textContent = `Probability, from 0 (black) to 1, that a subhalo is within ${+map.radius.toPrecision(2)}″`;
+}
 
 function drawSaliency() {
   if (!explained) return;
@@ -229,6 +237,7 @@ function begin(answer) {
   explained = null;
   wanted = null;
   $("result").hidden = false;
+  $("map-place").hidden = !answer.map; // before the others are drawn beside it
   $("name").textContent = answer.name;
   const scale = answer.pixel_scale ? `${+answer.pixel_scale.toPrecision(4)}″ per pixel` : "pixel scale unknown";
   const side = answer.picture.width;

@@ -1,0 +1,244 @@
+"""`adapt`: candidates are made without labels, and one is taken if it is better."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lensequiv._checks import check_count, check_number
+from lensequiv._devices import resolve_device
+from lensequiv._neutral import without_tf32
+from lensequiv.adaptation._networks import (
+    answers,
+    inform,
+    information,
+    mixed_norms,
+    norms_of,
+)
+from lensequiv.domain import fit_domain, image_features, statistics_ranges
+from lensequiv.inference._batches import Options, network_inputs
+from lensequiv.inference._source import ImagesOrPaths, source_of
+from lensequiv.models import LensNetwork
+
+__all__ = ["AdaptationWarning", "adapt"]
+
+SHARES = (0.5, 1.0)
+"""Weights of the new images' batch-norm statistics that are tried."""
+
+MARGIN = 0.05
+"""What a candidate's information must gain to be taken. *Unit*: nat."""
+
+_HELD_OUT = 1 / 3  # of the images, for the comparison; a thousand at most
+_FEWEST = 60
+
+
+class AdaptationWarning(UserWarning):
+    """No candidate was better than the weight as it is."""
+
+
+@without_tf32()
+def adapt(
+    model: LensNetwork,
+    images: ImagesOrPaths,
+    *,
+    validation: tuple[NDArray[Any] | Tensor, NDArray[Any] | Tensor] | None = None,
+    steps: int = 40,
+    rate: float = 1e-3,
+    batch_size: int = 32,
+    seed: int = 0,
+    hdu: int | str | None = None,
+    pixel_scale: float | None = None,
+    resample: bool = False,
+    device: str | torch.device | None = None,
+    progress: bool = False,
+) -> LensNetwork:
+    """Adapts a weight to images of another instrument, without their labels.
+
+    Three candidates are made. Two take batch-norm statistics of the new images, with
+    a weight of 0.5 and 1 (Li et al., arXiv:1603.04779; Schneider et al.,
+    arXiv:2006.16971). The third goes on from the better one: scale and shift of the
+    body's batch norms are trained so that answers to the new images become certain
+    but different, that is for the largest mutual information of image and answer
+    (Liang, Hu and Feng, arXiv:2002.08546, without pseudo-labels). Equivariance is
+    kept: no filter changes.
+
+    The candidates are compared on a third of the images, which nothing was fitted to:
+    by that information, or, with `validation`, by the cross-entropy of labelled images.
+    If none is better the weight comes back as it is, with an `AdaptationWarning`.
+
+    **The classes must be present in about equal parts.** What is maximised has no other
+    way to know how often a class occurs. docs/finetuning.md has measurements of what
+    is gained, and of what unequal parts do; a hundred labelled images for `validation`
+    are worth more than any number without.
+
+    The copy has statistics and domain of the new images, with its own answers for
+    labels. Its temperature is the old one: probabilities are not calibrated.
+
+    Args:
+        model: Any lensequiv model with batch norms; it is not changed.
+        images: Of the new instrument, 60 at least, some hundreds better; see
+            `lensequiv.predict`.
+        validation: Raw images (N, C, H, W) and labels (N,), index into
+            `model.classes`, to compare the candidates by.
+        steps: Of the training; 0: statistics alone.
+        rate: Learning rate.
+        batch_size: Images a step.
+        seed: Of their order.
+        hdu: See `lensequiv.predict`.
+        pixel_scale: See `lensequiv.predict`.
+        resample: See `lensequiv.predict`.
+        device: Where to compute; where the model is if None.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        A copy, adapted or not, in evaluation mode, where the model is.
+        `weights_info["adapted"]` says what was done; the model card shows it.
+
+    Raises:
+        ImageError: An image cannot be used.
+        ValueError: There are too few images, or an argument is out of range, or the
+            model has no batch norms.
+    """
+    check_count("steps", steps, low=0)
+    check_count("batch_size", batch_size, low=2)
+    check_number("rate", rate, 1e-12, 10)
+    if not norms_of(model):
+        raise ValueError(f"{model.name} has no batch norms; there is nothing to adapt")
+    home = next(model.parameters()).device
+    place = home if device is None else resolve_device(device)
+    source = source_of(images, hdu)
+    if len(source.names) < _FEWEST:
+        raise ValueError(
+            f"{len(source.names)} images; expected at least {_FEWEST}, some hundreds "
+            "better"
+        )
+    options = Options(batch_size, progress, pixel_scale=pixel_scale, resample=resample)
+    inputs = torch.stack(list(network_inputs(model, source, options)))
+    order = np.random.default_rng(seed).permutation(len(inputs))
+    held_out = min(round(_HELD_OUT * len(inputs)), 1000)
+    watched, fitted = inputs[order[:held_out]], inputs[order[held_out:]]
+    judge = _judge(model, watched, validation)
+    start = copy.deepcopy(model).to(place).eval()
+    scores = {"as it is": judge(start)}
+    candidates = {"as it is": start}
+    for share in SHARES:
+        name = f"statistics, weight {share:g}"
+        candidates[name] = mixed_norms(start, fitted, share, batch_size)
+        scores[name] = judge(candidates[name])
+    if steps:
+        best = max(list(scores)[1:], key=scores.__getitem__)
+        name = f"{best}, then {steps} steps"
+        candidates[name] = inform(
+            *(candidates[best], fitted, steps, rate, batch_size, seed, progress)
+        )
+        scores[name] = judge(candidates[name])
+    best = max(scores, key=scores.__getitem__)
+    margin = MARGIN if validation is None else 0.0
+    if scores[best] <= scores["as it is"] + margin:
+        best = "as it is"
+        _warn(scores, validation is not None)
+    adapted = candidates[best].to(home)
+    if best != "as it is":
+        _record(adapted, model, inputs, scores, best, validation, pixel_scale)
+    return adapted
+
+
+def _judge(
+    model: LensNetwork,
+    watched: Tensor,
+    validation: tuple[NDArray[Any] | Tensor, NDArray[Any] | Tensor] | None,
+) -> Any:
+    """From a network to its score; more is better.
+
+    Raises:
+        ValueError: Images and labels are not as many.
+    """
+    if validation is None:
+        return lambda network: information(answers(network, watched)[0])
+    given, labels = (torch.as_tensor(part) for part in validation)
+    if len(given) != len(labels) or labels.ndim != 1 or not len(labels):
+        raise ValueError(
+            f"validation has {len(given)} images and labels of shape "
+            f"{tuple(labels.shape)}; expected as many labels, and one at least"
+        )
+    if int(labels.min()) < 0 or int(labels.max()) >= model.num_classes:
+        raise ValueError(
+            f"validation has labels from {int(labels.min())} to {int(labels.max())}; "
+            f"expected 0 to {model.num_classes - 1}"
+        )
+    x, labels = model.preprocess(given.float()), labels.long()
+
+    def likelihood(network: LensNetwork) -> float:
+        chances = answers(network, x)[0]
+        right = chances.gather(1, labels[:, None])
+        return float(right.clamp_min(1e-12).log().mean())
+
+    return likelihood
+
+
+def _warn(scores: dict[str, float], labelled: bool) -> None:
+    what = "log-likelihood of the labels" if labelled else "information"
+    told = "; ".join(f"{name}: {score:.3f}" for name, score in scores.items())
+    needed = "" if labelled else f", by more than {MARGIN:g}"
+    warnings.warn(
+        f"no candidate is better than the weight as it is{needed} ({what}: {told}): it "
+        "comes back unchanged",
+        AdaptationWarning,
+        stacklevel=4,  # _warn, adapt, its decorator, the caller
+    )
+
+
+def _record(
+    adapted: LensNetwork,
+    model: LensNetwork,
+    inputs: Tensor,
+    scores: dict[str, float],
+    chosen: str,
+    validation: tuple[Any, Any] | None,
+    pixel_scale: float | None,
+) -> None:
+    """Writes into the copy's record what it is, and where its images lie."""
+    adapted.origin = None
+    # None of the scores of the weight is the copy's.
+    left = ("metrics", "image_statistics", "started_from")
+    info = {k: v for k, v in model.weights_info.items() if k not in left}
+    adapted.weights_info = {
+        **info,
+        "image_statistics": statistics_ranges(inputs),
+        "adapted": {
+            "from": None if model.origin is None else str(model.origin),
+            "images": len(inputs),
+            "chosen": chosen,
+            "criterion": "information"
+            if validation is None
+            else "log-likelihood of labels",
+            "labelled_images": 0 if validation is None else len(validation[0]),
+            "scores": {name: round(score, 4) for name, score in scores.items()},
+        },
+    }
+    if pixel_scale is not None and model.pixel_scale is None:
+        adapted.pixel_scale = pixel_scale
+    adapted.domain = None
+    if model.domain is None:
+        return
+    chances, embeddings = answers(adapted, inputs)
+    try:
+        adapted.domain = fit_domain(
+            image_features(inputs),
+            embeddings,
+            chances.argmax(1),
+            model.num_classes,
+            false_alarms=model.domain.false_alarms,
+        )
+    except ValueError as error:
+        warnings.warn(
+            f"the copy has no domain, so it flags by statistics alone: {error}",
+            AdaptationWarning,
+            stacklevel=4,
+        )
