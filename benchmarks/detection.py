@@ -15,15 +15,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
+import warnings
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from tqdm.auto import tqdm
 
 import lensequiv
+from lensequiv.domain import OutOfDomainWarning
 from lensequiv.evaluation import detection
 from lensequiv.inference import SubstructureMap
 from lensequiv.models import LensNetwork
@@ -32,10 +37,10 @@ from lensequiv.simulation import (
     NoSubstructure,
     PowerLaw,
     Recipe,
-    Simulation,
     get_recipe,
     simulate,
 )
+from lensequiv.spec import MapSpec
 
 SEED = 4100
 ALARMS = (0.1, 0.01)
@@ -104,9 +109,28 @@ class Judges:
         return scores, result.maps
 
 
-def lenses(recipe: Recipe, count: int, seed: int) -> Simulation:
-    """So many lenses of each class of a recipe."""
-    return simulate(recipe, count * len(recipe.classes), seed=seed)
+class Judged(NamedTuple):
+    """Simulated lenses, and what the networks said."""
+
+    scores: Scores
+    maps: list[SubstructureMap]
+    parameters: dict[str, NDArray[np.float64]]
+
+
+_judges: list[Judges] = []  # of a process of the pool
+
+
+def begin(weights: str, also: list[str]) -> None:
+    """What a process does first."""
+    warnings.simplefilter("ignore", OutOfDomainWarning)
+    torch.set_num_threads(1)
+    _judges.append(Judges(weights, also))
+
+
+def judged(recipe: Recipe, count: int, seed: int) -> Judged:
+    """So many lenses of a recipe with one class, simulated and judged."""
+    made = simulate(recipe, count, seed=seed)
+    return Judged(*_judges[0](made.images), made.parameters)
 
 
 def main() -> None:
@@ -116,41 +140,60 @@ def main() -> None:
     p.add_argument("--also", nargs="*", default=[], help="for 1 - P(no) of others")
     p.add_argument("--lenses", type=int, default=150, help="for each mass and profile")
     p.add_argument("--smooth", type=int, default=2000, help="lenses for thresholds")
+    p.add_argument("--workers", type=int, default=2, help="processes")
     p.add_argument("--out", type=Path, required=True)
     args = p.parse_args()
-    judges = Judges(args.weights, args.also)
-    print("smooth lenses", flush=True)
-    scores, _ = judges(lenses(SMOOTH, args.smooth, SEED).images)
-    limits = {
-        name: {f: detection.alarm_threshold(found, f) for f in ALARMS}
-        for name, found in scores.items()
-    }
-    fresh, _ = judges(lenses(SMOOTH, args.smooth, SEED + 1).images)
-    report: dict[str, Any] = {
-        "weights": args.weights,
-        "machine": platform.machine(),
-        "smooth": args.smooth,
-        "thresholds": {n: {str(f): v for f, v in t.items()} for n, t in limits.items()},
-        "recorded": dict(judges.model.map_spec.thresholds),
-        "false_alarms": alarms(fresh, limits),
-        "confounders": {},
-        "single": {},
-    }
-    report["false_alarms"]["map, recorded thresholds"] = {
-        share: float((fresh["map"] >= value).mean())
-        for share, value in report["recorded"].items()
+    few = args.smooth // 6
+    spec = lensequiv.from_pretrained(args.weights).map_spec
+    assert spec is not None
+    sphere = replace(J, substructure={"sphere": J.substructure["sphere"]})
+    tasks: dict[Any, tuple[Recipe, int, int]] = {
+        "thresholds": (SMOOTH, args.smooth, SEED),
+        "smooth": (SMOOTH, args.smooth, SEED + 1),
+        "sphere": (sphere, few, SEED + 2),
     }
     for i, (name, recipe) in enumerate(CONFOUNDERS.items()):
-        print(name, flush=True)
-        found, _ = judges(lenses(recipe, args.smooth // 6, SEED + 10 + i).images)
-        report["confounders"][name] = alarms(found, limits)
+        tasks[name] = recipe, few, SEED + 10 + i
     for i, (name, profile) in enumerate(PROFILES.items()):
-        print(name, flush=True)
-        report["single"][name] = singles(judges, limits, args.lenses, profile, 100 * i)
-    print("Model J with subhalos", flush=True)
-    report["modelJ"] = many(judges, limits, args.smooth // 6)
+        for k in range(len(EDGES) - 1):
+            seed = SEED + 1000 + 100 * i + k
+            tasks[name, k] = single(k, **profile), args.lenses, seed
+    with ProcessPoolExecutor(
+        args.workers, get_context("spawn"), begin, (args.weights, args.also)
+    ) as pool:
+        waiting = {name: pool.submit(judged, *task) for name, task in tasks.items()}
+        found = {
+            name: future.result() for name, future in tqdm(waiting.items(), "sets")
+        }
+    report = measured(found, spec)
+    report |= {"weights": args.weights, "smooth": args.smooth, "few": few}
     args.out.write_text(json.dumps(report, indent=1) + "\n")
     tell(report)
+
+
+def measured(found: dict[Any, Judged], spec: MapSpec) -> dict[str, Any]:
+    """All numbers of the report."""
+    limits = {
+        name: {f: detection.alarm_threshold(scores, f) for f in ALARMS}
+        for name, scores in found["thresholds"].scores.items()
+    }
+    smooth = found["smooth"].scores
+    report: dict[str, Any] = {
+        "thresholds": {n: {str(f): v for f, v in t.items()} for n, t in limits.items()},
+        "recorded": dict(spec.thresholds),
+        "false_alarms": alarms(smooth, limits),
+        "confounders": {n: alarms(found[n].scores, limits) for n in CONFOUNDERS},
+        "single": {
+            name: singles([found[name, k] for k in range(len(EDGES) - 1)], limits)
+            for name in PROFILES
+        },
+        "modelJ": many(found["sphere"], limits, spec),
+    }
+    report["false_alarms"]["recorded"] = {
+        share: float((smooth["map"] >= value).mean())
+        for share, value in spec.thresholds.items()
+    }
+    return report
 
 
 def alarms(scores: Scores, limits: dict[str, dict[float, float]]) -> dict[str, Any]:
@@ -162,32 +205,19 @@ def alarms(scores: Scores, limits: dict[str, dict[float, float]]) -> dict[str, A
 
 
 def singles(
-    judges: Judges,
-    limits: dict[str, dict[float, float]],
-    count: int,
-    profile: dict[str, Any],
-    seed: int,
+    parts: list[Judged], limits: dict[str, dict[float, float]]
 ) -> dict[str, Any]:
     """Completeness for one subhalo a lens, in half-decades of its mass."""
-    mass, scores, places = [], [], []
-    for number in range(len(EDGES) - 1):
-        made = lenses(single(number, **profile), count, SEED + 1000 + seed + number)
-        found, maps = judges(made.images)
-        subhalos = placed(made.parameters, maps)
-        scores.append(found)
-        mass.append(made.parameters["mass"].max(1))
-        places.append((maps, subhalos))
-    masses = np.concatenate(mass)
-    together = {n: np.concatenate([part[n] for part in scores]) for n in scores[0]}
+    masses = np.concatenate([part.parameters["mass"].max(1) for part in parts])
+    subhalos = [one for part in parts for one in placed(part.parameters, part.maps)]
+    maps = [one for part in parts for one in part.maps]
     result: dict[str, Any] = {}
     for f in ALARMS:
-        for name, found in together.items():
-            rows = detection.completeness(masses, found >= limits[name][f], EDGES)
+        for name, values in limits.items():
+            scores = np.concatenate([part.scores[name] for part in parts])
+            rows = detection.completeness(masses, scores >= values[f], EDGES)
             result[f"{name} {f}"] = [row.to_dict() for row in rows]
-        every = [one for maps, _ in places for one in maps]
-        result[f"place {f}"] = at_places(
-            every, [one for _, subhalos in places for one in subhalos], limits["map"][f]
-        )
+        result[f"place {f}"] = at_places(maps, subhalos, limits["map"][f])
     return result
 
 
@@ -211,24 +241,21 @@ def at_places(
 
 
 def many(
-    judges: Judges, limits: dict[str, dict[float, float]], count: int
+    found: Judged, limits: dict[str, dict[float, float]], spec: MapSpec
 ) -> dict[str, Any]:
     """Model J's own lenses with about 25 subhalos each."""
-    made = lenses(
-        replace(J, substructure={"sphere": J.substructure["sphere"]}), count, 7
-    )
-    scores, maps = judges(made.images)
-    subhalos = placed(made.parameters, maps)
+    subhalos = placed(found.parameters, found.maps)
     curve = detection.free_response(
-        detection.find_places(maps),
+        detection.find_places(found.maps),
         subhalos,
-        radius=judges.model.map_spec.radius,
-        least_mass=judges.model.map_spec.mass,
+        radius=spec.radius,
+        least_mass=spec.mass,
     )
+    place = {str(f): at_places(found.maps, subhalos, limits["map"][f]) for f in ALARMS}
     return {
-        "lenses": count,
-        "found": alarms(scores, limits),
-        "place": {str(f): at_places(maps, subhalos, limits["map"][f]) for f in ALARMS},
+        "lenses": len(found.maps),
+        "found": alarms(found.scores, limits),
+        "place": place,
         "free_response": {
             str(rate): curve.share_at(rate) for rate in (0.1, 0.3, 1.0, 3.0)
         },

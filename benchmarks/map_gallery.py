@@ -27,16 +27,9 @@ J = get_recipe("modelJ")
 SEED = 77
 
 
-def one_subhalo(mass: float, place: tuple[float, float], profile: str) -> Simulation:
-    """A lens of Model J, smooth but for one subhalo."""
-    halo = Halos(
-        number=1,
-        mass=(mass, mass),
-        profile=profile,
-        concentration=(60.0, 60.0),
-        scatter=0.0,
-        place=place,
-    )
+def one_subhalo(mass: float, place: tuple[float, float]) -> Simulation:
+    """A lens of Model J, smooth but for one point mass."""
+    halo = Halos(number=1, mass=(mass, mass), profile="point", place=place)
     return simulate(replace(J, name="one", substructure={"one": halo}), 1, seed=SEED)
 
 
@@ -45,9 +38,9 @@ def chosen() -> list[tuple[str, Simulation, int]]:
     study = simulate(J, 6, seed=SEED)  # two of each class
     return [
         ("smooth", study, 0),
-        ("$10^{9.5}$, point mass", one_subhalo(10**9.5, (0.9, 0.8), "point"), 0),
-        ("$10^{9}$, point mass", one_subhalo(1e9, (-1.1, 0.3), "point"), 0),
-        ("$10^{10.5}$, NFW c = 60", one_subhalo(10**10.5, (0.9, 0.8), "nfw"), 0),
+        ("$10^{10}$ solar masses", one_subhalo(1e10, (0.9, 0.8)), 0),
+        ("$10^{9.5}$", one_subhalo(10**9.5, (-1.1, 0.3)), 0),
+        ("$10^{9}$", one_subhalo(1e9, (0.9, 0.8)), 0),
         ("Model J, sphere", study, 2),
         ("Model J, vort", study, 4),
     ]
@@ -152,7 +145,7 @@ def main() -> None:
         titles=titles,
         path=args.maps,
     )
-    few = [0, 1, 3, 4, 5]
+    few = [0, 1, 2, 4, 5]
     beside_saliency(
         model,
         images[few],

@@ -71,9 +71,9 @@ def plot_maps(
         names.insert(1, "convergence: truth")
     columns = len(names)
     figure = make(
-        figsize=(1.9 * columns + 0.9, 1.85 * count + 0.9), layout="constrained"
+        figsize=(1.75 * columns + 1.4, 1.55 * count + 0.7), layout="constrained"
     )
-    panels = figure.subplots(count, columns, squeeze=False, sharex="row", sharey="row")
+    panels = figure.subplots(count, columns, squeeze=False, sharex=True, sharey=True)
     layers = [
         _layers(one, None if truth is None else truth[i]) for i, one in enumerate(maps)
     ]
@@ -97,8 +97,10 @@ def plot_maps(
         title = _title(one, i) if titles is None else titles[i]
         row[0].set_ylabel(f"{title}\narcsec", fontsize=SMALL)
         for panel in row:
-            panel.set(xlim=one.extent[:2], ylim=one.extent[2:], aspect="equal")
+            panel.set_aspect("equal")
             panel.tick_params(labelsize=SMALL)
+    widest = max(one.extent[1] for one in maps), max(one.extent[3] for one in maps)
+    panels[0, 0].set(xlim=(-widest[0], widest[0]), ylim=(-widest[1], widest[1]))
     for panel, name in zip(panels[0], names, strict=True):
         panel.set_title(name, fontsize=NORMAL)
     for panel in panels[-1]:
