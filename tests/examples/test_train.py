@@ -90,7 +90,7 @@ def test_a_killed_run_resumes_to_the_same_result(
         assert (told["images"], told["seed"], told["fresh"]) == (seen, 5, True)
         card = (killed / "weights" / "README.md").read_text()
         assert f"| train | {seen}, simulated while training | 5 |" in card
-        assert "--seed 5 data/modelF/train" not in card
+        assert "--seed 5 data/modelF@1/train" not in card
 
 
 @pytest.fixture
@@ -216,8 +216,8 @@ def test_result_is_a_weight_with_a_card(run, data, tmp_path):
     before = {**info["training"], "trained_on": info["trained_on"]}
     assert config["info"]["training"]["before"] == before
     both = (second / "weights" / "README.md").read_text()
-    assert "| train, modelF, at first | 48 | 0 |" in both
-    assert both.count("lensequiv simulate modelF --images 48 --seed 0") == 2
+    assert "| train, modelF@1, at first | 48 | 0 |" in both
+    assert both.count("lensequiv simulate modelF@1 --images 48 --seed 0") == 2
 
 
 @pytest.mark.slow
