@@ -15,7 +15,7 @@ nox.options.default_venv_backend = "none"
 nox.needs_version = ">=2024.10"
 
 # What the lowest and the newest versions are tried with: everything that users install.
-EXTRAS = "fits,hdf5,pandas,parquet,plots,saliency,sim,train"
+EXTRAS = "app,fits,hdf5,pandas,parquet,plots,saliency,sim,train"
 
 
 @nox.session

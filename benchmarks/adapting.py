@@ -25,13 +25,13 @@ from lensequiv.simulation import get_recipe, simulate
 
 # Weight, recipe, its change, share of the class without substructure.
 CASES = (
-    ("c8-modelJ", "deeplensesim1", None, 1 / 3),
-    ("c8-modelF", "modelJ", None, 1 / 3),
-    ("c8-modelJ", "modelJ", "noise x 2.0", 1 / 3),
-    ("c8-modelJ", "deeplensesim1", None, 0.8),
-    ("c8-modelJ", "modelJ", "PSF width x 1.5", 1 / 3),
-    ("c8-modelJ", "modelF", None, 1 / 3),
-    ("c8-modelJ", "modelJ", None, 1 / 3),
+    ("c8-modelJ@2", "deeplensesim1", None, 1 / 3),
+    ("c8-modelF@1", "modelJ", None, 1 / 3),
+    ("c8-modelJ@2", "modelJ", "noise x 2.0", 1 / 3),
+    ("c8-modelJ@2", "deeplensesim1", None, 0.8),
+    ("c8-modelJ@2", "modelJ", "PSF width x 1.5", 1 / 3),
+    ("c8-modelJ@2", "modelF", None, 1 / 3),
+    ("c8-modelJ@2", "modelJ", None, 1 / 3),
 )
 SEEDS = (901, 902)  # of the unlabelled and of the test images
 
@@ -91,7 +91,7 @@ def main() -> None:
         start = time.perf_counter()
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always", AdaptationWarning)
-            adapted = adapt(model, images)
+            adapted = adapt(model, images, balanced=share < 0.5)
         seconds = time.perf_counter() - start
         record = adapted.weights_info.get("adapted", {})
         row = {

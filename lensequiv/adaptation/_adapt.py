@@ -39,7 +39,7 @@ _FEWEST = 60
 
 
 class AdaptationWarning(UserWarning):
-    """No candidate was better than the weight as it is."""
+    """No candidate was better than the weight as it is, or nobody knows whether."""
 
 
 @without_tf32()
@@ -48,6 +48,7 @@ def adapt(
     images: ImagesOrPaths,
     *,
     validation: tuple[NDArray[Any] | Tensor, NDArray[Any] | Tensor] | None = None,
+    balanced: bool = False,
     steps: int = 40,
     rate: float = 1e-3,
     batch_size: int = 32,
@@ -72,13 +73,16 @@ def adapt(
     by that information, or, with `validation`, by the cross-entropy of labelled images.
     If none is better the weight comes back as it is, with an `AdaptationWarning`.
 
-    **The classes must be present in about equal parts.** What is maximised has no other
-    way to know how often a class occurs. docs/finetuning.md has measurements of what
-    is gained, and of what unequal parts do; a hundred labelled images for `validation`
-    are worth more than any number without.
+    **Without labels this is right only if the classes are in about equal parts**: what
+    is maximised has no other way to know how often a class occurs. Where four of five
+    images were of one class, accuracy fell from 0.72 to 0.34 while the information rose
+    (docs/finetuning.md); nothing in the images tells that case from a good one. So a
+    copy that no label has checked comes with an `AdaptationWarning`, unless `balanced`
+    says that the parts are equal.
 
     The copy has statistics and domain of the new images, with its own answers for
-    labels. Its temperature is the old one: probabilities are not calibrated.
+    labels. Its temperature is the old one: probabilities are not calibrated. It draws
+    no map of the substructure, for which the same holds.
 
     Args:
         model: Any lensequiv model with batch norms; it is not changed.
@@ -86,6 +90,7 @@ def adapt(
             `lensequiv.predict`.
         validation: Raw images (N, C, H, W) and labels (N,), index into
             `model.classes`, to compare the candidates by.
+        balanced: Whether the classes are known to be in about equal parts.
         steps: Of the training; 0: statistics alone.
         rate: Learning rate.
         batch_size: Images a step.
@@ -143,9 +148,20 @@ def adapt(
     if scores[best] <= scores["as it is"] + margin:
         best = "as it is"
         _warn(scores, validation is not None)
+    elif validation is None and not balanced:
+        warnings.warn(
+            f"taken by information alone, which is right only if the classes are in "
+            f"about equal parts ({_listed(scores)}): give labelled images as "
+            "validation, or say balanced=True",
+            AdaptationWarning,
+            stacklevel=3,  # adapt, its decorator, the caller
+        )
     adapted = candidates[best].to(home)
     if best != "as it is":
-        _record(adapted, model, inputs, scores, best, validation, pixel_scale)
+        _record(
+            *(adapted, model, inputs, scores, best),
+            *(validation, pixel_scale, balanced),
+        )
     return adapted
 
 
@@ -184,14 +200,17 @@ def _judge(
 
 def _warn(scores: dict[str, float], labelled: bool) -> None:
     what = "log-likelihood of the labels" if labelled else "information"
-    told = "; ".join(f"{name}: {score:.3f}" for name, score in scores.items())
     needed = "" if labelled else f", by more than {MARGIN:g}"
     warnings.warn(
-        f"no candidate is better than the weight as it is{needed} ({what}: {told}): it "
-        "comes back unchanged",
+        f"no candidate is better than the weight as it is{needed} ({what}: "
+        f"{_listed(scores)}): it comes back unchanged",
         AdaptationWarning,
         stacklevel=4,  # _warn, adapt, its decorator, the caller
     )
+
+
+def _listed(scores: dict[str, float]) -> str:
+    return "; ".join(f"{name}: {score:.3f}" for name, score in scores.items())
 
 
 def _record(
@@ -202,9 +221,11 @@ def _record(
     chosen: str,
     validation: tuple[Any, Any] | None,
     pixel_scale: float | None,
+    balanced: bool,
 ) -> None:
     """Writes into the copy's record what it is, and where its images lie."""
     adapted.origin = None
+    adapted.map_spec = None
     # None of the scores of the weight is the copy's.
     left = ("metrics", "image_statistics", "started_from")
     info = {k: v for k, v in model.weights_info.items() if k not in left}
@@ -218,6 +239,7 @@ def _record(
             "criterion": "information"
             if validation is None
             else "log-likelihood of labels",
+            "said_to_be_balanced": balanced,
             "labelled_images": 0 if validation is None else len(validation[0]),
             "scores": {name: round(score, 4) for name, score in scores.items()},
         },

@@ -86,6 +86,8 @@ def mixed_norms(
         made(x.to(device))
     for norm, (mean, variance, momentum) in zip(norms, old, strict=True):
         new, spread = _mean(norm).clone(), _variance(norm).clone()
+        if not norm.num_batches_tracked:  # of a head that draws maps, which was not run
+            new, spread = mean, variance
         between = share * (1 - share) * (mean - new) ** 2
         _mean(norm).copy_((1 - share) * mean + share * new)
         _variance(norm).copy_((1 - share) * variance + share * spread + between)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from lensequiv.models._recompute import recomputed
-from lensequiv.models._recorded import Recorded
+from lensequiv.models._trainable import Trainable
 from lensequiv.models.sizes import InputSizes
 from lensequiv.plain import Heads, check_device, check_input
 from lensequiv.weights import list_pretrained
@@ -25,10 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["InputSizes", "LensNetwork"]
 
-T = TypeVar("T")
 
-
-class LensNetwork(Recorded):
+class LensNetwork(Trainable):
     """Base of all models: sizes, features, embedding, head, freezing, prediction.
 
     A subclass sets `head` (the layers that `num_classes` decides) and implements
@@ -49,19 +45,6 @@ class LensNetwork(Recorded):
 
     input_weight: ClassVar[str]
     head: nn.Module
-
-    def __init__(
-        self, in_channels: int, num_classes: int, input_sizes: InputSizes
-    ) -> None:
-        """Checks the counts that all architectures share.
-
-        Raises:
-            ValueError: A count is not a positive integer, or beyond what a network
-                of this kind is made for.
-        """
-        super().__init__(in_channels, num_classes, input_sizes)
-        self._frozen = False
-        self._recompute = False
 
     def set_input_size(self, size: int) -> LensNetwork:
         """Makes the network one for images of another size, before it is trained.
@@ -312,62 +295,6 @@ class LensNetwork(Recorded):
         made = with_map(self, fields)
         assert isinstance(made, LensNetwork)
         return made
-
-    def freeze(self) -> LensNetwork:
-        """Freezes everything but the head, for training on the embedding.
-
-        Batch-norm statistics stay as they are, too, even after `.train()`.
-
-        Returns:
-            The model itself.
-        """
-        self._frozen = True
-        self._set_body_gradients(False)
-        return self.train(self.training)
-
-    def unfreeze(self) -> LensNetwork:
-        """Undoes `freeze`.
-
-        Returns:
-            The model itself.
-        """
-        self._frozen = False
-        self._set_body_gradients(True)
-        return self.train(self.training)
-
-    def set_grad_checkpointing(self, enable: bool = True) -> LensNetwork:
-        """Trades time for memory in training: activations are recomputed going back.
-
-        Of every block only the input is kept. Gradients, batch-norm statistics and
-        random numbers are those of ordinary training. `benchmarks/train_step.py` shows
-        what it saves and costs.
-
-        Returns:
-            The model itself.
-        """
-        self._recompute = enable
-        return self
-
-    def _step(self, layer: nn.Module, x: T) -> T:
-        """A layer of the body, checkpointed if so wanted."""
-        if self._recompute and torch.is_grad_enabled():
-            return recomputed(layer, x)
-        y: T = layer(x)
-        return y
-
-    def _set_body_gradients(self, value: bool) -> None:
-        for name, parameter in self.named_parameters():
-            if not name.startswith("head."):
-                parameter.requires_grad_(value)
-
-    def train(self, mode: bool = True) -> LensNetwork:
-        """Sets the mode; a frozen body stays in evaluation mode."""
-        super().train(mode)
-        if self._frozen:
-            for child_name, child in self.named_children():
-                if child_name != "head":
-                    child.eval()
-        return self
 
     def check_rebuildable(self) -> None:
         """Requires that the record alone builds a network for these tensors.

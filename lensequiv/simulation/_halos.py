@@ -66,7 +66,8 @@ def truncated_nfw_mass(x: Tensor, tau: Tensor) -> Tensor:
 def _shapes(device: torch.device) -> Tensor:
     """F / r^2 in units of the scale radius, (2 + _TRUNCATIONS, _TABLE) float64."""
     log = torch.linspace(math.log(_INNER), math.log(_OUTER), _TABLE, dtype=torch.double)
-    tau = torch.logspace(*map(math.log10, _TAU), _TRUNCATIONS, dtype=torch.double)
+    low, high = (math.log10(bound) for bound in _TAU)
+    tau = torch.logspace(low, high, _TRUNCATIONS, dtype=torch.double)
     x = log.exp()
     # Within r_200 the sphere holds M_200; its projection within R is pi / 2 R / r_200.
     rows = [math.pi / 2 * x, nfw_mass(x), *truncated_nfw_mass(x, tau[:, None])]

@@ -118,12 +118,22 @@ def render_pieces(
 
 
 def used_places(parameters: Arrays) -> dict[str, NDArray[np.int64]]:
-    """One past the last place that each lens uses of each list, (N,) by list."""
-    return {
+    """One past the last place that each lens uses of each list, (N,) by list.
+
+    Where masses have shapes, `kinds` says whether a lens has points (1), extended
+    halos (2), or both (3).
+    """
+    found = {
         name: _last_used(parameters[marker])
         for name, marker in LISTS.items()
         if marker in parameters
     }
+    if "mass_concentration" in parameters:
+        there = parameters["mass_theta2"] != 0
+        point = parameters["mass_concentration"] == 0
+        kinds = (there & point).any(1) + 2 * (there & ~point).any(1)
+        found["kinds"] = kinds.astype(np.int64)
+    return found
 
 
 def _rays_together(device: torch.device) -> int:

@@ -105,7 +105,8 @@ def render_scene(
     """
     lens = _in_pixels(lens, recipe)
     axis = ray_grid(recipe, lens["theta_e"].device)
-    x, y = _deflected(axis, lens, recipe, straight, dtype)
+    kinds = int(np.bitwise_or.reduce(used.get("kinds", np.zeros(1, np.int64))))
+    x, y = _deflected(axis, lens, recipe, straight, dtype, kinds)
     source = {
         name: lens[name].to(dtype)
         for name in ("source_x", "source_y", "axis_ratio", "source_angle")
@@ -159,6 +160,7 @@ def _deflected(
     recipe: Recipe,
     straight: bool,
     dtype: torch.dtype,
+    kinds: int,
 ) -> tuple[Tensor, Tensor]:
     """Where the rays meet the source plane; see `_physics.deflect`."""
     if recipe.deflector is None and "mass_concentration" not in lens:
@@ -200,16 +202,23 @@ def _deflected(
                 )
                 beta_x -= alpha[0]
                 beta_y -= alpha[1]
-    for alpha in _by_masses(axis, lens, straight, dtype):
+    for alpha in _by_masses(axis, lens, straight, dtype, kinds):
         beta_x -= alpha[0]
         beta_y -= alpha[1]
     return beta_x, beta_y
 
 
 def _by_masses(
-    axis: Tensor, lens: dict[str, Tensor], straight: bool, dtype: torch.dtype
+    axis: Tensor,
+    lens: dict[str, Tensor],
+    straight: bool,
+    dtype: torch.dtype,
+    kinds: int,
 ) -> list[tuple[Tensor, Tensor]]:
-    """Deflections by point masses and by extended subhalos."""
+    """Deflections by point masses and by extended subhalos.
+
+    `kinds` says which of them there are, see `_rerender.used_places`.
+    """
     masses = tuple(lens[name] for name in ("mass_x", "mass_y", "mass_theta2"))
     if not masses[0].shape[1]:
         return []
@@ -222,11 +231,13 @@ def _by_masses(
         return [by_points(axis, *masses, dtype=dtype)]
     point = lens["mass_concentration"] == 0
     found = []
+    every = slice(None)
     for which, extended in ((point, False), (~point, True)):
-        # Columns in which some lens has such a mass; it is zero for the others.
-        (columns,) = which.any(0).nonzero(as_tuple=True)
-        if not len(columns):
+        if not kinds & (1 + extended):
             continue
+        # Columns in which some lens has such a mass; it is zero for the others. Another
+        # device would have to be waited for to learn which they are.
+        columns = which.any(0).nonzero()[:, 0] if axis.device.type == "cpu" else every
         chosen = [value[:, columns] for value in masses]
         chosen[2] = torch.where(which[:, columns], chosen[2], 0.0)
         if not extended:

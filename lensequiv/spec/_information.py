@@ -152,6 +152,7 @@ Adapted = TypedDict(
         "images": int,
         "chosen": str,
         "criterion": str,
+        "said_to_be_balanced": bool,
         "labelled_images": int,
         "scores": dict[str, float],
     },

@@ -117,7 +117,13 @@ def adapted(info: Information) -> list[str]:
     told += f" to {done['images']} unlabelled images" if "images" in done else ""
     if "chosen" in done:
         told += f": {one_line(done['chosen'])}"
-    lines = ["## Adaptation", "", f"{told}. Probabilities are not calibrated.", ""]
+    told += ". Probabilities are not calibrated."
+    if not done.get("labelled_images"):
+        told += (
+            " No label has checked it: where the classes of those images are not in "
+            "about equal parts, it can be far worse than the weight it came from."
+        )
+    lines = ["## Adaptation", "", told, ""]
     if scores := done.get("scores"):
         what = one_line(done.get("criterion", "criterion"))
         lines += [f"| candidate | {what} |", "|---|---|"]

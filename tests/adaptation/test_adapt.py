@@ -72,6 +72,18 @@ def test_statistics_are_mixed(tiny, inputs):
     torch.testing.assert_close(norm.running_mean, wanted, atol=1e-4, rtol=1e-3)
 
 
+def test_a_map_s_own_layers_keep_their_statistics(inputs):
+    torch.manual_seed(0)
+    model = lensequiv.create_model("c4", **TINY, map_fields=2).set_input_size(33).eval()
+    made = mixed_norms(model, inputs, 1.0, 16)
+    kept = [
+        torch.equal(made.tensors()[name], value)
+        for name, value in model.tensors().items()
+        if name.startswith("map_head.") and "running" in name
+    ]
+    assert kept and all(kept)
+
+
 def test_training_changes_scales_alone_and_gains_information(tiny, inputs):
     before = information(answers(mixed_norms(tiny, inputs, 1.0, 16), inputs)[0])
     made = inform(tiny, inputs, 30, 0.02, 32, 0, False)
@@ -108,7 +120,8 @@ def test_a_damaged_network_is_mended(tmp_path):
     lenses, others = (simulate("modelF", n, seed=n) for n in (210, 120))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", OutOfDomainWarning)
-        adapted = adapt(model, lenses.images, steps=2, batch_size=40)
+        with pytest.warns(AdaptationWarning, match="in about equal parts"):
+            adapted = adapt(model, lenses.images, steps=2, batch_size=40)
         right = [
             float((m.predict(others.images).logits.argmax(1) == others.labels).sum())
             for m in (model, adapted)
@@ -127,7 +140,7 @@ def test_a_damaged_network_is_mended(tmp_path):
     assert again.weights_info["adapted"] == record
     card = (tmp_path / "w" / "README.md").read_text()
     assert "Adapted from `c4-modelF` to 210 unlabelled images: stat" in card
-    assert "Recorded by the user" not in card
+    assert "No label has checked it" in card and "Recorded by the user" not in card
 
 
 @pytest.mark.slow

@@ -34,7 +34,8 @@ def test_auc_and_curve_equal_scikit_learn(decimals):
     # scikit-learn's leaves out fewer of the points on straight lines.
     points = set(zip(theirs[0].round(12), theirs[1].round(12), strict=True))
     assert set(zip(x.round(12), y.round(12), strict=True)) <= points
-    np.testing.assert_allclose(np.trapezoid(y, x), auc, rtol=1e-12)
+    area = np.sum(np.diff(x) * (y[1:] + y[:-1])) / 2
+    np.testing.assert_allclose(area, auc, rtol=1e-12)
     turns = np.diff(y)[1:] * np.diff(x)[:-1] - np.diff(y)[:-1] * np.diff(x)[1:]
     assert (np.abs(turns) > 1e-12).all()
 

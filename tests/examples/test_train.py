@@ -206,7 +206,7 @@ def test_result_is_a_weight_with_a_card(run, data, tmp_path):
     assert again.as_is.summary() == info["metrics"]["test"]
     assert again.rotated.summary() == info["metrics"]["test_rotated"]
     card = (out / "weights" / "README.md").read_text()
-    assert "lensequiv simulate modelF --images 48 --seed 0" in card
+    assert "lensequiv simulate modelF@1 --images 48 --seed 0" in card
     assert info["training"]["command"] in card
     # Every validation image is, by construction, within the recorded ranges.
     assert model.predict(data / "val").notes == [[]] * 12

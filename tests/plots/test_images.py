@@ -6,7 +6,7 @@ import torch
 
 from lensequiv.inference import Prediction
 from lensequiv.plots import plot_predictions, plot_samples
-from lensequiv.simulation import simulate
+from lensequiv.simulation import get_recipe, simulate
 
 
 def prediction(n, paths=None):
@@ -101,6 +101,14 @@ def test_samples_of_each_class(tmp_path):
     assert len(titles) == 12
     extents = [ax.images[0].get_extent()[1] for ax in figure.axes[::6]]
     np.testing.assert_allclose(extents, [32 * 0.101, 32 * 0.08])
+
+
+def test_samples_at_their_own_scale():
+    recipe = replace(get_recipe("wide"), pixels=24, psf_size=5, ring=(4.0, 8.0))
+    lenses = simulate(recipe, 6, seed=0)
+    figure = plot_samples([lenses])
+    extents = [ax.images[0].get_extent()[1] for ax in figure.axes]
+    np.testing.assert_allclose(extents, 12 * lenses.parameters["pixel_scale"])
 
 
 def test_too_few_samples():

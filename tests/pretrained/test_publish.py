@@ -15,7 +15,7 @@ from lensequiv.data import sample_paths
 from lensequiv.weights import publish_all
 
 OWNER = "lens-group"
-TWO = "c8-modelJ"  # a weight with more than one version
+TWO = "c8-modelJ"  # a weight with two versions
 
 
 def content(folder):
@@ -73,11 +73,12 @@ def test_scores_are_in_the_form_of_the_client(tmp_path):
 def test_push_makes_a_commit_and_a_tag_for_each_version_once(hub, tmp_path):
     folders = publish_all(tmp_path, OWNER, TWO, push=True, token=WRITE)
     repo = hub.repos[f"{OWNER}/{TWO}"]
-    assert len(folders) > 1
-    for number, folder in enumerate(folders, 1):
-        files = repo.commits[repo.refs[f"v{number}"]]
+    tags = [f"v{number}" for number in range(1, len(folders) + 1)]
+    assert len(tags) > 1 and set(tags) == set(repo.refs) - {"main"}
+    for folder, tag in zip(folders, tags, strict=True):
+        files = repo.commits[repo.refs[tag]]
         assert files.items() >= content(folder).items()
-    assert repo.refs["main"] == repo.refs[f"v{len(folders)}"]
+    assert repo.refs["main"] == repo.refs[tags[-1]]
     before = dict(repo.refs)
     publish_all(tmp_path, OWNER, TWO, push=True, token=WRITE)
     assert repo.refs == before
