@@ -100,7 +100,6 @@ def as_csv(opened: Opened, rows: list[dict[str, Any]]) -> str:
     names = CsvRows(opened.model.classes)
     columns = [c for c in names.columns if c != "error"]
     text = io.StringIO()
-
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["angle", *columns, *(f"logit_{c}" for c in opened.model.classes)])
     for row in rows:
