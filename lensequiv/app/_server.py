@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lensequiv.app._viewer import FORMATS, Viewer
+from lensequiv.app._uploads import FORMATS
+from lensequiv.app._viewer import Viewer
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette

@@ -3,70 +3,31 @@
 from __future__ import annotations
 
 import copy
-import csv
-import io
-import json
 import math
 import secrets
-import tempfile
 import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from lensequiv._suggestions import did_you_mean
-from lensequiv.app._pictures import diverging, picture, shares
-from lensequiv.data import open_stack, read_stored
-from lensequiv.data.readers import extension_of
+from lensequiv.app._opened import Opened, answer, as_csv, as_json
+from lensequiv.app._pictures import diverging
+from lensequiv.app._uploads import read_upload
 from lensequiv.domain import OutOfDomainWarning
 from lensequiv.inference import Prediction
-from lensequiv.inference._map import LAYERS
-from lensequiv.inference._rows import CsvRows, rows_of_prediction
+from lensequiv.inference._rows import rows_of_prediction
 from lensequiv.models import LensNetwork
-from lensequiv.transforms import resample, rotate
+from lensequiv.transforms import resample
 
-__all__ = ["FORMATS", "Opened", "Viewer"]
-
-FORMATS = (
-    *(".fits", ".fit", ".fts", ".fits.gz", ".fit.gz", ".fits.fz", ".fz"),
-    *(".npy", ".npz", ".png", ".jpg", ".jpeg", ".tif", ".tiff"),
-)
-"""Endings of the files that the page takes; HDF5 is left to the command line."""
+__all__ = ["Viewer"]
 
 _KEPT = 8  # images in memory; the oldest one goes
 _LONGEST_NAME = 120
-_PRESENCE = LAYERS.index("presence")
-
-
-@dataclass
-class Opened:
-    """An image that was dropped into the page.
-
-    Attributes:
-        name: Of the file, without folders.
-        weights: Name of the weights.
-        model: The weights, for the size of this image.
-        image: (C, H, W) float32, at the weights' pixel scale if it was resampled.
-        pixel_scale: *Unit*: arcsec/pixel. None if unknown.
-        notes: In what respects it is unlike the training images.
-        rows: What was found, a row for each angle.
-        embedding: (D,) of the image as it is.
-    """
-
-    name: str
-    weights: str
-    model: LensNetwork
-    image: Tensor
-    pixel_scale: float | None
-    notes: list[str]
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    embedding: Tensor | None = None
 
 
 class Viewer:
@@ -132,7 +93,7 @@ class Viewer:
         """
         shown = Path(name.replace("\\", "/")).name[-_LONGEST_NAME:] or "image"
         with self._lock:
-            image, scale, notes = _read(shown, content, hdu)
+            image, scale, notes = read_upload(shown, content, hdu)
             model = self._model(weights or self.weights[0])
             scale = pixel_scale or scale
             if resampled:
@@ -175,7 +136,7 @@ class Viewer:
             raise ValueError(f"degrees={degrees}: expected a number")
         with self._lock:
             opened = self._opened[token]
-            found = _answer(opened, degrees % 360)
+            found = answer(opened, degrees % 360)
         return found
 
     def saliency(self, token: str) -> dict[str, Any]:
@@ -223,20 +184,10 @@ class Viewer:
             rows = copy.deepcopy(opened.rows)
         stem = opened.name.split(".")[0] or "image"
         if form == "csv":
-            return f"{stem}.csv", _as_csv(opened, rows)
+            return f"{stem}.csv", as_csv(opened, rows)
         if form != "json":
             raise KeyError(form)
-        origin = opened.model.origin
-        content = {
-            "file": opened.name,
-            "weights": opened.weights,
-            "sha256": None if origin is None else origin.sha256,
-            "classes": list(opened.model.classes),
-            "pixel_scale": opened.pixel_scale,
-            "notes": opened.notes,
-            "rows": rows,
-        }
-        return f"{stem}.json", json.dumps(content, indent=2) + "\n"
+        return f"{stem}.json", as_json(opened, rows)
 
     def _model(self, name: str, size: int | None = None) -> LensNetwork:
         """Weights, loaded once, for another input size if wanted."""
@@ -290,7 +241,7 @@ class Viewer:
         )
         row = rows_of_prediction(found)[0]
         del row["error"]
-        first = _answer(opened, 0.0, row)
+        first = answer(opened, 0.0, row)
         height, width = opened.image.shape[-2:]
         score = None if found.ood_score is None else float(found.ood_score[0])
         return {
@@ -304,103 +255,3 @@ class Viewer:
             "input_size": model.input_size,
             "pixel_scale": opened.pixel_scale,
         }
-
-
-@torch.no_grad()
-def _answer(
-    opened: Opened, degrees: float, row: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """What the network says of the image at an angle; noted in its rows.
-
-    Args:
-        opened: The image.
-        degrees: From 0 to 360.
-        row: What `predict` found, for the image as it is.
-    """
-    model = opened.model
-    image = opened.image[None]
-    side = min(model.input_size, *image.shape[-2:])
-    if degrees:
-        image = rotate(image, degrees, side - 1 + side % 2)
-    x = model.preprocess(image)
-    device = next(model.parameters()).device
-    logits, embedding = model.logits_and_embedding(x.to(device))
-    logits, embedding = logits[0].float().cpu(), embedding[0].float().cpu()
-    probabilities = (logits.double() / model.temperature).softmax(0)
-    if opened.embedding is None:
-        opened.embedding = embedding
-    change = (embedding - opened.embedding).norm() / opened.embedding.norm()
-    numbers = {
-        "angle": degrees,
-        "label": model.classes[int(logits.argmax())],
-        "probabilities": probabilities.tolist(),
-        "logits": logits.tolist(),
-        "embedding": embedding.tolist(),
-        "change": float(change),
-    }
-    others = [r for r in opened.rows if r["angle"] != degrees]
-    before = [r for r in opened.rows if r["angle"] == degrees]
-    unknown = {"path": opened.name, "ood_score": None, "unlike_training": None}
-    known = row or (before[0] if before else unknown)
-    opened.rows = sorted([*others, {**known, **numbers}], key=lambda r: r["angle"])
-    found = {**numbers, "picture": picture(x[0, 0])}
-    if model.map_spec is not None:
-        scale = opened.pixel_scale
-        found["map"] = {
-            "picture": shares(model.forward_map(x.to(device))[0, _PRESENCE].cpu()),
-            "cell": scale and scale * model.map_spec.stride,
-            "step": model.map_spec.stride,
-            "radius": model.map_spec.radius,
-        }
-    return found
-
-
-def _read(
-    name: str, content: bytes, hdu: str | None
-) -> tuple[Tensor, float | None, list[str]]:
-    """The image of a file, its pixel scale, and what the file says against it."""
-    ending = extension_of(Path(name))
-    if ending not in FORMATS:
-        raise ValueError(
-            f"{name} is none of the files that can be shown here: {', '.join(FORMATS)}"
-        )
-    chosen = int(hdu) if hdu and hdu.lstrip("-").isdigit() else hdu or None
-    with tempfile.TemporaryDirectory(prefix="lensequiv-app-") as folder:
-        path = Path(folder, f"image{ending}")
-        path.write_bytes(content)
-        try:
-            stack = open_stack(path, plane=chosen)
-            if stack is not None:
-                raise ValueError(
-                    f"{path} holds {len(stack)} images; expected one "
-                    "(lensequiv predict takes them all)"
-                )
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # its notes say the same
-                stored = read_stored(path, plane=chosen)
-        except (OSError, ValueError) as error:
-            # The name that the user knows; where it lay is the server's business.
-            told = str(error).replace(str(path), name).replace(folder, "")
-            raise ValueError(told) from None
-    return torch.from_numpy(stored.image), stored.pixel_scale, list(stored.notes)
-
-
-def _as_csv(opened: Opened, rows: list[dict[str, Any]]) -> str:
-    """The rows as `lensequiv predict --output csv` has them, after their angles."""
-    names = CsvRows(opened.model.classes)
-    columns = [c for c in names.columns if c != "error"]
-    text = io.StringIO()
-
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["angle", *columns, *(f"logit_{c}" for c in opened.model.classes)])
-    for row in rows:
-        chances = dict(zip(names.classes, row["probabilities"], strict=True))
-        values = {**row, **chances}
-        writer.writerow(
-            [
-                f"{row['angle']:g}",
-                *(values.get(c) for c in columns),
-                *row["logits"],
-            ]
-        )
-    return text.getvalue()

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lensequiv._checks import check_count, check_number
 from lensequiv._e2cnn import FieldType
 from lensequiv._neutral import full_precision
+from lensequiv.models._steerable_options import STRIDE, check_filters, check_options
 from lensequiv.models.base import LensNetwork
 from lensequiv.models.blocks import Block
 from lensequiv.models.conversion import PlainLayers
-from lensequiv.models.fields import fields_of
+from lensequiv.models.fields import Fields, fields_of
 from lensequiv.models.layers import AntialiasedPool, LocalContrast
 from lensequiv.models.map_head import MapHead
 from lensequiv.models.sizes import InputSizes
 from lensequiv.plain import (
-    ACTIVATIONS,
     check_statistics,
     disc_weights,
     map_statistics,
@@ -29,33 +27,8 @@ from lensequiv.plain import (
 
 __all__ = ["SteerableCNN"]
 
-_STRIDE = 4  # of the first stage
-_MAX_TURNS = 16
 _EDGE = 4.0  # pixels of the disc's edge in the input
 _HIDDEN = 64
-# Beyond these an option is an error, and would fill the memory or never come to an end.
-_MAX_STAGES = 8
-_MAX_BLOCKS = 64  # of a stage
-_MAX_FIELDS = 4096
-_MAX_STEM_KERNEL = 31
-_MAX_KERNEL = 11  # the basis of 63 x 63 kernels of D8 would take 461 GB
-_MAX_FILTER_VALUES = 2**30  # 4 GB in float32
-
-
-def _check_stages(stages: Any) -> None:
-    """Requires lists of counts, not too many of them."""
-    lists = isinstance(stages, list | tuple) and 1 <= len(stages) <= _MAX_STAGES
-    if not lists or not all(
-        isinstance(stage, list | tuple) and 1 <= len(stage) <= _MAX_BLOCKS
-        for stage in stages
-    ):
-        raise ValueError(
-            f"stages={repr(stages)[:60]}: expected 1 to {_MAX_STAGES} lists, each of 1 "
-            f"to {_MAX_BLOCKS} numbers of fields"
-        )
-    for i, stage in enumerate(stages):
-        for j, fields in enumerate(stage):
-            check_count(f"stages[{i}][{j}]", fields, high=_MAX_FIELDS)
 
 
 class SteerableCNN(LensNetwork, registered="steerable"):
@@ -141,43 +114,29 @@ class SteerableCNN(LensNetwork, registered="steerable"):
         samples: int = 16,
         map_fields: int = 0,
     ) -> None:
-        _check_stages(stages)
-        check_count("stem_fields", stem_fields, high=_MAX_FIELDS)
-        check_count("stem_kernel", stem_kernel, 3, _MAX_STEM_KERNEL)
-        check_count("kernel", kernel, high=_MAX_KERNEL)
+        check_options(
+            stages=stages,
+            stem_fields=stem_fields,
+            stem_kernel=stem_kernel,
+            kernel=kernel,
+            contrast_sigma=contrast_sigma,
+            contrast_floor=contrast_floor,
+            dropout=dropout,
+            pool_sigma=pool_sigma,
+            stem_stride=stem_stride,
+            activation=activation,
+            disc=disc,
+            turns=turns,
+            map_fields=map_fields,
+        )
         self.statistics = check_statistics(statistics)
-        check_number("contrast_sigma", contrast_sigma, 0.1, 100)
-        check_number("contrast_floor", contrast_floor, 1e-6, 1e6)
-        check_number("dropout", dropout, 0, 1)
-        check_number("pool_sigma", pool_sigma, 0.1, 4)
-        if stem_stride not in (2, _STRIDE) or isinstance(stem_stride, bool):
-            raise ValueError(f"stem_stride={stem_stride!r}: expected 2 or {_STRIDE}")
-        if activation not in ACTIVATIONS:
-            raise ValueError(
-                f"activation={activation!r}: expected one of {', '.join(ACTIVATIONS)}"
-            )
-        check_count("turns", turns, high=_MAX_TURNS)
-        if turns > 1 and not disc:
-            raise ValueError(f"turns={turns}: expected 1 without disc=True")
-        check_count("map_fields", map_fields, 0, _MAX_FIELDS)
-        if map_fields and turns > 1:
-            raise ValueError(f"turns={turns}: expected 1 with map_fields={map_fields}")
         self.turns = turns
-        step = _STRIDE * 2 ** (len(stages) - 1)
+        step = STRIDE * 2 ** (len(stages) - 1)
         sizes = InputSizes(2 * step + 1, step, 16 * step + 1)
         super().__init__(in_channels, num_classes, sizes)
         kind = self._kind = fields_of(group, max_frequency, samples)
         self.group = group
-        widths = [stem_fields, *(fields for stage in stages for fields in stage)]
-        values = in_channels * stem_fields * kind.size * stem_kernel**2
-        for narrow, wide in pairwise(widths):
-            values += narrow * wide * kind.size**2 * kernel**2
-        if values > _MAX_FILTER_VALUES:
-            raise ValueError(
-                f"stages={stages}, stem_fields={stem_fields}, kernel={kernel}: the "
-                f"filters would hold {values:.1e} values; expected at most "
-                f"{_MAX_FILTER_VALUES:.1e}"
-            )
+        check_filters(kind, in_channels, stem_fields, stem_kernel, stages, kernel)
 
         in_type = FieldType(kind.space, in_channels * [kind.space.trivial_repr])
         self.contrast = LocalContrast(
@@ -192,8 +151,40 @@ class SteerableCNN(LensNetwork, registered="steerable"):
         self.stem = Block(
             kind, in_type, stem_fields, stem_kernel, stride=stem_stride, **shared
         )
+        pooled = stem_stride < STRIDE
+        stage_types = self._make_blocks(
+            kind, stages, kernel, pool_sigma, pooled, shared
+        )
+        invariants = kind.count_invariants(len(self.out_type.representations))
+        self.head = nn.Sequential(
+            nn.Linear(len(self.statistics) * invariants, _HIDDEN),
+            nn.BatchNorm1d(_HIDDEN),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(_HIDDEN, num_classes),
+        )
+        if map_fields:
+            self.map_head = MapHead(
+                kind,
+                in_type,
+                stage_types,
+                fields=map_fields,
+                stride=STRIDE,
+                **shared,
+            )
+
+    def _make_blocks(
+        self,
+        kind: Fields,
+        stages: Sequence[Sequence[int]],
+        kernel: int,
+        pool_sigma: float,
+        pooled: bool,
+        shared: dict[str, Any],
+    ) -> list[FieldType]:
+        """Makes the blocks after the stem; returns the fields at each stage's end."""
         layers: list[nn.Module] = []
-        if stem_stride < _STRIDE:
+        if pooled:  # a finer stem comes down to the first stage's stride
             layers.append(AntialiasedPool(pool_sigma))
         out_type = self.stem.conv.out_type
         stage_types: list[FieldType] = []
@@ -209,23 +200,7 @@ class SteerableCNN(LensNetwork, registered="steerable"):
             self._stage_ends.append(len(layers) - 1)
         self.blocks = nn.Sequential(*layers)
         self.out_type = out_type
-        invariants = kind.count_invariants(len(out_type.representations))
-        self.head = nn.Sequential(
-            nn.Linear(len(self.statistics) * invariants, _HIDDEN),
-            nn.BatchNorm1d(_HIDDEN),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(_HIDDEN, num_classes),
-        )
-        if map_fields:
-            self.map_head = MapHead(
-                kind,
-                in_type,
-                stage_types,
-                fields=map_fields,
-                stride=_STRIDE,
-                **shared,
-            )
+        return stage_types
 
     def _features(self, x: Tensor) -> Tensor:
         return self.stages(x)[-1]

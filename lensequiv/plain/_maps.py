@@ -68,7 +68,7 @@ def map_quantities(raw: Tensor) -> Tensor:
     raw = raw.to(torch.promote_types(raw.dtype, torch.float32))
     middle, below, above, presence = raw.unbind(1)
     y = torch.stack([middle, middle - below.exp(), middle + above.exp()], 1)
-    kappa = KNEE * torch.expm1(y.clamp(0, _HIGHEST))
+    kappa = KNEE * torch.expm1(torch.relu(y).clamp_max(_HIGHEST))
     return torch.cat([kappa, presence.sigmoid()[:, None]], 1)
 
 

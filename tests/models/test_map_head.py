@@ -38,7 +38,7 @@ def lively(name="c8", fields=3, **options):
         model.eval()
         raw = model.map_head.raw(x, model.stages(x))
         last = model.map_head.draw[-1]
-        scale = 0.5 / raw.std((0, 2, 3))
+        scale = 0.25 / raw.std((0, 2, 3))
         middle = raw.mean((0, 2, 3)) - last.bias
         last.weight.mul_(scale[:, None, None, None])
         last.bias.copy_(torch.tensor([1.0, -1.0, -1.0, 0.0]) - scale * middle)
