@@ -69,6 +69,7 @@ nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
+nb_merge_streams = True  # one box for what a cell prints
 
 weight_pages.write(_here / "_generated", _here / "weights")
 floors.write(_here / "_generated" / "floors.svg")
