@@ -90,6 +90,7 @@ def answer(
         found["map"] = {
             "picture": shares(model.forward_map(x.to(device))[0, _PRESENCE].cpu()),
             "cell": scale and scale * model.map_spec.stride,
+            "step": model.map_spec.stride,
             "radius": model.map_spec.radius,
         }
     return found

@@ -66,9 +66,9 @@ def plot_maps(
     if not count:
         raise ValueError("maps is empty; expected at least one")
     make = figure_class()
-    names = ["image", "convergence: median", "convergence: uncertainty", "presence"]
+    names = ["image", "convergence:\nmedian", "convergence:\nuncertainty", "presence"]
     if truth is not None:
-        names.insert(1, "convergence: truth")
+        names.insert(1, "convergence:\ntruth")
     columns = len(names)
     figure = make(
         figsize=(1.75 * columns + 1.4, 1.55 * count + 0.7), layout="constrained"

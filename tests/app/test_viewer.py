@@ -234,6 +234,7 @@ def test_the_map_of_weights_that_draw_one():
     found = viewer.open("a.npy", SAMPLE.read_bytes(), pixel_scale=0.05)
     drawn, turned = (one["map"] for one in (found, viewer.turn(found["token"], 90)))
     assert drawn["cell"] == pytest.approx(0.2) and drawn["radius"] == 0.25
+    assert drawn["step"] == 4  # pixels
     maps = [
         np.frombuffer(base64.b64decode(one["picture"]["data"]), np.uint8)
         .reshape(one["picture"]["height"], one["picture"]["width"])

@@ -31,7 +31,7 @@ def test_panels_axes_and_marks(tmp_path):
     assert (tmp_path / "maps.png").stat().st_size > 1000
     panels = figure.axes[:10]
     titles = [panel.get_title() for panel in panels[:5]]
-    assert titles[1] == "convergence: truth" and titles[-1] == "presence"
+    assert titles[1] == "convergence:\ntruth" and titles[-1] == "presence"
     # The image is where its cells are: 97 pixels of 0.05 arcsec.
     assert panels[0].images[0].get_extent() == pytest.approx([-2.425, 2.425] * 2)
     assert panels[4].images[0].get_extent() == pytest.approx([-2.5, 2.5] * 2)

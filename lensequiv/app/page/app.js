@@ -34,6 +34,8 @@ function tell(message) {
   $("error").hidden = !message;
 }
 
+const mebibytes = (bytes) => +(bytes / 2 ** 20).toPrecision(3);
+
 // Colours
 
 const channels = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
@@ -66,7 +68,9 @@ function prepared(canvas, ratio) {
 
 // Pictures
 
-function drawPicture(canvas, picture, colours, pixelScale, ink) {
+// A pixel of the picture is `step` pixels of the image and, where that is known,
+// `pixelScale` arcsec.
+function drawPicture(canvas, picture, colours, pixelScale, ink, step = 1) {
   const bytes = Uint8Array.from(atob(picture.data), (c) => c.charCodeAt(0));
   const { width, height } = picture;
   const image = new ImageData(width, height);
@@ -84,28 +88,29 @@ function drawPicture(canvas, picture, colours, pixelScale, ink) {
   const [pen, w, h] = prepared(canvas, height / width);
   pen.imageSmoothingEnabled = false;
   pen.drawImage(small, 0, 0, w, h);
-  scaleBar(pen, w, h, width, pixelScale, ink);
+  scaleBar(pen, w, h, width, pixelScale, ink, step);
 }
 
 // The longest round length that takes at most a third of the width.
-function scaleBar(pen, w, h, pixels, pixelScale, ink) {
-  const unit = pixelScale || 1;
+function scaleBar(pen, w, h, pixels, pixelScale, ink, step) {
+  const unit = pixelScale || step;
   const longest = (pixels * unit) / 3;
   const power = 10 ** Math.floor(Math.log10(longest));
   const length = [5, 2, 1].find((step) => step * power <= longest) * power;
   const bar = (length / unit / pixels) * w;
-  pen.strokeStyle = pen.fillStyle = ink;
-  pen.lineWidth = 3;
-  pen.beginPath();
-  pen.moveTo(12, h - 12);
-  pen.lineTo(12 + bar, h - 12);
-  pen.stroke();
-  pen.font = "13px system-ui, sans-serif";
-  pen.textAlign = "center";
-  pen.textBaseline = "alphabetic";
   const label = pixelScale ? `${+length.toPrecision(3)}″` : `${length} pixels`;
+  pen.font = "13px system-ui, sans-serif";
   pen.textAlign = "left";
-  pen.fillText(label, 12, h - 18);
+  pen.textBaseline = "alphabetic";
+  pen.lineJoin = "round";
+  // First a rim, so that it can be read on any picture.
+  for (const [colour, rim] of [[ink === "#ffffff" ? "#000000" : "#ffffff", 3], [ink, 0]]) {
+    pen.strokeStyle = pen.fillStyle = colour;
+    pen.fillRect(12 - rim / 2, h - 13.5 - rim / 2, bar + rim, 3 + rim);
+    pen.lineWidth = rim;
+    if (rim) pen.strokeText(label, 12, h - 18);
+    else pen.fillText(label, 12, h - 18);
+  }
 }
 
 function drawBars(answer) {
@@ -145,6 +150,12 @@ function drawCurve(degrees) {
     pen.beginPath(); pen.moveTo(left, y(p)); pen.lineTo(w - 10, y(p)); pen.stroke();
     pen.fillText(p.toString(), left - 6, y(p) + 4);
   }
+  $("legend").replaceChildren(...shown.classes.map((name, i) => {
+    const entry = document.createElement("span");
+    entry.textContent = name;
+    entry.style.borderColor = COLOURS[i % COLOURS.length];
+    return entry;
+  }));
   const rows = [...seen].sort((a, b) => a[0] - b[0]);
   shown.classes.forEach((name, i) => {
     pen.strokeStyle = pen.fillStyle = COLOURS[i % COLOURS.length];
@@ -191,7 +202,7 @@ let current = null, explained = null;
 // Of weights that draw one; it turns with the image.
 function drawMap(map) {
   if (!map) return;
-  drawPicture($("map"), map.picture, "magma", map.cell, "#ffffff");
+  drawPicture($("map"), map.picture, "magma", map.cell, "#ffffff", map.step);
   $("map-caption").textContent = `Probability, from 0 (black) to 1, that a subhalo is within ${+map.radius.toPrecision(2)}″`;
 }
 
@@ -209,7 +220,7 @@ async function open() {
   tell("");
   $("result").hidden = true;
   if (file.size > limits.max_bytes) {
-    tell(`${file.name} has ${(file.size / 2 ** 20).toFixed(0)} MiB; at most ${limits.max_bytes / 2 ** 20} are taken`);
+    tell(`${file.name} has ${mebibytes(file.size)} MiB; at most ${mebibytes(limits.max_bytes)} are taken`);
     return;
   }
   $("busy").hidden = false;
@@ -288,7 +299,7 @@ async function start() {
     return;
   }
   $("weights").replaceChildren(...limits.weights.map((name) => new Option(name, name)));
-  $("formats").textContent = `${limits.formats.join(" ")}, up to ${limits.max_bytes / 2 ** 20} MiB`;
+  $("formats").textContent = `${limits.formats.join(" ")}, up to ${mebibytes(limits.max_bytes)} MiB`;
   $("file").accept = limits.formats.join(",");
 }
 
