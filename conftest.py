@@ -1,7 +1,8 @@
 """Which tests run, and the Python blocks of README and docs as tests.
 
-A bare `pytest` is for while one works: it leaves out what is marked `slow` and the code
-blocks of the docs, and runs each parametrised test with its first parameters alone.
+A bare `pytest` is for while one works: it leaves out what is marked `slow`, the code
+blocks of the docs and the tests of examples and benchmarks, whose imports alone take a
+third of its time, and runs each parametrised test with its first parameters alone.
 `pytest --full` runs everything, and so does `--device cuda` (tests/conftest.py). A test
 that is named (`pytest tests/test_x.py::test_y`) always runs, with all parameters.
 
@@ -32,6 +33,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--full", action="store_true", help="run slow tests and code blocks, too"
     )
+
+
+SCRIPTS = [
+    Path(__file__).parent / "tests" / n for n in ("examples", "test_benchmarks.py")
+]
+"""Tests of what is beside the package; the quick choice runs those that are named."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    if collection_path not in SCRIPTS or config.getoption("--full"):
+        return None
+    if config.getoption("--device", "cpu") != "cpu" or config.getoption("-m"):
+        return None
+    named = [Path(config.invocation_params.dir, a.split("::")[0]) for a in config.args]
+    return None if any(n.is_relative_to(collection_path) for n in named) else True
 
 
 def pytest_collection_modifyitems(
