@@ -13,7 +13,7 @@ def test_perturb(capsys, tmp_path):
     argv += ["--images", "3", "--seed", "5", "--device", "cpu"]
     assert main([*argv, "--report", str(tmp_path / "r.json")]) == 0
     out, err = capsys.readouterr()
-    head = "c8-modelF on changes of modelF, seed 5: 3 lenses a change"
+    head = "c8-modelF on changes of modelF@1, seed 5: 3 lenses a change"
     assert out.splitlines()[0] == head
     rows = json.loads((tmp_path / "r.json").read_text())["rows"]
     changes = [*perturbations(get_recipe("modelF"))]
