@@ -37,6 +37,7 @@ from linear import linear_check, linear_verdict
 from sets import (
     Sets,
     SimulatedSet,
+    add_image_options,
     check_images,
     check_room,
     choose_size,
@@ -48,9 +49,10 @@ from sets import (
 from tuning import CHECKPOINT, Tuning
 
 import lensequiv
-from lensequiv._devices import describe, resolve_device
+from lensequiv._devices import describe
 from lensequiv.domain import statistics_ranges
 from lensequiv.evaluation import evaluate
+from lensequiv.inference import resolve_device
 from lensequiv.models import LensNetwork
 
 
@@ -115,14 +117,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="side of the input in pixels (default: the weight's, or the largest that "
         "fits into smaller images)",
     )
-    p.add_argument(
-        "--plane", "--hdu", help="which image, where files have several: its name"
-    )
-    p.add_argument(
-        "--pixel-scale",
-        type=number(1e-9),
-        help="of the images in arcsec, where neither manifest nor header tells it",
-    )
+    add_image_options(p)
     args = p.parse_args(argv)
     args.argv = list(sys.argv[1:] if argv is None else argv)
     if args.out is None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sets import number, whole
+from sets import add_image_options, number, whole
 
 DESCRIPTION = "Train a model to tell lenses apart: the loop behind the bundled weights."
 
@@ -74,14 +74,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "smaller images)",
     )
     p.add_argument("--options", type=json.loads, default={}, help="of the model, JSON")
-    p.add_argument(
-        "--plane", "--hdu", help="which image, where files have several: its name"
-    )
-    p.add_argument(
-        "--pixel-scale",
-        type=number(1e-9),
-        help="of the images in arcsec, where neither manifest nor header tells it",
-    )
+    add_image_options(p)
     args = p.parse_args(argv)
     args.argv = list(sys.argv[1:] if argv is None else argv)
     if args.data is None and not args.fresh:

@@ -328,3 +328,15 @@ def number(low: float, high: float = 1e12, whole: bool = False) -> Callable[[str
 def whole(low: int) -> Callable[[str], Any]:
     """A type for argparse: a whole number of at least `low`."""
     return number(low, whole=True)
+
+
+def add_image_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options `--plane`, also called `--hdu`, and `--pixel-scale`."""
+    parser.add_argument(
+        "--plane", "--hdu", help="which image, where files have several: its name"
+    )
+    parser.add_argument(
+        "--pixel-scale",
+        type=number(1e-9),
+        help="of the images in arcsec, where neither manifest nor header tells it",
+    )

@@ -10,6 +10,7 @@ from lensequiv.cli._types import Commands
 from lensequiv.cli._weights import (
     add_device,
     add_input_size,
+    add_pixel_scale,
     add_plane,
     chosen_device,
     load,
@@ -69,18 +70,7 @@ def add(commands: Commands) -> None:
     add_device(evaluate)
     evaluate.add_argument("--batch-size", type=int, default=64)
     add_plane(evaluate)
-    evaluate.add_argument(
-        "--pixel-scale",
-        type=float,
-        metavar="ARCSEC",
-        help="of the images, in arcsec per pixel (default: what their headers or the "
-        "manifest say)",
-    )
-    evaluate.add_argument(
-        "--resample",
-        action="store_true",
-        help="bring images of another pixel scale to that of the weights",
-    )
+    add_pixel_scale(evaluate, "their headers or the manifest")
     add_input_size(evaluate)
     evaluate.set_defaults(run=_evaluate, usage_error=evaluate.error)
 

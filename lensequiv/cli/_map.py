@@ -12,6 +12,7 @@ from lensequiv.cli._types import Commands
 from lensequiv.cli._weights import (
     add_device,
     add_input_size,
+    add_pixel_scale,
     add_plane,
     chosen_device,
     load,
@@ -59,17 +60,7 @@ def add(commands: Commands) -> None:
     add_device(p)
     p.add_argument("--batch-size", type=int, default=64)
     add_plane(p)
-    p.add_argument(
-        "--pixel-scale",
-        type=float,
-        metavar="ARCSEC",
-        help="of the images, in arcsec per pixel (default: what their headers say)",
-    )
-    p.add_argument(
-        "--resample",
-        action="store_true",
-        help="bring images of another pixel scale to that of the weights",
-    )
+    add_pixel_scale(p)
     add_input_size(p)
     p.set_defaults(run=_map)
 

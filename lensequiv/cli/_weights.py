@@ -45,6 +45,28 @@ def add_plane(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hdu", help="the same, for FITS files alone")
 
 
+def add_pixel_scale(
+    parser: argparse.ArgumentParser, told_by: str = "their headers"
+) -> None:
+    """Adds the options `--pixel-scale` and `--resample`.
+
+    Args:
+        parser: Of the command.
+        told_by: What says the scale of the images otherwise, for the help.
+    """
+    parser.add_argument(
+        "--pixel-scale",
+        type=float,
+        metavar="ARCSEC",
+        help=f"of the images, in arcsec per pixel (default: what {told_by} say)",
+    )
+    parser.add_argument(
+        "--resample",
+        action="store_true",
+        help="bring images of another pixel scale to that of the weights",
+    )
+
+
 def chosen_device(device: str, *, float64: bool = False) -> torch.device:
     """What `--device` says; told on the screen if it is not the CPU.
 
