@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
-from lensequiv.models._trainable import Trainable
+from lensequiv.models._telling import Telling
 from lensequiv.models.sizes import InputSizes
 from lensequiv.plain import Heads, check_device, check_input
 from lensequiv.weights import list_pretrained
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["InputSizes", "LensNetwork"]
 
 
-class LensNetwork(Trainable):
+class LensNetwork(Telling):
     """Base of all models: sizes, features, embedding, head, freezing, prediction.
 
     A subclass sets `head` (the layers that `num_classes` decides) and implements

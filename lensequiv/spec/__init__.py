@@ -20,11 +20,13 @@ from lensequiv.spec._information import (
 from lensequiv.spec._map import MapSpec
 from lensequiv.spec._network import Network
 from lensequiv.spec._origin import Origin
+from lensequiv.spec._quantities import LEVELS, QuantitiesSpec, Quantity
 from lensequiv.spec._spec import FORMAT, Spec, checked_info, migrated
 
 __all__ = [
     "DOMAIN",
     "FORMAT",
+    "LEVELS",
     "Converted",
     "Cost",
     "FineTuned",
@@ -36,6 +38,8 @@ __all__ = [
     "Metrics",
     "Network",
     "Origin",
+    "QuantitiesSpec",
+    "Quantity",
     "Scores",
     "Spec",
     "StartedFrom",
