@@ -205,7 +205,7 @@ class Training:
 
     def step(self, step: int, progress: float) -> Tensor:
         """One step; returns the loss of this process's images."""
-        x, labels, masses, _ = self.augmented(step)
+        x, labels, masses, *_ = self.augmented(step)
         if self.mapping is None:
             loss = total = F.cross_entropy(self.wrapped(x).float(), labels)
         else:
