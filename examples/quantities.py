@@ -259,7 +259,7 @@ class Training:
         self.moving = list(moving.parameters())
         self.move_average = get_ema_multi_avg_fn(args.ema)
         self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=args.lr, weight_decay=args.weight_decay
+            self.parameters, lr=args.lr, weight_decay=args.weight_decay, fused=True
         )
         self.first, self.seconds, self.best = 0, 0.0, math.inf
         self.history: list[dict[str, Any]] = []
@@ -422,7 +422,7 @@ class Training:
 
     def decisive(self) -> dict[str, str]:
         """The arguments that a run must be continued with, as text."""
-        free = ("out", "argv", "device")
+        free = ("out", "argv", "device", "precision", "held_out")
         return {k: str(v) for k, v in vars(self.args).items() if k not in free}
 
     def save(self, step: int) -> None:
@@ -522,10 +522,9 @@ class Training:
         if args.whole:
             val = simulated_set(args.fresh[0], 4512, args.seed + 2, args.device)
             images = val.load_arrays()
-            calibrate_if_possible(model.cpu(), images, val.labels)
+            calibrate_if_possible(model, images, val.labels)
             info["image_statistics"] = statistics_ranges(model.preprocess(images))
             info["cost"] = {"parameters": sum(p.numel() for p in model.parameters())}
-            model.to(args.device)
         held = self.held(model, args.seed + 2)
         spec = model.quantities_spec
         assert spec is not None
@@ -553,6 +552,7 @@ class Training:
 def main() -> None:
     """Trains, calibrates, scores, saves; goes on where training had ended."""
     args = arguments()
+    torch.backends.cudnn.benchmark = True  # all batches are of one shape
     args.out.mkdir(parents=True, exist_ok=True)
     training = Training(args)
     training.resume()
