@@ -67,9 +67,11 @@ def first_weights(args: argparse.Namespace, lenses: Lenses) -> LensNetwork:
                 f"channels; expected {model.name} for {model.in_channels}"
             )
         try:
-            # A map head was trained on the body as it is.
+            # Further heads were trained on the body as it is.
             if started.map_head is not None:
                 started = started.with_map(0)
+            if started.quantity_head is not None:
+                started = started.with_quantities(())
             model.load_state_dict(started.state_dict())
         except RuntimeError as error:
             raise ValueError(
