@@ -17,7 +17,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -59,7 +58,8 @@ def measure_device(
     name = str(device)
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
-    print(f"{name}, torch {torch.__version__}, {os.cpu_count()} cores; images/s")
+    threads = torch.get_num_threads()
+    print(f"{name}, torch {torch.__version__}, {threads} threads; images/s")
     found: dict[str, dict[str, float | str]] = {}
     for recipe in map(get_recipe, recipes):
         row = _measure(device, recipe, quick)
@@ -106,7 +106,7 @@ def _measure(
     row["simulate"] = _rate(
         lambda: simulate(recipe, many, seed=2, device=device), many, device, seconds
     )
-    few = 16 * os.cpu_count()
+    few = 16 * torch.get_num_threads() * len(recipe.classes)  # a piece for each thread
     row["cores"] = _rate(lambda: simulate(recipe, few, seed=2), few, device, seconds)
     row["simulate over cores"] = row["simulate"] / row["cores"]
     if recipe.is_plain and isinstance(recipe.noise, PoissonSky):
