@@ -212,6 +212,7 @@ class Training:
             logits, drawn = self.wrapped(x)
             loss = F.cross_entropy(logits.float(), labels)
             assert masses is not None
+            masses, x = self.mapping.copies(masses, x)
             maps = self.mapping.target(masses)
             mapping_loss = map_loss(drawn, maps, x, self.mapping.stride, self.mean)
             total = loss + self.args.map_weight * mapping_loss
