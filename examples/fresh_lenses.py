@@ -51,7 +51,8 @@ class FreshLenses(Lenses):
         rank: Of this process.
         world: Number of processes, 1, 2, 4 or 8; together they see in each step what
             one alone would see.
-        resampled: Share of the lenses that are turned by interpolation.
+        resampled: Share of the lenses that are turned by interpolation; `RESAMPLED` if
+            None. Without any, images need no margin.
         shift: Largest shift along either axis in pixels.
 
     Raises:
@@ -66,7 +67,7 @@ class FreshLenses(Lenses):
         seed: int,
         rank: int = 0,
         world: int = 1,
-        resampled: float = RESAMPLED,
+        resampled: float | None = None,
         shift: int = 6,
     ) -> None:
         self.resampled, self.shift = resampled, shift
@@ -112,7 +113,7 @@ class FreshLenses(Lenses):
         self.stream = LensStream(
             self.recipes,
             seed=self.seed,
-            size=size + 2 * EDGE * (self.resampled > 0),
+            size=size if self.resampled == 0 else size + 2 * EDGE,
             chunk=chunk,
             shift=self.shift,
             device=device,
@@ -128,11 +129,12 @@ class FreshLenses(Lenses):
         scale = lenses.pixel_scale[:, None]
         x, y, theta2 = lenses.masses.unbind(-1)
         masses = torch.stack([x, y, theta2 / scale**2], -1)
-        # Drawn for the chunks of all processes, whose rows follow one another.
-        if not self.resampled:
+        if self.resampled == 0:
             images, quantities = self.prepare(lenses.images), lenses.quantities
             return Batch(images, lenses.labels, masses, True, quantities)
-        turns = _small_turns(len(scale) * self.world, key, self.resampled)
+        # Drawn for the chunks of all processes, whose rows follow one another.
+        share = RESAMPLED if self.resampled is None else self.resampled
+        turns = _small_turns(len(scale) * self.world, key, share)
         mine = turns[self.rank * len(scale) : (self.rank + 1) * len(scale)]
         angle = torch.from_numpy(mine).to(scale)
         drawn = angle, torch.ones_like(angle), angle.new_zeros(2, len(angle), 1)
