@@ -74,12 +74,14 @@ class Quantities:
 
     def of(self, index: int) -> dict[str, Measured]:
         """What is told of one lens, by the quantities' names."""
-        return {
-            quantity.name: Measured(*(row[i] for i in _SHOWN), unit=quantity.unit)
-            for quantity, row in zip(
-                self.spec.quantities, self.values[index].tolist(), strict=True
+        rows: list[list[float]] = self.values[index].tolist()
+        found = {}
+        for quantity, row in zip(self.spec.quantities, rows, strict=True):
+            middle, low, high, lowest, highest = (row[i] for i in _SHOWN)
+            found[quantity.name] = Measured(
+                middle, low, high, lowest, highest, quantity.unit
             )
-        }
+        return found
 
     def __len__(self) -> int:
         """The number of lenses."""
@@ -116,7 +118,9 @@ class Quantities:
         """
         found: dict[str, Tensor] = {}
         for i, quantity in enumerate(self.spec.quantities):
-            meant = [not quantity.classes or name in quantity.classes for name in labels]
+            meant = [
+                not quantity.classes or name in quantity.classes for name in labels
+            ]
             known = torch.tensor(meant, dtype=torch.bool)
             for part in _SHOWN:
                 told = torch.where(known, self.values[:, i, part], torch.nan)

@@ -104,7 +104,7 @@ class CsvRows:
     """
 
     def __init__(self, classes: Sequence[str], told: Sequence[str] = ()) -> None:
-        self.numbers = [*class_columns(classes, told), *told, "ood_score"]
+        self.classes, self.told = class_columns(classes, told), list(told)
         self.columns = column_names(classes, told)
 
     def write(
@@ -121,7 +121,7 @@ class CsvRows:
         flags = {"True": True, "False": False, "": None}
         for row in csv.DictReader(stream):
             values: dict[str, Any] = dict(row)
-            for name in self.numbers:
+            for name in (*self.classes, *self.told, "ood_score"):
                 values[name] = float(row[name]) if row[name] else None
             values["unlike_training"] = flags[row["unlike_training"]]
             for name in ("label", "error"):

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import torch
 from torch.random import fork_rng
 
 from lensequiv._neutral import neutral
@@ -16,9 +15,8 @@ from lensequiv.spec import QuantitiesSpec, Quantity, Spec
 
 if TYPE_CHECKING:
     from lensequiv.models._recorded import Recorded
-    from lensequiv.models._telling import Telling
 
-__all__ = ["attach_quantities", "embedding_size", "with_quantities"]
+__all__ = ["attach_quantities", "with_quantities"]
 
 
 def attach_quantities(model: Recorded, spec: Spec) -> None:
@@ -37,27 +35,22 @@ def attach_quantities(model: Recorded, spec: Spec) -> None:
         model.quantity_head = head.to(first.device, first.dtype)
 
 
-@torch.no_grad()
-def embedding_size(model: Telling) -> int:
-    """Length of the vectors that `LensNetwork.embed` returns."""
-    training, size = model.training, model.input_size
-    first = next(model.parameters())
-    x = torch.zeros(1, model.in_channels, size, size, device=first.device)
-    model.eval()
-    try:
-        return model.embed(x).shape[1]
-    finally:
-        model.train(training)
-
-
 def with_quantities(
-    model: Telling,
+    model: Recorded,
     quantities: Sequence[Quantity],
-    *,
+    inputs: int,
     hidden: int,
     components: int,
 ) -> Recorded:
-    """See `LensNetwork.with_quantities`."""
+    """See `LensNetwork.with_quantities`.
+
+    Args:
+        model: Any.
+        quantities: Of the new head.
+        inputs: Length of the embedding.
+        hidden: Width of the head.
+        components: Gaussians.
+    """
     if model.recipe is None:
         raise TypeError(
             f"{type(model).__name__} is not registered, so it cannot be built with "
@@ -65,7 +58,6 @@ def with_quantities(
         )
     told = None
     if quantities:
-        inputs = embedding_size(model)
         told = QuantitiesSpec(inputs, hidden, components, tuple(quantities))
     made = build(model.recipe, **model.config, initialize=False)
     first = next(model.parameters())

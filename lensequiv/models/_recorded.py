@@ -109,8 +109,8 @@ class Recorded(RecordAttributes):
             told = None
             if self.quantity_head is not None:
                 told = spec.quantities or ours.quantities
-            own = {"model": ours.model, "options": ours.options}
-            self._set(replace(spec, **own, map=drawn, quantities=told))
+            spec = replace(spec, model=ours.model, options=ours.options)
+            self._set(replace(spec, map=drawn, quantities=told))
             self._origin = stored.origin
         elif any(prefix + name in state_dict for name in self._head_names()):
             if any(prefix + name not in state_dict for name in self.tensors()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self, cast
 
+import torch
 from torch import Tensor
 
 from lensequiv.models._trainable import Trainable
@@ -109,5 +110,18 @@ class Telling(Trainable):
         """
         from lensequiv.models._quantities import with_quantities
 
-        made = with_quantities(self, quantities, hidden=hidden, components=components)
+        inputs = self._embedding_size() if quantities else 1
+        made = with_quantities(self, quantities, inputs, hidden, components)
         return cast("Self", made)
+
+    @torch.no_grad()
+    def _embedding_size(self) -> int:
+        """Length of the vectors that `embed` returns."""
+        training, size = self.training, self.input_size
+        like = next(self.parameters())
+        self.eval()
+        try:
+            x = like.new_zeros(1, self.in_channels, size, size)
+            return self.embed(x).shape[1]
+        finally:
+            self.train(training)

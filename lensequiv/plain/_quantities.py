@@ -54,7 +54,8 @@ class Mixture(NamedTuple):
         log = -0.5 * z[..., 0].square().sum(-1)
         log = log - chosen.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         log = log - 0.5 * math.log(2 * math.pi) * (~missing).sum(-1)
-        return (weights + log).logsumexp(1).to(torch.promote_types(truth.dtype, wide))
+        density: Tensor = (weights + log).logsumexp(1)
+        return density
 
     def widths(self) -> Tensor:
         """(N, K, Q) standard deviations of each quantity by itself."""
@@ -83,9 +84,11 @@ class Mixture(NamedTuple):
             (N, Q, L) in the units of the mixture.
         """
         widths = self.widths()
-        low = (self.means - _REACH * widths).amin(1)[..., None].expand(-1, *levels.shape)
-        high = (self.means + _REACH * widths).amax(1)[..., None].expand(
-            -1, *levels.shape
+        low = (
+            (self.means - _REACH * widths).amin(1)[..., None].expand(-1, *levels.shape)
+        )
+        high = (
+            (self.means + _REACH * widths).amax(1)[..., None].expand(-1, *levels.shape)
         )
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
@@ -231,8 +234,12 @@ class PlainQuantities(QuantityHead):
     described: Tensor
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        sizes = (config[name] for name in ("inputs", "hidden", "components"))
-        super().__init__(*sizes, len(config["quantities"]))
+        super().__init__(
+            config["inputs"],
+            config["hidden"],
+            config["components"],
+            len(config["quantities"]),
+        )
         described = describe_quantities(config).float()
         self.register_buffer("described", described, persistent=False)
 

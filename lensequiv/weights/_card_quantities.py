@@ -11,10 +11,11 @@ from lensequiv.weights._card_scores import one_line
 __all__ = ["quantity_head"]
 
 _MEANING = """\
-`model.predict(images, quantities=True)` tells, for each lens, the median and the central
-68 % and 95 % intervals of these quantities; no turn of the image changes them. They are
-posteriors for lenses drawn like the training ones: for other lenses, real ones included,
-they say what such a lens would have, and no interval covers what the recipe lacks.
+`model.predict(images, quantities=True)` tells, for each lens, the median and the
+central 68 % and 95 % intervals of these quantities; no turn of the image changes them.
+They are posteriors for lenses drawn like the training ones: for other lenses, real ones
+included, they say what such a lens would have, and no interval covers what the recipe
+lacks.
 """
 
 
@@ -27,8 +28,9 @@ def quantity_head(config: Mapping[str, Any], info: Information) -> list[str]:
     scores = (info.metrics or {}).get("quantities", {})
     if "joint_deviation" in scores:
         lines += [
-            "Coverage of all of them together (TARP) differs from the credibility by at "
-            f"most {scores['joint_deviation']:.3f} on {scores['joint_lenses']:,} lenses.",
+            "Coverage of all of them together (TARP) differs from the credibility by "
+            f"at most {scores['joint_deviation']:.3f} on "
+            f"{scores['joint_lenses']:,} lenses.",
             "",
         ]
     return lines
