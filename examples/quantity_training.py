@@ -230,6 +230,7 @@ class Training:
         state = {
             "model": self.model.tensors(),
             "averaged": self.averaged.tensors(),
+            "quantities": json.dumps(spec_of(self.model).to_config()),
             "optimizer": self.optimizer.state_dict(),
             "step": step,
             "seconds": self.seconds,
@@ -256,6 +257,9 @@ class Training:
                     f"{path} is of a run with {name} {value}, not {now.get(name)}: "
                     "choose another --out, or give the arguments of that run"
                 )
+        # Other devices simulate other lenses, of a slightly different mean.
+        spec = QuantitiesSpec.from_config(json.loads(state["quantities"]))
+        self.model.quantities_spec = self.averaged.quantities_spec = spec
         self.model.load_tensors(state["model"])
         self.averaged.load_tensors(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
