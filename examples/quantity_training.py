@@ -87,7 +87,6 @@ class Training:
         pair: list[Any] = [self.model, self.averaged]
         parts = pair if args.whole else [one.quantity_head for one in pair]
         self.parameters, self.moving = (list(part.parameters()) for part in parts)
-        self.move_average = get_ema_multi_avg_fn(args.ema)
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=args.lr, weight_decay=args.weight_decay, fused=True
         )
@@ -142,7 +141,9 @@ class Training:
             group["lr"] = rate * args.lr
             group["betas"] = (momentum, group["betas"][1])
         self.optimizer.step()
-        self.move_average(self.moving, self.parameters, step)
+        # At first over fewer steps, so that the untrained weights are soon forgotten.
+        decay = min(args.ema, (1 + step) / (10 + step))
+        get_ema_multi_avg_fn(decay)(self.moving, self.parameters, step)
         return loss.detach()
 
     @torch.no_grad()
