@@ -2,14 +2,17 @@
 
 import pytest
 import torch
-from torchvision.models import resnet18
 
 import lensequiv
+
+# Tests against torchvision are not of the quick choice: it takes seconds to import.
 
 
 @pytest.fixture(scope="module")
 def pair():
     """Ours with three channels and torchvision's, with the same random weights."""
+    from torchvision.models import resnet18
+
     torch.manual_seed(0)
     theirs = resnet18(num_classes=4)
     with torch.no_grad():
@@ -24,6 +27,7 @@ def pair():
     return ours, theirs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("size", [65, 129])
 def test_equals_torchvision(pair, training, size):
@@ -39,7 +43,10 @@ def test_equals_torchvision(pair, training, size):
     assert torch.equal(ours.bn1.running_mean, theirs.bn1.running_mean)
 
 
+@pytest.mark.slow
 def test_a_seed_draws_torchvisions_weights():
+    from torchvision.models import resnet18
+
     torch.manual_seed(3)
     theirs = resnet18(num_classes=1).state_dict()
     torch.manual_seed(3)
