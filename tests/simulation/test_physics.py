@@ -29,9 +29,6 @@ from lensequiv.simulation import (
     _cosmology,
     _deflection,
     _physics,
-    get_recipe,
-    model_f,
-    model_j,
     simulate,
     to_lenstronomy,
 )
