@@ -21,6 +21,7 @@ from lensequiv.inference._map import Detection, SubstructureMap
 from lensequiv.inference._map_files import check_map_output, write_maps
 from lensequiv.inference._predict import iter_predict, predict
 from lensequiv.inference._prediction import ImagePrediction, Prediction
+from lensequiv.inference._quantities import Measured, Quantities
 from lensequiv.inference._resuming import record_request, request_of
 from lensequiv.inference._rows import parquet_schema, rows_of
 from lensequiv.inference._scale import PixelScales
@@ -40,9 +41,11 @@ __all__ = [
     "ImagePrediction",
     "ImagesOrPaths",
     "Loaded",
+    "Measured",
     "Options",
     "PixelScales",
     "Prediction",
+    "Quantities",
     "Source",
     "SubstructureMap",
     "batches",

@@ -6,14 +6,14 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from lensequiv.models._trainable import Trainable
+from lensequiv.models._telling import Telling
 from lensequiv.plain import Heads, check_device, check_input
 from lensequiv.weights import list_pretrained
 
 __all__ = ["Passes"]
 
 
-class Passes(Trainable):
+class Passes(Telling):
     """A network's passes, of the layers that an architecture implements."""
 
     input_weight: ClassVar[str]

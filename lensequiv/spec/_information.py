@@ -65,6 +65,30 @@ class MapScores(TypedDict, total=False):
     smooth_lenses: int
 
 
+class QuantityScore(TypedDict):
+    """How well a quantity is told; see `lensequiv.evaluation.quantities`."""
+
+    name: str
+    lenses: int
+    error: float
+    error_of_mean: float
+    coverage_68: float
+    coverage_95: float
+
+
+class QuantityScores(TypedDict, total=False):
+    """How well quantities are told of held-out lenses.
+
+    `joint_deviation` is the largest distance of the coverage of all quantities together
+    from its credibility, on `joint_lenses` lenses; `accuracy` that of the classes.
+    """
+
+    scores: list[QuantityScore]
+    joint_deviation: float
+    joint_lenses: int
+    accuracy: float
+
+
 class Metrics(TypedDict, total=False):
     """Scores on test images, as they are and each rotated by a random angle."""
 
@@ -72,6 +96,7 @@ class Metrics(TypedDict, total=False):
     test_rotated: Scores
     grid_invariance: float
     map: MapScores
+    quantities: QuantityScores
 
 
 class ImageSet(TypedDict, total=False):
@@ -118,6 +143,20 @@ class MapTraining(TypedDict, total=False):
     minutes: float
     seed: int
     date: str
+
+
+class QuantitiesTraining(TypedDict, total=False):
+    """A run of `examples/quantities.py`."""
+
+    command: str
+    started_from: str
+    recipes: list[str]
+    images_seen: int
+    minutes: float
+    seed: int
+    machine: str
+    date: str
+    validation: list[dict[str, Any]]
 
 
 FineTuned = TypedDict(
@@ -190,6 +229,7 @@ class Information:
         trained_on: The training images.
         training: The training runs.
         map_training: The run that trained the map of the substructure.
+        quantities_training: The run that trained the head which tells quantities.
         fine_tuned: The fine-tuning run.
         adapted: To which images without labels, and how.
         metrics: Scores on test images.
@@ -206,6 +246,7 @@ class Information:
     trained_on: TrainedOn | None = None
     training: Training | None = None
     map_training: MapTraining | None = None
+    quantities_training: QuantitiesTraining | None = None
     fine_tuned: FineTuned | None = None
     adapted: Adapted | None = None
     metrics: Metrics | None = None
