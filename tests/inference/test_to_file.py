@@ -86,6 +86,7 @@ def test_workers_do_not_matter(model):
         model.predict(PATHS, workers=0)
 
 
+@pytest.mark.slow
 def test_threads_setting_is_left_alone(model):
     before = torch.get_num_threads()
     try:
@@ -293,6 +294,7 @@ def rows_in(path):
     return pyarrow.parquet.read_table(path)["path"].to_pylist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_going_on_after_the_bad_file_was_removed(model, folder, tmp_path, ending):
     out = tmp_path / f"out.{ending}"

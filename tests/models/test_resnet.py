@@ -73,6 +73,7 @@ def test_any_number_of_channels(in_channels):
         model(torch.randn(2, 3, 65, 65))
 
 
+@pytest.mark.slow
 def test_one_channel_learns():
     model = lensequiv.create_model("resnet18")
     model(torch.randn(2, 1, 33, 33)).square().sum().backward()

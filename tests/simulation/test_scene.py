@@ -252,6 +252,7 @@ def test_without_noise_is_the_mean():
     assert lag == pytest.approx(0.6 / 1.36, abs=0.02)
 
 
+@pytest.mark.slow
 def test_noiseless_share_and_defects():
     detector = Detector(noiseless=1.0, gradient=(1.0, 1.0), defects=3.0)
     recipe = replace(SMALL, noise=detector)
