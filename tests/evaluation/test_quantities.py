@@ -121,9 +121,9 @@ def test_crps_is_that_of_a_gaussian():
     found = crps(mixture, torch.zeros(3, 2))
     assert torch.allclose(found, torch.tensor([value, 2 * value]).expand(3, 2))
     # Of two equal halves, too.
-    twice = Mixture(torch.full((3, 2), math.log(0.5)), *(
-        torch.cat([x, x], 1) for x in mixture[1:]
-    ))
+    twice = Mixture(
+        torch.full((3, 2), math.log(0.5)), *(torch.cat([x, x], 1) for x in mixture[1:])
+    )
     truth = torch.randn(3, 2)
     assert torch.allclose(crps(twice, truth), crps(mixture, truth), atol=1e-6)
 
@@ -136,7 +136,9 @@ def test_quantile_loss():
 
 
 def test_whole_numbers_are_spread():
-    spec = QuantitiesSpec(8, 8, 1, (Quantity("n", "", 5, 2, whole=True), SPEC.quantities[1]))
+    spec = QuantitiesSpec(
+        8, 8, 1, (Quantity("n", "", 5, 2, whole=True), SPEC.quantities[1])
+    )
     truth = torch.tensor([[3.0, 3.0]]).repeat(1000, 1)
     spread = spread_whole(truth, spec)
     assert torch.equal(spread[:, 1], truth[:, 1])

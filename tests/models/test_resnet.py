@@ -2,14 +2,17 @@
 
 import pytest
 import torch
-from torchvision.models import resnet18
 
 import lensequiv
+
+# Tests against torchvision are not of the quick choice: it takes seconds to import.
 
 
 @pytest.fixture(scope="module")
 def pair():
     """Ours with three channels and torchvision's, with the same random weights."""
+    from torchvision.models import resnet18
+
     torch.manual_seed(0)
     theirs = resnet18(num_classes=4)
     with torch.no_grad():
@@ -24,6 +27,7 @@ def pair():
     return ours, theirs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("size", [65, 129])
 def test_equals_torchvision(pair, training, size):
@@ -37,6 +41,19 @@ def test_equals_torchvision(pair, training, size):
         assert torch.equal(ours(x), expected)
     assert expected.std() > 0.01
     assert torch.equal(ours.bn1.running_mean, theirs.bn1.running_mean)
+
+
+@pytest.mark.slow
+def test_a_seed_draws_torchvisions_weights():
+    from torchvision.models import resnet18
+
+    torch.manual_seed(3)
+    theirs = resnet18(num_classes=1).state_dict()
+    torch.manual_seed(3)
+    ours = lensequiv.create_model("resnet18", in_channels=3, num_classes=1).tensors()
+    for name, tensor in ours.items():
+        if not name.startswith("head."):  # drawn after all others
+            assert torch.equal(tensor, theirs[name]), name
 
 
 @pytest.mark.parametrize("in_channels", [1, 2])
@@ -56,6 +73,7 @@ def test_any_number_of_channels(in_channels):
         model(torch.randn(2, 3, 65, 65))
 
 
+@pytest.mark.slow
 def test_one_channel_learns():
     model = lensequiv.create_model("resnet18")
     model(torch.randn(2, 1, 33, 33)).square().sum().backward()
