@@ -58,16 +58,25 @@ def images_to_calibrate(
     taught besides must not be called unlike it.
 
     Returns:
-        (N, C, H, W) images, cropped to the network's input, and (N,) labels.
+        (N, C, H, W) images and (N,) labels.
     """
     images, labels = sets.val.load_arrays(), sets.val.labels
-    parts, truth = [model.preprocess.crop(images).float()], [labels]
+    others = trained_on.get("recipes", [])[1:]
+    if not others:
+        return images, labels
+
+    def centre(images: Tensor) -> Tensor:
+        """What the network will see of images of any size."""
+        top, left = model.preprocess.offset(*images.shape[-2:])
+        side = model.input_size
+        return images[..., top : top + side, left : left + side].float()
+
+    parts, truth = [centre(images)], [labels]
     unit = 8 * len(model.classes)
-    several = trained_on.get("recipes", [])
-    for i, name in enumerate(several[1:]):
+    for i, name in enumerate(others):
         count = unit * max(1, len(labels) // unit)
         made = simulated_set(name, count, SEED + i, torch.device("cpu"))
-        parts.append(model.preprocess.crop(made.load_arrays()))
+        parts.append(centre(made.load_arrays()))
         truth.append(made.labels)
     return torch.cat(parts), torch.cat(truth)
 
