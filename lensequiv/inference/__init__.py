@@ -6,7 +6,7 @@ way of their own, as `examples/survey.py` does: a `Source` of images, `Options`,
 `Batch`es that `batches` makes of the two, and rows of them.
 """
 
-from lensequiv._devices import resolve_device
+from lensequiv._devices import device_name, resolve_device
 from lensequiv._moved import moved
 from lensequiv.inference._batches import (
     Batch,
@@ -52,6 +52,7 @@ __all__ = [
     "calibrate",
     "check_map_output",
     "check_output",
+    "device_name",
     "iter_predict",
     "network_inputs",
     "network_of",

@@ -16,9 +16,9 @@ from lensequiv.spec._information import (
     StartedFrom,
     TrainedOn,
     Training,
-    as_json,
     read_information,
 )
+from lensequiv.spec._json import as_json
 from lensequiv.spec._map import MapSpec
 from lensequiv.spec._network import Network
 from lensequiv.spec._origin import Origin

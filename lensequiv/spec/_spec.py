@@ -17,7 +17,8 @@ from torch import Tensor
 from lensequiv._checks import check_class_names, check_count
 from lensequiv._neutral import neutral
 from lensequiv.domain import Domain, check_ranges
-from lensequiv.spec._information import Information, as_json, read_information
+from lensequiv.spec._information import Information, read_information
+from lensequiv.spec._json import as_json
 from lensequiv.spec._map import MapSpec
 from lensequiv.spec._quantities import QuantitiesSpec
 from lensequiv.transforms import Preprocessing, preprocessing_from_config

@@ -6,7 +6,6 @@ import warnings
 import pytest
 import safetensors.torch
 import torch
-from accelerate import Accelerator
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -72,6 +71,8 @@ def test_files(tiny, tmp_path):
 
 
 def test_accelerate(tiny, tmp_path):
+    from accelerate import Accelerator
+
     accelerator = Accelerator(cpu=True)
     accelerator.save_state(accelerator.prepare(tiny) and tmp_path / "state")
     other = Accelerator(cpu=True)
