@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from finish import calibrate_if_possible
+from finish import calibrate_if_possible, images_to_calibrate
 from fresh_lenses import RESAMPLED
 from quantity_training import Held, Training, spec_of
-from sets import number, simulated_set, whole
+from sets import Sets, number, simulated_set, whole
 
 import lensequiv
 from lensequiv._devices import resolve_device
@@ -136,8 +136,9 @@ def finish(training: Training) -> None:
     }
     if args.whole:
         val = simulated_set(args.fresh[0], 4512, args.seed + 2, args.device)
-        images = val.load_arrays()
-        calibrate_if_possible(model, images, val.labels)
+        sets = Sets(None, val, None, val.classes)
+        images, labels = images_to_calibrate(model, sets, {"recipes": args.fresh})
+        calibrate_if_possible(model, images, labels)
         info["image_statistics"] = statistics_ranges(model.preprocess(images))
         info["cost"] = {"parameters": sum(p.numel() for p in model.parameters())}
     held = training.held(model, args.seed + 2)

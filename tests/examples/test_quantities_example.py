@@ -68,7 +68,8 @@ def test_a_head_on_a_weight_leaves_body_classes_and_map(monkeypatch, tmp_path, c
 
 def test_everything_trained_from_scratch(monkeypatch, tmp_path):
     command = [
-        *("c4", "--fresh", "deeplensesim2", "--whole", "--options", json.dumps(SMALL)),
+        *("c4", "--fresh", "deeplensesim2,deeplensesim2-noisy", "--whole"),
+        *("--options", json.dumps(SMALL)),
         *("--resampled", 0, "--shift", 2, "--size", 49, "--steps", 3),
         *("--quantities", "log10_axion_mass_ev", "--out", tmp_path),
     ]
