@@ -69,6 +69,12 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--steps", type=whole(2), default=4000)
     p.add_argument("--batch-size", type=whole(8), default=256)
     p.add_argument("--lr", type=number(1e-12), help="peak (0.002; 0.008 if --whole)")
+    p.add_argument(
+        "--repeat",
+        type=whole(0),
+        default=4,
+        help="for the head alone: steps on earlier embeddings after each fresh batch",
+    )
     p.add_argument("--warm-up", type=number(0, 1), default=0.1)
     p.add_argument("--weight-decay", type=number(0), default=1e-3)
     p.add_argument("--ema", type=number(0, 0.999999), default=0.998)

@@ -8,8 +8,10 @@ import itertools
 import json
 import math
 import platform
+import random
 import shlex
 import time
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -33,6 +35,7 @@ from lensequiv.plain import Mixture
 from lensequiv.spec import QuantitiesSpec
 
 SAVE_EVERY = 60  # seconds between checkpoints
+KEPT = 200  # batches whose embeddings are seen again
 NORM_IMAGES = 4096  # for the batch-norm statistics of averaged weights
 
 
@@ -93,6 +96,8 @@ class Training:
         self.first, self.seconds, self.best = 0, 0.0, math.inf
         self.history: list[dict[str, Any]] = []
         self.saved = time.monotonic()
+        self.kept: deque[tuple[Tensor, Tensor]] = deque(maxlen=KEPT)
+        self.draw = random.Random(args.seed)
 
     def autocast(self) -> torch.autocast:
         """Half precision, if so wanted."""
@@ -129,22 +134,31 @@ class Training:
         even = standardised(even, spec)
         with torch.set_grad_enabled(args.whole), self.autocast():
             logits, embedding = model.logits_and_embedding(batch.images)
-        loss = total = density_loss(model.posterior(embedding.float()), even)
-        if args.whole:
-            classes = F.cross_entropy(logits.float(), batch.labels)
-            total = loss + args.class_weight * classes
-        self.optimizer.zero_grad()
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         rate, momentum = one_cycle(progress, args.warm_up)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * args.lr
             group["betas"] = (momentum, group["betas"][1])
+        loss = total = density_loss(model.posterior(embedding.float()), even)
+        if args.whole:
+            classes = F.cross_entropy(logits.float(), batch.labels)
+            total = loss + args.class_weight * classes
+        self.learn(total, step)
+        if not args.whole:  # the head is small, and the body took all the time
+            self.kept.append((embedding.float(), even))
+            for _ in range(args.repeat):
+                seen, wanted = self.draw.choice(self.kept)
+                self.learn(density_loss(model.posterior(seen), wanted), step)
+        return loss.detach()
+
+    def learn(self, loss: Tensor, step: int) -> None:
+        """Moves the weights against the gradient of a loss, and their mean after."""
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
         # At first over fewer steps, so that the untrained weights are soon forgotten.
-        decay = min(args.ema, (1 + step) / (10 + step))
+        decay = min(self.args.ema, (1 + step) / (10 + step))
         get_ema_multi_avg_fn(decay)(self.moving, self.parameters, step)
-        return loss.detach()
 
     @torch.no_grad()
     def renew(self, step: int) -> None:
