@@ -193,9 +193,7 @@ class FreshLenses(Lenses):
         }
 
 
-def _small_turns(
-    count: int, key: Sequence[int], share: float
-) -> NDArray[np.float32]:
+def _small_turns(count: int, key: Sequence[int], share: float) -> NDArray[np.float32]:
     """Angles in radians, 0 for those that are left alone, all but a share."""
     rng = np.random.default_rng([*key, 5])
     turned = rng.random(count) < share

@@ -83,7 +83,6 @@ class MappingModel(nn.Module):
         kappa = (rows * height).mT @ columns
         return torch.log1p(kappa / SMALL)
 
-
     def copies(self, masses: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """What the network looks at, if that is the images in several orientations.
 

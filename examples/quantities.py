@@ -247,7 +247,9 @@ class Training:
         model = model.with_quantities(
             quantities, hidden=args.hidden, components=args.components
         )
-        print(f"{model.name}, {model.input_size} pixels, tells {', '.join(self.names(model))}")
+        print(
+            f"{model.name}, {model.input_size} pixels, tells {', '.join(self.names(model))}"
+        )
         self.model = model.to(args.device)
         self.centre()
         if args.whole and args.device.type == "cuda":
@@ -373,15 +375,16 @@ class Training:
         mixture = Mixture(*found[:3])
         quantiles, truth, right = found[3:]
         even = standardised(spread_whole(truth, spec), spec)
-        return Held(
-            mixture, quantiles, truth, right, float(self.loss(mixture, even))
-        )
+        return Held(mixture, quantiles, truth, right, float(self.loss(mixture, even)))
 
     def evaluate(self, step: int) -> None:
         """Scores the averaged weights on held-out lenses, and keeps the best."""
         if self.args.whole:
             self.renew(step)
-        held, spec = self.held(self.averaged, self.args.seed + 1), self.averaged.quantities_spec
+        held, spec = (
+            self.held(self.averaged, self.args.seed + 1),
+            self.averaged.quantities_spec,
+        )
         assert spec is not None
         scores = score_quantities(held.quantiles, held.truth, spec)
         self.history.append(
@@ -486,7 +489,11 @@ class Training:
         if not args.whole:
             assert self.model.quantity_head is not None
             self.model.quantity_head.train()
-        bar = tqdm(initial=self.first, total=args.steps if not args.minutes else None, mininterval=5)
+        bar = tqdm(
+            initial=self.first,
+            total=args.steps if not args.minutes else None,
+            mininterval=5,
+        )
         for step, progress, last, share in self.places(began):
             loss = self.step(step, progress)
             due = last or share * args.evaluations >= len(self.history) + 1
@@ -531,7 +538,10 @@ class Training:
         model.quantities_spec = spec = calibrated(held.mixture, held.truth, spec)
         held = self.held(model, args.seed + 3)
         scores = [
-            {k: v if isinstance(v, str) else round(v, 5) for k, v in s._asdict().items()}
+            {
+                k: v if isinstance(v, str) else round(v, 5)
+                for k, v in s._asdict().items()
+            }
             for s in score_quantities(held.quantiles, held.truth, spec)
         ]
         metrics: dict[str, Any] = {"quantities": {"scores": scores}}
@@ -542,7 +552,9 @@ class Training:
             metrics["quantities"]["joint_deviation"] = round(joint.deviation, 4)
             metrics["quantities"]["joint_lenses"] = joint.lenses
         if args.whole:
-            metrics["quantities"]["accuracy"] = round(float(held.right.double().mean()), 4)
+            metrics["quantities"]["accuracy"] = round(
+                float(held.right.double().mean()), 4
+            )
         info["metrics"] = {**info.get("metrics", {}), **metrics}
         folder = model.cpu().save_pretrained(args.out / "weights", info=info)
         print(json.dumps(metrics, indent=2))

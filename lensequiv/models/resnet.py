@@ -22,49 +22,15 @@ _LAYERS = (
 )
 
 
-class _Block(nn.Module):
-    """Two convolutions beside the input, whose channels and size follow where needed.
-
-    Args:
-        inputs: Channels of the input.
-        outputs: Channels of the output.
-        stride: Of the first convolution.
-    """
-
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
-        super().__init__()
-        downsample = None
-        if inputs != outputs:
-            downsample = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False),
-                nn.BatchNorm2d(outputs),
-            )
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.relu = nn.ReLU(inplace=True)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.downsample = downsample
-
-    def forward(self, x: Tensor) -> Tensor:
-        beside = x if self.downsample is None else self.downsample(x)
-        y = self.relu(self.bn1(self.conv1(x)))
-        y = self.bn2(self.conv2(y))
-        y += beside
-        return cast(Tensor, self.relu(y))
-
-
 class ResNet18(LensNetwork, registered="resnet18"):
-    """ResNet-18 (He et al., arXiv:1512.03385) for any channel count.
+    """torchvision's ResNet-18 (He et al., arXiv:1512.03385) for any channel count.
 
-    Layers, their names and the weights that a seed draws are those of torchvision's,
-    which takes three seconds to import and is not needed. Not equivariant under
-    rotations: what the zoo's models are compared with.
+    Not equivariant under rotations: what the zoo's models are compared with.
 
     Args:
         in_channels: Channels of the input.
         num_classes: Number of logits.
-        initialize: Accepted like everywhere; weights are drawn in any case.
+        initialize: Accepted like everywhere; torchvision initialises in any case.
 
     Raises:
         ValueError: A count is not a positive integer.
@@ -75,23 +41,15 @@ class ResNet18(LensNetwork, registered="resnet18"):
     def __init__(
         self, in_channels: int = 1, num_classes: int = 3, initialize: bool = True
     ) -> None:
+        from torchvision.models import resnet18
+
         super().__init__(in_channels, num_classes, InputSizes(33, 1, 1024))
-        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.layer1 = nn.Sequential(_Block(64, 64), _Block(64, 64))
-        self.layer2 = nn.Sequential(_Block(64, 128, 2), _Block(128, 128))
-        self.layer3 = nn.Sequential(_Block(128, 256, 2), _Block(256, 256))
-        self.layer4 = nn.Sequential(_Block(256, 512, 2), _Block(512, 512))
-        # torchvision draws a head here, so that the convolutions follow in its order.
-        nn.Linear(512, 1)
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out")
+        net = resnet18(num_classes=1)
         if in_channels != 3:
-            self.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
-            nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out")
+            net.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
+            nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out")
+        for name in _LAYERS:
+            self.add_module(name, getattr(net, name))
         self.head = nn.Linear(512, num_classes)
         # Measured on two cores in bf16: a training step takes 0.7 of the time.
         self.to(memory_format=torch.channels_last)
@@ -109,7 +67,7 @@ class ResNet18(LensNetwork, registered="resnet18"):
         return {f"layer{i}": None for i in range(1, 5)}
 
     def _plain_layers(self, layers: PlainLayers) -> None:
-        body = cast(Any, self)  # its layers have no types
+        body = cast(Any, self)  # its layers are torchvision's
         layers.add_conv(*fold_norm(body.conv1.weight, body.bn1), 2, 3)
         layers.add("max-pool", {}, kernel=3, stride=2, padding=1)
         for stage in (body.layer1, body.layer2, body.layer3, body.layer4):

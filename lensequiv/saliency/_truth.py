@@ -138,7 +138,9 @@ def fit_smooth(
 
 def _variance(image: Tensor, parameters: Arrays) -> Tensor:
     """Of the noise that each pixel would have."""
-    return image.clamp_min(1e-6) + _drawn(parameters, "dark_variance", 0.0)
+    gain = _drawn(parameters, "gain", 1.0)  # electrons a count
+    electrons = (image * gain).clamp_min(1e-6)
+    return (electrons + _drawn(parameters, "dark_variance", 0.0)) / gain**2
 
 
 def _drawn(parameters: Arrays, name: str, otherwise: float) -> Tensor | float:

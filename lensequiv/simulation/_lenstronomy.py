@@ -119,7 +119,9 @@ def to_lenstronomy(simulation: Simulation, index: int) -> LenstronomyModel:
     galaxy = p.get("galaxy_image", -1) >= 0
     first = _picture(recipe, p, unit) if galaxy else _sersic(source, unit)
     lens = _mass_models(recipe, p)
-    stars = _places(p, "star", "flux")
+    stars = [
+        star for star in _places(p, "star", "flux") if _is_inside(star, recipe, scale)
+    ]
     sky = (
         0.0
         if isinstance(recipe.noise, ElectronNoise)
@@ -144,7 +146,12 @@ def to_lenstronomy(simulation: Simulation, index: int) -> LenstronomyModel:
             }
             for star in stars
         ],
-        kwargs_psf={"psf_type": "PIXEL", "kernel_point_source": _psf(recipe, p)},
+        kwargs_psf={
+            "psf_type": "PIXEL",
+            # lenstronomy shifts a star's kernel within its frame: with a rim of zeros
+            # nothing is cut off.
+            "kernel_point_source": np.pad(_psf(recipe, p), int(bool(stars))),
+        },
         pixels=recipe.pixels,
         pixel_scale=scale,
         supersampling=recipe.supersampling,
@@ -165,6 +172,12 @@ def _places(p: Arrays, name: str, marker: str) -> list[dict[str, Any]]:
         {key: value[k] for key, value in lists.items()}
         for k in np.flatnonzero(lists[marker])
     ]
+
+
+def _is_inside(star: dict[str, Any], recipe: Recipe, scale: float) -> bool:
+    """Whether a star shines: only those within the frame do, see `add_stars`."""
+    edge = (recipe.pixels - 1) / 2 * scale
+    return bool(max(abs(star["x"]), abs(star["y"])) < edge)
 
 
 def _sersic(profile: dict[str, Any], unit: float) -> dict[str, float]:

@@ -92,14 +92,15 @@ def _observe(
     """Adds noise from a random stream for each image."""
     if isinstance(noise, ElectronNoise):
         size, defects = images.shape[-1], int(parameters["defects"].max(initial=0))
-        drawn = [noise.deviates(rng, size, defects) for rng in rngs]
-        normals, hot = (torch.from_numpy(np.stack(d)) for d in zip(*drawn, strict=True))
+        rays = int(parameters.get("cosmic_rays", np.zeros(1)).max(initial=0))
+        drawn = [noise.deviates(rng, size, defects, rays) for rng in rngs]
+        numbers = [torch.from_numpy(np.stack(d)) for d in zip(*drawn, strict=True)]
         lens = {
             name: torch.from_numpy(value)
             for name, value in parameters.items()
             if value.ndim == 1
         }
-        return noise.observe(images, lens, normals, hot)
+        return noise.observe(images, lens, *numbers)
     for image, rng, exposure in zip(
         images.numpy(), rngs, parameters["exposure"], strict=True
     ):

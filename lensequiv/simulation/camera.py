@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -33,6 +32,8 @@ class Camera(ElectronNoise):
         dark_current: *Unit*: electrons/pixel/s.
         full_well: Above so many electrons an exposure a pixel is saturated; None:
             never.
+        gain: Electrons a count. If given, images are in counts, and those with noise
+            in whole ones, since every exposure was rounded. None: in electrons.
     """
 
     zero_point: float = 25.94
@@ -42,6 +43,7 @@ class Camera(ElectronNoise):
     exposures: int = 4
     dark_current: float = 0.0
     full_well: float | None = None
+    gain: float | None = field(default=None, kw_only=True)
     read_noise: Range = (4.0, 4.0)
     correlation: Range = (0.0, 0.0)
     gradient: Range = (0.0, 0.0)
@@ -61,6 +63,8 @@ class Camera(ElectronNoise):
         check_range("exposure", self.exposure, 1e-3, 1e8)
         if self.full_well is not None:
             check_range("full_well", (self.full_well, self.full_well), 1.0, 1e9)
+        if self.gain is not None:
+            check_range("gain", (self.gain, self.gain), 1e-3, 1e6)
 
     def draw(self, rng: np.random.Generator, lens: Arrays) -> Arrays:
         """See `ElectronNoise.draw`; `source_magnitude` and `exposure_time` besides."""
@@ -73,18 +77,35 @@ class Camera(ElectronNoise):
         read = rng.uniform(*self.read_noise, n)
         dark = electrons[1] * area + self.dark_current * time + self.exposures * read**2
         light = sersic_flux(lens["sersic_index"], lens["effective_radius"])
-        return {
+        drawn = {
             "amplitude": electrons[0] * area / light,
             "source_magnitude": magnitude,
             "exposure_time": time,
-            **self._flaws(rng, dark),
         }
+        if self.gain is not None:
+            # Rounding the sum counts as one of the roundings of all exposures.
+            dark = dark + (self.exposures - 1) * self.gain**2 / 12
+            drawn["amplitude"] = drawn["amplitude"] / self.gain
+            drawn["gain"] = np.full(n, self.gain)
+        return drawn | self._flaws(rng, dark)
 
     def observe(
-        self, images: Tensor, lens: dict[str, Tensor], normals: Tensor, hot: Tensor
+        self,
+        images: Tensor,
+        lens: dict[str, Tensor],
+        normals: Tensor,
+        hot: Tensor,
+        tracks: Tensor,
     ) -> Tensor:
-        """See `ElectronNoise.observe`; saturated pixels have what fills them."""
-        result = super().observe(images, lens, normals, hot)
-        if self.full_well is None:
-            return result
-        return torch.clamp_max(result, self.full_well * self.exposures)
+        """See `ElectronNoise.observe`; from counts to counts if there is a gain."""
+        if self.gain is not None:
+            images = images * self.gain
+        return super().observe(images, lens, normals, hot, tracks)
+
+    def read_out(self, electrons: Tensor) -> Tensor:
+        """See `ElectronNoise.read_out`; saturated pixels have what fills them."""
+        if self.full_well is not None:
+            electrons = electrons.clamp_max(self.full_well * self.exposures)
+        if self.gain is not None:
+            electrons = (electrons / self.gain).round_()
+        return electrons

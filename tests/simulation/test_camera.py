@@ -87,6 +87,29 @@ def test_saturated_pixels():
     assert float(images.max()) == 1e5
 
 
+def test_counts():
+    """Electrons over the gain, in whole counts, with the noise of every rounding."""
+    camera = Camera(magnitude=(30.0, 30.0), read_noise=(5.0, 5.0), exposures=12)
+    counting = replace(camera, gain=40.0)
+    clean = [
+        simulate(replace(ALONE, noise=noise), 4, seed=2, noise=False).images
+        for noise in (camera, counting)
+    ]
+    torch.testing.assert_close(clean[1], clean[0] / 40)
+    counts = simulate(replace(ALONE, noise=counting), 40, seed=2)
+    assert torch.equal(counts.images, counts.images.round())
+    # Sky, twelve read-outs, and twelve roundings.
+    sky = 10 ** (0.4 * (25.94 - 22.0)) * 0.05**2 * 2000
+    expected = (sky + 12 * 25) / 40**2 + 12 / 12
+    assert float(counts.images.var()) == pytest.approx(expected, rel=0.03)
+
+
+def test_saturated_counts():
+    camera = Camera(magnitude=(12.0, 12.0), full_well=5e4, exposures=2, gain=4.0)
+    images = simulate(replace(ALONE, noise=camera), 3, seed=0).images
+    assert float(images.max()) == 25_000
+
+
 @pytest.mark.parametrize("name", INSTRUMENTS)
 def test_every_instrument(name):
     """Its pixels sample the PSF, and its zero point is what counts."""
@@ -113,5 +136,7 @@ def test_unknown_instruments_and_numbers():
         Camera(sky_brightness=(0.0, 22.0))
     with pytest.raises(ValueError, match="full_well="):
         Camera(full_well=0.0)
+    with pytest.raises(ValueError, match="gain="):
+        Camera(gain=0.0)
     with pytest.raises(ValueError, match="einstein_radius="):
         replace(model_f, einstein_radius=(0.0, 1.0))

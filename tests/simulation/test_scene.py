@@ -71,6 +71,14 @@ COMPONENTS = {
     },
     "lens light": {"lights": (LensLight(share=1.0, subtracted=0.5),)},
     "neighbours": {"lights": (Neighbours(galaxies=2.0, stars=1.0),)},
+    # Bright, some beyond the frame, with kernels that cut much of them off.
+    "stars": {
+        "lights": (
+            Neighbours(galaxies=0.0, stars=3.0, ratio=(5, 30), distance=(0.2, 3)),
+        ),
+        "blur": Blur((3.0, 5.0), moffat=1.0),
+        "psf_size": 7,
+    },
     "clumps": {"lights": (Clumps(share=1.0),)},
     "galaxies": {"lights": (Galaxies(share=0.8), Clumps(share=0.5))},
     "pictures of stars": {"blur": PSFImages(width=(0.7, 2.0), oversampling=2.0)},
