@@ -11,6 +11,7 @@ from torch import nn
 
 from lensequiv._checks import check_class_names, check_count
 from lensequiv.models._call import Call
+from lensequiv.models._fitting import check_quantities, check_sides, neutral_classes
 from lensequiv.models.sizes import InputSizes
 from lensequiv.plain import QuantityHead
 from lensequiv.spec import MapSpec, QuantitiesSpec, Spec, as_json, checked_info
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from lensequiv.domain import Domain
     from lensequiv.spec import Origin
 
-__all__ = ["RecordAttributes", "check_sides", "neutral_classes"]
+__all__ = ["RecordAttributes"]
 
 # Far beyond any use; what is larger is an error, and would fill the memory.
 MAX_IN_CHANNELS = 1024
@@ -150,13 +151,13 @@ class RecordAttributes(nn.Module):
                 f"'input_size' is {spec.input_size}; {self.name} takes "
                 f"{self.input_sizes}"
             )
-        check_sides(self, spec.preprocess)
+        check_sides(self.name, self.input_sizes, spec.preprocess)
         if spec.map is not None and self.map_head is None:
             raise ValueError(
                 f"'map' is of a network that maps substructure; this {self.name} has "
                 "no such head (see LensNetwork.with_map)"
             )
-        _check_quantities(self, spec.quantities)
+        check_quantities(self.name, self.quantity_head, spec.quantities)
         self._spec = spec
 
     @property
@@ -285,49 +286,6 @@ class RecordAttributes(nn.Module):
     @origin.setter
     def origin(self, origin: Origin | None) -> None:
         vars(self)["_origin"] = origin
-
-
-def neutral_classes(count: int) -> tuple[str, ...]:
-    """`class0`, `class1`, ...: names for classes that nobody has named."""
-    return tuple(f"class{i}" for i in range(count))
-
-
-def check_sides(model: RecordAttributes, preprocess: Preprocessing) -> None:
-    """Requires that the network takes what preprocessing makes, where that is known.
-
-    Raises:
-        ValueError: A side that comes out is none of the network's.
-    """
-    if not hasattr(preprocess, "to_config"):
-        return
-    config = preprocess.to_config()
-    sides = [config.get("padded", config.get("size")), *config.get("keep", ())]
-    for side in sides:
-        if side is not None and side not in model.input_sizes:
-            raise ValueError(
-                f"'preprocess': makes images of {side} x {side} pixels; {model.name} "
-                f"takes sides of {model.input_sizes}"
-            )
-
-
-def _check_quantities(model: RecordAttributes, spec: QuantitiesSpec | None) -> None:
-    """Requires a record of quantities that belongs to the network's head, or neither.
-
-    Raises:
-        ValueError: There is one without the other, or they differ in size.
-    """
-    head = model.quantity_head
-    if head is None and spec is not None:
-        raise ValueError(
-            f"'quantities' is of a network that tells quantities; this {model.name} "
-            "has no such head (see LensNetwork.with_quantities)"
-        )
-    if head is not None and (spec is None or spec.shape != head.shape):
-        found = None if spec is None else spec.shape
-        raise ValueError(
-            f"'quantities' is of a head of {found}; expected one of {head.shape} "
-            "(inputs, hidden, components, quantities): see LensNetwork.with_quantities"
-        )
 
 
 def _lists(value: Any) -> Any:

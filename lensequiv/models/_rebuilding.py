@@ -12,9 +12,9 @@ from torch.random import fork_rng
 
 from lensequiv._checks import check_class_names
 from lensequiv._neutral import neutral
-from lensequiv.models._attributes import check_sides
 from lensequiv.models._builders import build
 from lensequiv.models._call import Call
+from lensequiv.models._fitting import check_sides
 from lensequiv.models._quantities import attach_quantities
 from lensequiv.models._recorded import Recorded
 from lensequiv.spec import Origin, Spec
@@ -38,7 +38,7 @@ def check_rebuildable(model: Recorded) -> None:
         )
     config = model.spec.to_config()
     check_class_names(model.classes, model.num_classes)
-    check_sides(model, model.preprocess)
+    check_sides(model.name, model.input_sizes, model.preprocess)
     preprocessing_from_config(config["preprocess"])
     options = json.loads(json.dumps(config["options"]))
     try:

@@ -15,6 +15,8 @@ from lensequiv.plots._style import COLOURS, NORMAL, SMALL, figure_class, finish
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from lensequiv.spec import MapSpec
+
 __all__ = ["plot_maps"]
 
 _FLOOR = 0.005  # convergence: the colour scale is linear below it, logarithmic above
@@ -59,12 +61,7 @@ def plot_maps(
         ValueError: There is no map, or the numbers of lenses differ.
     """
     count = len(maps)
-    given = {"images": images, "truth": truth, "subhalos": subhalos, "titles": titles}
-    for name, values in given.items():
-        if values is not None and len(values) != count:
-            raise ValueError(f"{name} is of {len(values)} lenses; expected {count}")
-    if not count:
-        raise ValueError("maps is empty; expected at least one")
+    _check_counts(count, images=images, truth=truth, subhalos=subhalos, titles=titles)
     make = figure_class()
     names = ["image", "convergence:\nmedian", "convergence:\nuncertainty", "presence"]
     if truth is not None:
@@ -105,6 +102,27 @@ def plot_maps(
         panel.set_title(name, fontsize=NORMAL)
     for panel in panels[-1]:
         panel.set_xlabel("arcsec", fontsize=SMALL)
+    _colour_bars(figure, bars, panels, maps[0].spec)
+    return finish(figure, path)
+
+
+def _check_counts(count: int, **given: Any) -> None:
+    """Requires something for each lens of what is given, and a lens.
+
+    Raises:
+        ValueError: It is not so.
+    """
+    for name, values in given.items():
+        if values is not None and len(values) != count:
+            raise ValueError(f"{name} is of {len(values)} lenses; expected {count}")
+    if not count:
+        raise ValueError("maps is empty; expected at least one")
+
+
+def _colour_bars(
+    figure: Figure, bars: Sequence[Any], panels: NDArray[Any], spec: MapSpec
+) -> None:
+    """Draws the scales of the convergence and of the presence."""
     bar = figure.colorbar(
         bars[0], ax=list(panels[:, -2]), ticks=[_stretched(t) for t in _TICKS]
     )
@@ -112,14 +130,12 @@ def plot_maps(
     bar.set_label("convergence", fontsize=SMALL)
     bar.ax.tick_params(labelsize=SMALL)
     bar = figure.colorbar(bars[1], ax=list(panels[:, -1]))
-    spec = maps[0].spec
     bar.set_label(
         f"probability of a subhalo above {_solar(spec.mass)}\n"
         f"within {spec.radius:g} arcsec",
         fontsize=SMALL,
     )
     bar.ax.tick_params(labelsize=SMALL)
-    return finish(figure, path)
 
 
 def _layers(

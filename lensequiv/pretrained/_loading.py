@@ -12,7 +12,7 @@ from lensequiv._devices import resolve_device
 from lensequiv._neutral import neutral
 from lensequiv._suggestions import did_you_mean, explains_keywords
 from lensequiv.models import LensNetwork, create_model, list_models
-from lensequiv.models._attributes import neutral_classes
+from lensequiv.models._fitting import neutral_classes
 from lensequiv.models._quantities import attach_quantities
 from lensequiv.spec import Origin, Spec
 from lensequiv.weights._catalogue import Release, find_release, list_pretrained

@@ -31,6 +31,7 @@ def test_help_lists_them(capsys):
         assert f"\n    {name} " in out
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_line(tmp_path, capsys):
     argv = ["finetune", "c8-modelF", "--data", str(tmp_path / "none")]
     assert main(argv) == 1

@@ -237,6 +237,7 @@ def test_the_package_is_there_after_importing_lensequiv():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_resnet_is_not():
     model = lensequiv.create_model("resnet18").eval()
     model.preprocess = nn.Identity()
@@ -247,6 +248,7 @@ def test_resnet_is_not():
     assert len(measure(model, blobs(1, 33), group="d4").rows) == 7 * 6
 
 
+@pytest.mark.slow
 def test_maps_are_kept_as_they_were_returned():
     model = lensequiv.create_model("resnet18").eval()
     in_place = nn.Hardtanh(0, 1e-3, inplace=True)

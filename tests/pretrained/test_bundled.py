@@ -79,6 +79,7 @@ def test_card_keeps_what_the_project_promises(name):
     assert scores["grid_invariance"] < 1e-4
 
 
+@pytest.mark.slow
 def test_readme_shows_the_cards_numbers():
     info = lensequiv.pretrained_info("c8-modelJ")["info"]
     readme = (Path(__file__).parents[2] / "README.md").read_text()

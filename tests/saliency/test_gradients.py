@@ -133,6 +133,7 @@ def test_positions(small):
     np.testing.assert_allclose(y[row], (20 + 42 - 74.5) * 0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(150, 150), (131, 140), (129, 128)])
 def test_offset_of_the_2021_crop(shape):
     preprocess = Singh2021Eval()

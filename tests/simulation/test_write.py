@@ -183,7 +183,7 @@ import os, sys
 from dataclasses import replace
 from pathlib import Path
 from lensequiv import simulation
-from lensequiv.simulation import _write
+from lensequiv.simulation import _physics, _write
 blocks, made = _write.iter_blocks, []
 def dying(*args, **kwargs):
     for block in blocks(*args, **kwargs):
@@ -193,6 +193,7 @@ def dying(*args, **kwargs):
         yield block
 _write.iter_blocks = dying
 recipe = replace(simulation.model_f, name="small", pixels=24)
+_physics.check_extra()  # loads what all of them need
 for writer in ("write_class_folders", "write_hdf5"):
     for after in (0, 1, 4):
         out = Path(sys.argv[1], f"{writer}{after}")

@@ -102,6 +102,7 @@ def test_set_input_size_sets_both():
 # Names of classes
 
 
+@pytest.mark.slow
 def test_only_the_default_has_the_studys_names():
     names = ("no", "sphere", "vort")
     assert lensequiv.create_model("c4", **TINY).classes == names
