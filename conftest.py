@@ -1,8 +1,10 @@
 """Which tests run, and the Python blocks of README and docs as tests.
 
 A bare `pytest` is for while one works: it leaves out what is marked `slow`, the code
-blocks of the docs and the tests of examples and benchmarks, whose imports alone take a
-third of its time, and runs each parametrised test with its first parameters alone.
+blocks of the docs and the tests of examples and benchmarks, and runs each parametrised
+test with its first parameters alone. Files that are marked `slow` as a whole are not
+even imported: what they compare with (lenstronomy, torchvision, hypothesis) takes
+seconds to load, in each process.
 `pytest --full` runs everything, and so does `--device cuda` (tests/conftest.py). A test
 that is named (`pytest tests/test_x.py::test_y`) always runs, with all parameters.
 
@@ -42,12 +44,19 @@ SCRIPTS = [
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    if collection_path not in SCRIPTS or config.getoption("--full"):
+    if config.getoption("--full") or not (
+        collection_path in SCRIPTS or _is_slow_as_a_whole(collection_path)
+    ):
         return None
     if config.getoption("--device", "cpu") != "cpu" or config.getoption("-m"):
         return None
     named = [Path(config.invocation_params.dir, a.split("::")[0]) for a in config.args]
     return None if any(n.is_relative_to(collection_path) for n in named) else True
+
+
+def _is_slow_as_a_whole(path: Path) -> bool:
+    mark = "\npytestmark = pytest.mark.slow"
+    return path.suffix == ".py" and mark in path.read_text()
 
 
 def pytest_collection_modifyitems(

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import torch
 
-from lensequiv._devices import resolve_device
+from lensequiv.inference import resolve_device
 
 Side = Callable[[], object]
 

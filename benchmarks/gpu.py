@@ -93,6 +93,9 @@ def cases(quick: bool) -> list[Case]:
         for memory in ("NCHW", "NHWC")
     ]
     files = [Case("files", "c8-modelF", 1024, how) for how in ("fp32", "bf16")]
+    newer = [
+        Case("train", NEWER, n, launch="one graph", memory="NHWC") for n in (256, 1024)
+    ]
     others = [
         case
         for model, batch in (("d8", 1024), ("resnet18", 1024), ("singh2021-c8", 64))
@@ -107,6 +110,7 @@ def cases(quick: bool) -> list[Case]:
     return [
         *predicting,
         *files,
+        *newer,
         *others,
         *training,
         *(Case("train", "c8", 1024, how) for how in ("tf32", "fp32")),

@@ -125,6 +125,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda", help="cuda, cuda:N or cpu")
     parser.add_argument("--quick", action="store_true", help="as little as possible")
     parser.add_argument("--campaign", nargs="*", default=[], help="names; all if none")
+    parser.add_argument("--list", type=Path, help="of the campaign, see campaign.py")
     args = parser.parse_args()
     out = args.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
@@ -145,6 +146,7 @@ def main() -> None:
             if left() > task.seconds:
                 done.append(run(task, out, environment))
         campaign = ["examples/campaign.py", *args.campaign]
+        campaign += [] if args.list is None else ["--list", str(args.list.resolve())]
         campaign += ["--minutes", f"{max(left() - 20, 6) / 60:.3f}"]
         campaign += ["--out", tempfile.mkdtemp(prefix="campaign-")]
         campaign += ["--archive", str(out / "campaign.tar")]

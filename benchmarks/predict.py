@@ -35,6 +35,8 @@ from lensequiv.models.layers import AntialiasedPool
 from lensequiv.models.steerable import SteerableCNN
 from lensequiv.plain import map_statistics
 
+BATCH = 64  # images that go through a network at once
+
 
 class OfE2cnnModules(nn.Module):
     """A zoo network rebuilt from e2cnn's modules, with its weights."""
@@ -112,7 +114,7 @@ def network_sides(weights: str, quick: bool) -> dict:
     if difference > 1e-5:
         raise RuntimeError(f"the rebuilt network differs by {difference:.1e}")
     few = torch.stack([study.preprocess(i) for i in images[: 2 if quick else 4]])
-    batch = x.repeat(6, 1, 1, 1)[:64]
+    batch = x.repeat(6, 1, 1, 1)[:BATCH]
     networks = {
         f"{group}, e2cnn modules": (rebuilt, batch),
         f"{group}, lensequiv": (model, batch),

@@ -29,7 +29,6 @@ import numpy as np
 import torch
 
 import lensequiv
-from lensequiv._devices import resolve_device
 from lensequiv.evaluation._changes import OF_IMAGES, WITHIN, perturbations
 from lensequiv.evaluation._evaluate import weights_facts
 from lensequiv.evaluation._perturb import (
@@ -40,6 +39,7 @@ from lensequiv.evaluation._perturb import (
     scores_of,
 )
 from lensequiv.files import write_atomically
+from lensequiv.inference import resolve_device
 from lensequiv.models import LensNetwork
 from lensequiv.simulation import Recipe, get_recipe
 from lensequiv.weights._catalogue import find_release

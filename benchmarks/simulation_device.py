@@ -10,7 +10,8 @@
 - `cores`: `simulate` on this machine's processor, all its cores;
 - `caustics`: whole frames by caustics' functions on the device, without drawing: its
   halo, shear, point masses and Sersic source, batched by broadcasting; pixels, blurring
-  and noise are ours, and its noiseless images are compared with ours before.
+  and noise are ours, and its noiseless images are compared with ours before;
+- `jaxtronomy, smooth lenses`: see `simulation_jaxtronomy.py`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from contextlib import ExitStack
 from unittest.mock import patch
 
 import torch
+from simulation_jaxtronomy import beside_jaxtronomy
 from torch import Tensor
 
 from lensequiv.simulation import (
@@ -62,12 +64,14 @@ def measure_device(
     for recipe in map(get_recipe, recipes):
         row = _measure(device, recipe, quick)
         found[recipe.name] = {"device": name, **row}
-        told = ", ".join(f"{key} {value:.6g}" for key, value in row.items())
+        told = ", ".join(f"{key} {_short(value)}" for key, value in row.items())
         print(f"{recipe.name}: {told}", flush=True)
     return found
 
 
-def _measure(device: torch.device, recipe: Recipe, quick: bool) -> dict[str, float]:
+def _measure(
+    device: torch.device, recipe: Recipe, quick: bool
+) -> dict[str, float | str]:
     on_cpu = device.type == "cpu"
     chunk = 48 if on_cpu else 3072
     size = 97 if recipe.pixels > 110 else 49
@@ -76,7 +80,7 @@ def _measure(device: torch.device, recipe: Recipe, quick: bool) -> dict[str, flo
     start = time.perf_counter()
     stream.chunk(0)
     _wait(device)
-    row = {"first chunk, s": time.perf_counter() - start}
+    row: dict[str, float | str] = {"first chunk, s": time.perf_counter() - start}
     _peak(device)
     running = stream.chunks(1)
     row["stream"] = _rate(lambda: next(running), chunk, device, seconds)
@@ -108,6 +112,7 @@ def _measure(device: torch.device, recipe: Recipe, quick: bool) -> dict[str, flo
     if recipe.is_plain and isinstance(recipe.noise, PoissonSky):
         row |= _beside_caustics(device, recipe, seconds)
         row["simulate over caustics"] = row["simulate"] / row["caustics"]
+        row |= beside_jaxtronomy(device, recipe, seconds)
     return row
 
 
@@ -203,6 +208,11 @@ def _rate(
         _wait(device)
         times += 1
     return images * times / (time.perf_counter() - start)
+
+
+def _short(value: float | str) -> str:
+    """Six digits of a number."""
+    return value if isinstance(value, str) else f"{value:.6g}"
 
 
 def _never(device: torch.device) -> bool:

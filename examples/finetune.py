@@ -49,10 +49,9 @@ from sets import (
 from tuning import CHECKPOINT, Tuning
 
 import lensequiv
-from lensequiv._devices import describe
 from lensequiv.domain import statistics_ranges
 from lensequiv.evaluation import evaluate
-from lensequiv.inference import resolve_device
+from lensequiv.inference import device_name, resolve_device
 from lensequiv.models import LensNetwork
 
 
@@ -182,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if device.type != "cpu":
-        print(f"on {describe(device)}")
+        print(f"on {device_name(device)}")
     if args.precision == "auto":
         args.precision = "bf16" if device.type == "cuda" else "fp32"
     torch.manual_seed(args.seed)

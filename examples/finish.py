@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from sets import Sets, open_sets
+from sets import Sets, open_sets, simulated_set
 from torch import Tensor
 
 import lensequiv
@@ -28,6 +28,8 @@ from lensequiv.equivariance import equivariance_error
 from lensequiv.evaluation import evaluate
 from lensequiv.inference import calibrate
 from lensequiv.models import LensNetwork
+
+SEED = 3  # of lenses simulated for the calibration alone
 
 
 def save_atomically(state: dict[str, Any], path: Path) -> None:
@@ -47,6 +49,38 @@ def calibrate_if_possible(model: LensNetwork, images: Tensor, labels: Tensor) ->
         print(f"not calibrated: {error}")
 
 
+def images_to_calibrate(
+    model: LensNetwork, sets: Sets, trained_on: dict[str, Any]
+) -> tuple[Tensor, Tensor]:
+    """Validation images, and as many of each other recipe that was trained on.
+
+    What the weights know is more than the validation set's recipe: what they were
+    taught besides must not be called unlike it.
+
+    Returns:
+        (N, C, H, W) images and (N,) labels.
+    """
+    images, labels = sets.val.load_arrays(), sets.val.labels
+    others = trained_on.get("recipes", [])[1:]
+    if not others:
+        return images, labels
+
+    def centre(images: Tensor) -> Tensor:
+        """What the network will see of images of any size."""
+        top, left = model.preprocess.offset(*images.shape[-2:])
+        side = model.input_size
+        return images[..., top : top + side, left : left + side].float()
+
+    parts, truth = [centre(images)], [labels]
+    unit = 8 * len(model.classes)
+    for i, name in enumerate(others):
+        count = unit * max(1, len(labels) // unit)
+        made = simulated_set(name, count, SEED + i, torch.device("cpu"))
+        parts.append(centre(made.load_arrays()))
+        truth.append(made.labels)
+    return torch.cat(parts), torch.cat(truth)
+
+
 def write_weights(run: Path, sets: Sets, told: dict[str, Any] | None = None) -> None:
     """Calibrates `RUN/best`, scores it on the test set once, writes `RUN/weights`.
 
@@ -57,9 +91,10 @@ def write_weights(run: Path, sets: Sets, told: dict[str, Any] | None = None) -> 
             best weights were written if None.
     """
     model = lensequiv.from_pretrained(run / "best")
-    images, labels = sets.val.load_arrays(), sets.val.labels
-    calibrate_if_possible(model, images, labels)
     info: dict[str, Any] = dict(model.weights_info)
+    trained_on = info["trained_on"]["train"]
+    images, labels = images_to_calibrate(model, sets, trained_on)
+    calibrate_if_possible(model, images, labels)
     info["trained_on"] = {**info["trained_on"], **sets.describe()}
     info["training"] = {**info["training"], **(told or {})}
     info["image_statistics"] = statistics_ranges(model.preprocess(images))

@@ -51,6 +51,8 @@ class FreshLenses(Lenses):
         rank: Of this process.
         world: Number of processes, 1, 2, 4 or 8; together they see in each step what
             one alone would see.
+        resampled: Share of the lenses that are turned by interpolation.
+        shift: Largest shift along either axis in pixels.
 
     Raises:
         ValueError: Another number of processes, or recipes with other classes.
@@ -64,7 +66,10 @@ class FreshLenses(Lenses):
         seed: int,
         rank: int = 0,
         world: int = 1,
+        resampled: float = RESAMPLED,
+        shift: int = 6,
     ) -> None:
+        self.resampled, self.shift = resampled, shift
         self.recipes = [get_recipe(name) for name in recipes]
         first = self.recipes[0]
         if math.gcd(8, batch_size * world) % world:
@@ -107,8 +112,9 @@ class FreshLenses(Lenses):
         self.stream = LensStream(
             self.recipes,
             seed=self.seed,
-            size=size + 2 * EDGE,
+            size=size + 2 * EDGE * (self.resampled > 0),
             chunk=chunk,
+            shift=self.shift,
             device=device,
         )
 
@@ -123,13 +129,17 @@ class FreshLenses(Lenses):
         x, y, theta2 = lenses.masses.unbind(-1)
         masses = torch.stack([x, y, theta2 / scale**2], -1)
         # Drawn for the chunks of all processes, whose rows follow one another.
-        turns = _small_turns(len(scale) * self.world, key)
+        if not self.resampled:
+            images, quantities = self.prepare(lenses.images), lenses.quantities
+            return Batch(images, lenses.labels, masses, True, quantities)
+        turns = _small_turns(len(scale) * self.world, key, self.resampled)
         mine = turns[self.rank * len(scale) : (self.rank + 1) * len(scale)]
         angle = torch.from_numpy(mine).to(scale)
         drawn = angle, torch.ones_like(angle), angle.new_zeros(2, len(angle), 1)
         images = self.pose.apply_drawn(lenses.images, *drawn)
         masses = posed_masses(masses, drawn, lenses.images.shape[-1], 1.0)
-        return Batch(self.prepare(images), lenses.labels, masses, ready=True)
+        images = self.prepare(images)
+        return Batch(images, lenses.labels, masses, True, lenses.quantities)
 
     def _chunk(self, index: int, again: bool) -> Batch:
         """A chunk; those of the steps are prepared ahead."""
@@ -155,16 +165,17 @@ class FreshLenses(Lenses):
             self.seen = max(self.seen, (step + 1) * self.batch_size)
         chunk = self._chunk(index, bool(again))
         assert chunk.masses is not None
+        assert chunk.quantities is not None
         # The same share of each part of a chunk: so that several processes, which have
         # some parts each, see together in a step what one alone would see.
         parts = math.gcd(8, self.batch_size * self.world) // self.world
         each = self.batch_size // parts
         rows = slice(place * each, (place + 1) * each)
-        images, labels, masses = (
+        images, labels, masses, quantities = (
             t.unflatten(0, (parts, -1))[:, rows].flatten(0, 1)
-            for t in (chunk.images, chunk.labels, chunk.masses)
+            for t in (chunk.images, chunk.labels, chunk.masses, chunk.quantities)
         )
-        return Batch(images, labels, masses, ready=True)
+        return Batch(images, labels, masses, True, quantities)
 
     def describe(self) -> dict[str, Any]:
         """See `Lenses`."""
@@ -182,9 +193,9 @@ class FreshLenses(Lenses):
         }
 
 
-def _small_turns(count: int, key: Sequence[int]) -> NDArray[np.float32]:
-    """Angles in radians, 0 for those that are left alone."""
+def _small_turns(count: int, key: Sequence[int], share: float) -> NDArray[np.float32]:
+    """Angles in radians, 0 for those that are left alone, all but a share."""
     rng = np.random.default_rng([*key, 5])
-    turned = rng.random(count) < RESAMPLED
+    turned = rng.random(count) < share
     angles: NDArray[np.float64] = np.radians(rng.uniform(-TURN, TURN, count))
     return (turned * angles).astype(np.float32)

@@ -29,12 +29,15 @@ class Batch(NamedTuple):
             masses, or None where they are not known. If `ready`, in pixels from the
             central pixel and pixels^2; else in arcsec from the centre and arcsec^2.
         ready: Whether the images are posed and preprocessed.
+        quantities: (N, 5) float32, see `lensequiv.simulation.LensChunk`, or None where
+            they are not known.
     """
 
     images: Tensor
     labels: Tensor
     masses: Tensor | None
     ready: bool = False
+    quantities: Tensor | None = None
 
 
 class Lenses(ABC):

@@ -7,6 +7,7 @@ has what that is worth.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lensequiv.models import LensNetwork
+from lensequiv.plain import turned_copies
 
 STRIDE = 8  # image pixels a pixel of the map, as nearly as a layer has it
 WIDTH = 4.0  # pixels: the Gaussian that a point mass is smeared into
@@ -80,6 +82,25 @@ class MappingModel(nn.Module):
         height = masses[..., 2:] / (2 * WIDTH**2)
         kappa = (rows * height).mT @ columns
         return torch.log1p(kappa / SMALL)
+
+    def copies(self, masses: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What the network looks at, if that is the images in several orientations.
+
+        Args:
+            masses: (N, K, 3), see `target`.
+            x: (N, 1, H, W) preprocessed.
+
+        Returns:
+            Both for every copy, (N turns, ...); as they are if there is one.
+        """
+        turns = getattr(self.model, "turns", 1)
+        if turns == 1:
+            return masses, x
+        angles = (torch.arange(turns, device=x.device) + 0.5) * (math.pi / 2 / turns)
+        cos, sin = (f(angles).repeat(len(x))[:, None] for f in (torch.cos, torch.sin))
+        across, down, theta2 = masses.repeat_interleave(turns, 0).unbind(-1)
+        moved = [cos * across + sin * down, cos * down - sin * across, theta2]
+        return torch.stack(moved, -1), turned_copies(x, turns)
 
 
 def posed_masses(

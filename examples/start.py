@@ -15,6 +15,10 @@ import lensequiv
 from lensequiv.models import LensNetwork
 from lensequiv.simulation import get_recipe
 
+# Options that say what the network looks at: no tensor depends on them, so that
+# weights may be trained on with others.
+SEEING = {"disc", "turns"}
+
 
 def training_images(
     args: argparse.Namespace,
@@ -67,10 +71,21 @@ def first_weights(args: argparse.Namespace, lenses: Lenses) -> LensNetwork:
                 f"channels; expected {model.name} for {model.in_channels}"
             )
         try:
-            # A map head was trained on the body as it is.
+            # Further heads were trained on the body as it is.
             if started.map_head is not None:
                 started = started.with_map(0)
-            model.load_state_dict(started.state_dict())
+            if started.quantity_head is not None:
+                started = started.with_quantities(())
+            state = started.state_dict()
+            differing = {
+                option
+                for option, value in model.config.items()
+                if started.config.get(option) != value
+            }
+            if differing and differing <= SEEING:
+                # Its record, which no other network's tensors may come with.
+                state["_extra_state"] = model.state_dict()["_extra_state"]
+            model.load_state_dict(state)
         except RuntimeError as error:
             raise ValueError(
                 f"--init {args.init} was made with {started.config}, which are not the "

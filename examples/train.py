@@ -205,13 +205,14 @@ class Training:
 
     def step(self, step: int, progress: float) -> Tensor:
         """One step; returns the loss of this process's images."""
-        x, labels, masses, _ = self.augmented(step)
+        x, labels, masses, *_ = self.augmented(step)
         if self.mapping is None:
             loss = total = F.cross_entropy(self.wrapped(x).float(), labels)
         else:
             logits, drawn = self.wrapped(x)
             loss = F.cross_entropy(logits.float(), labels)
             assert masses is not None
+            masses, x = self.mapping.copies(masses, x)
             maps = self.mapping.target(masses)
             mapping_loss = map_loss(drawn, maps, x, self.mapping.stride, self.mean)
             total = loss + self.args.map_weight * mapping_loss

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["describe", "is_out_of_memory", "resolve_device"]
+__all__ = ["device_name", "is_out_of_memory", "resolve_device"]
 
 _EXPECTED = "expected 'auto', 'cpu', 'cuda', 'cuda:0' and so on, or 'mps'"
 
@@ -100,13 +100,13 @@ def _present() -> str:
     found = ["cpu"]
     if torch.cuda.is_available():
         count = torch.cuda.device_count()
-        found += [describe(torch.device("cuda", i)) for i in range(count)]
+        found += [device_name(torch.device("cuda", i)) for i in range(count)]
     if torch.backends.mps.is_available():
         found.append("mps")
     return ", ".join(found)
 
 
-def describe(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
     """A device for people: `cuda:0 (NVIDIA H100 80GB HBM3)`."""
     if device.type != "cuda":
         return str(device)

@@ -23,7 +23,8 @@ def predict(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("weights", ["c8-modelF", "d4-modelJ"])
-def test_every_side_classifies(predict, weights):
+def test_every_side_classifies(predict, weights, monkeypatch):
+    monkeypatch.setattr(predict, "BATCH", 4)
     sides = predict.network_sides(weights, quick=True)  # compares e2cnn's with ours
     ours = weights.split("-")[0]
     expected = sides[f"{ours}, lensequiv"][0]()

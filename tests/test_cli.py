@@ -61,6 +61,7 @@ def test_predict_folder_and_weights_folder(capsys, tmp_path):
     assert code == 0 and len(json.loads(out)) == 3
 
 
+@pytest.mark.slow
 def test_demo_and_plot(capsys, tmp_path):
     picture = tmp_path / "demo.png"
     code, out, _ = run(capsys, "predict", "--demo", "--plot", picture)

@@ -484,3 +484,34 @@ def test_weights_are_counted_without_names(group):
     for layer in (ours, theirs):
         layer.weights.data.copy_(weights)
     assert torch.equal(ours.expand_parameters()[0], theirs.expand_parameters()[0])
+
+
+@pytest.mark.parametrize("size", [33, 130])
+@pytest.mark.parametrize("margin", [0, 1])
+def test_mask_is_a_disc_with_a_gaussian_edge(size, margin):
+    layer = MaskModule(field_type("c4", "t"), size, margin)
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    beyond = x**2 + y**2 - ((size - 1) / 2 * (1 - margin / 100)) ** 2
+    expected = np.exp(-np.maximum(beyond, 0) / 4)
+    assert layer.mask.dtype == torch.float32 and layer.mask.shape == (1, 1, size, size)
+    np.testing.assert_allclose(layer.mask[0, 0], expected, rtol=1e-6, atol=1e-30)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "are"),
+    [([0], True), ([3, 4, 5], True), ([5, 3, 4], True), ([1, 3], False)],
+)
+def test_consecutive_channels_are_known(numbers, are):
+    assert e2cnn.nn.modules.utils.check_consecutive_numbers(numbers) is are
+
+
+@pytest.mark.parametrize("group", ["c8", "d4", "so2"])
+def test_networks_of_a_group_share_their_bases(group):
+    """What e2cnn keeps for a space is found again, not compared with all else."""
+    assert parse_group(group) is parse_group(group.upper())
+    if group != "so2":
+        one, two = (conv(group).basisexpansion for _ in range(2))
+        parts = zip(one._modules.values(), two._modules.values(), strict=True)
+        assert all(a.basis is b.basis for a, b in parts)
+    assert parse_group(group, 2) is parse_group(group, 2)
+    assert parse_group("so2", 2) is not parse_group("so2", 3)

@@ -34,6 +34,7 @@ def run(code):
     return done.stdout.split()
 
 
+@pytest.mark.slow
 def test_import_loads_no_torch_and_everything_is_reachable():
     code = (
         "import sys, lensequiv; print('torch' in sys.modules)\n"

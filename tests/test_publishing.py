@@ -134,6 +134,7 @@ def build(tmp_path, **pages):
     Sphinx(*folders, "html", status=None, warning=None).build()
 
 
+@pytest.mark.slow
 def test_a_page_that_sphinx_would_replace_is_refused(tmp_path, checks):
     from sphinx.errors import ExtensionError
 
@@ -141,6 +142,7 @@ def test_a_page_that_sphinx_would_replace_is_refused(tmp_path, checks):
         build(tmp_path, index="# A\n\n[x](search.md)\n", search="# B\n")
 
 
+@pytest.mark.slow
 def test_broken_links_in_raw_html_and_to_anchors_are_found(tmp_path, checks):
     from sphinx.errors import ExtensionError
 

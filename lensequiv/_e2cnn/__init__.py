@@ -8,7 +8,9 @@ What is mended, and how:
   are loaded when something asks for them.
 * Slow construction: `R2Conv` here initialises with a vectorised form of e2cnn's
   `generalized_he_init`, or not at all, and gives its weights no names (e2cnn writes a
-  string for each: four million for the 2021 D8 network).
+  string for each: four million for the 2021 D8 network). Networks of a group share
+  their space, and so the bases that e2cnn keeps there. Two loops over single pixels and
+  channels are gone.
 * State dict that depends on the mode: filters and bases, which follow from the
   weights and the architecture, are not saved.
 * Bases shared between models: every `R2Conv` owns its basis tensors, so casting or

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 import types
 from collections import Counter
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import scipy
+import torch
 
 __all__ = [
     "FieldType",
@@ -151,6 +153,30 @@ def _mend_names() -> None:
     blocks.BlocksBasisExpansion.dimension = dimension
 
 
+def _mend_loops() -> None:
+    """Replaces two loops over single numbers that building a 2021 network waits for."""
+
+    def consecutive(numbers: list[int]) -> bool:
+        low, high = min(numbers), max(numbers)
+        return high * (high + 1) // 2 - (low - 1) * low // 2 == sum(numbers)
+
+    def mask(
+        s: int, margin: float = 2, dtype: torch.dtype = torch.float32
+    ) -> torch.Tensor:
+        centre = (s - 1) / 2
+        edge = (centre - margin / 100.0 * centre) ** 2
+        places = [(i - centre) ** 2 for i in range(s)]
+        values = [
+            [1.0 if x + y <= edge else math.exp((edge - (x + y)) / 4.0) for y in places]
+            for x in places
+        ]
+        return torch.tensor(values, dtype=dtype)[None, None]
+
+    e2cnn.nn.modules.utils.check_consecutive_numbers = consecutive
+    e2cnn.nn.modules.masking_module.build_mask = mask
+
+
 _mend_diffops()
 _mend_numpy2()
 _mend_names()
+_mend_loops()

@@ -158,6 +158,8 @@ def adapt(
         )
     adapted = candidates[best].to(home)
     if best != "as it is":
+        if adapted.quantity_head is not None:  # trained on the body as it was
+            adapted = adapted.with_quantities(())
         _record(
             *(adapted, model, inputs, scores, best),
             *(validation, pixel_scale, balanced),

@@ -51,6 +51,12 @@ def add(commands: Commands) -> None:
         "number of images; the same command goes on where an earlier run ended",
     )
     predict.add_argument(
+        "--quantities",
+        action="store_true",
+        help="tell quantities of the lenses, too (median, 68 and 95 %% intervals); for "
+        "weights that can",
+    )
+    predict.add_argument(
         "--skip-errors",
         action="store_true",
         help="with --to: write why a file could not be used, and go on",
@@ -116,6 +122,7 @@ def _check(args: argparse.Namespace) -> None:
         "--pixel-scale": args.pixel_scale is not None,
         "--resample": args.resample,
         "--input-size": args.input_size is not None,
+        "--quantities": args.quantities,
     }
     if args.demo and (useless := [name for name, value in given.items() if value]):
         raise ValueError(
@@ -156,6 +163,7 @@ def _predict_to_file(args: argparse.Namespace) -> None:
         device=args.device,
         on_error="skip" if args.skip_errors else "raise",
         restart=args.restart,
+        quantities=args.quantities,
     )
     print(f"written to {out}", file=sys.stderr)
     watch.tell(*summary(rows_of_file(out)))
@@ -209,6 +217,7 @@ def _classify(
         progress=True,
         precision=args.precision,
         device=args.device,
+        quantities=args.quantities,
         **scale,
     )
     images = []
@@ -253,8 +262,24 @@ def _print_rows(rows: list[dict[str, Any]], form: str | None) -> None:
         marks = ("", "unlike training")
         print_table(
             [
-                {key: value for key, value in row.items() if key not in hidden}
+                {k: value for k, value in with_interval(row).items() if k not in hidden}
                 | ({"": marks[row["unlike_training"]]} if flagged else {})
                 for row in rows
             ]
         )
+
+
+def with_interval(row: dict[str, Any]) -> dict[str, Any]:
+    """A row for people: of each quantity one column, with its 68 % interval."""
+    low, high = "_lower_68", "_upper_68"
+    names = [key.removesuffix(low) for key in row if key.endswith(low)]
+    short = dict(row)
+    for name in names:
+        if row[name] is None:
+            short[name] = ""
+        else:
+            ends = (row[name + part] for part in (low, high))
+            short[name] = f"{row[name]:.4g} [{', '.join(f'{x:.4g}' for x in ends)}]"
+        for part in (low, high, "_lower_95", "_upper_95"):
+            del short[name + part]
+    return short

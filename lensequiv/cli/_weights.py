@@ -77,13 +77,13 @@ def chosen_device(device: str, *, float64: bool = False) -> torch.device:
     Raises:
         ValueError: It is not there.
     """
-    from lensequiv._devices import describe, resolve_device
+    from lensequiv._devices import device_name, resolve_device
 
     chosen = resolve_device(device)
     if device == "auto" and float64 and chosen.type == "mps":
         chosen = resolve_device("cpu")
     if chosen.type != "cpu":
-        print(f"on {describe(chosen)}", file=sys.stderr)
+        print(f"on {device_name(chosen)}", file=sys.stderr)
     return chosen
 
 

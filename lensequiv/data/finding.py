@@ -11,7 +11,9 @@ from pathlib import Path
 from lensequiv.data.errors import ImageError
 from lensequiv.data.readers import EXPECTED_FILES, extension_of
 
-__all__ = ["find_images", "image_files", "warn_left_out"]
+__all__ = ["find_images", "image_files", "warn_damaged", "warn_left_out"]
+
+_SHOWN = 3  # damaged files that a warning names
 
 # Files that lie beside images and that nobody takes for one.
 _BESIDE = """
@@ -97,6 +99,23 @@ def warn_left_out(folder: Path, left_out: Counter[str]) -> None:
             f" {EXPECTED_FILES}",
             stacklevel=3,
         )
+
+
+def warn_damaged(folder: Path, reasons: list[str], images: int) -> None:
+    """Tell, in one warning two callers above the caller, which images were damaged.
+
+    Args:
+        folder: Of the data set.
+        reasons: What is wrong with each damaged file.
+        images: How many files there were in all.
+    """
+    more = len(reasons) - _SHOWN
+    warnings.warn(
+        f"{len(reasons)} of {images} images in {folder} were left out:\n"
+        + "\n".join(f"  {reason}" for reason in reasons[:_SHOWN])
+        + (f"\n  and {more} more: see `skipped`" if more > 0 else ""),
+        stacklevel=4,
+    )
 
 
 def _counted(left_out: list[Path]) -> Counter[str]:

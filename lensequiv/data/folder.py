@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch.utils.data import Dataset
 from lensequiv.data.checks import transformed
 from lensequiv.data.classes import resolve_classes
 from lensequiv.data.errors import ImageError
-from lensequiv.data.finding import image_files, warn_left_out
+from lensequiv.data.finding import image_files, warn_damaged, warn_left_out
 from lensequiv.data.narrowing import check_float, narrowed
 from lensequiv.data.pixel_scale import named_pixel_scale
 from lensequiv.data.readers import plane_asked_for, read_image, read_stored
@@ -31,8 +30,6 @@ from lensequiv.data.splits import (
 )
 from lensequiv.data.stored import StoredImage
 from lensequiv.data.threads import over_files
-
-_SHOWN = 3  # damaged files that a warning names
 
 
 class ClassFolder(Dataset[tuple[Tensor, int]]):
@@ -211,14 +208,7 @@ class ClassFolder(Dataset[tuple[Tensor, int]]):
                 )
         self.skipped += damaged
         self._keep(torch.nonzero(kept).flatten())
-        shown = "\n".join(f"  {why}" for _, why in damaged[:_SHOWN])
-        more = len(damaged) - _SHOWN
-        warnings.warn(
-            f"{len(damaged)} of {len(reasons)} images in {self.root} were left out:\n"
-            + shown
-            + (f"\n  and {more} more: see `skipped`" if more > 0 else ""),
-            stacklevel=3,
-        )
+        warn_damaged(self.root, [why for _, why in damaged], len(reasons))
 
     def split(self, fractions: Sequence[float], seed: int) -> list[Self]:
         """Divide the images at random, each class in the same proportions.

@@ -6,22 +6,17 @@ import copy
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lensequiv.data.checks import (
-    MAX_CHANNELS,
-    check_compressed_size,
-    check_dtype,
-    check_image,
-    transformed,
-)
+from lensequiv.data.checks import check_image, transformed
 from lensequiv.data.errors import ImageError
-from lensequiv.data.hdf5 import NO_DATA, check_storage, datasets, opened, without_fill
+from lensequiv.data.hdf5 import NO_DATA, opened, without_fill
+from lensequiv.data.hdf5_layout import find_set, read_classes, refuse_layout
 from lensequiv.data.narrowing import check_float, check_float32, narrowed
 from lensequiv.data.pixel_scale import named_pixel_scale
 from lensequiv.data.splits import (
@@ -33,10 +28,6 @@ from lensequiv.data.splits import (
 )
 from lensequiv.data.stored import StoredImage
 
-_LAYOUT = (
-    "`images` (N, H, W) or (N, C, H, W) of numbers, `labels` (N,) of integers and an"
-    " attribute `classes` of names, as `lensequiv simulate` writes them"
-)
 _BLOCK = 2**24  # bytes read at once by `load_arrays`
 
 
@@ -77,8 +68,8 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
         self._process = -1
         self._images: Any = None  # the open data set, which keeps its file open
         with opened(self.path) as file:
-            images, labels = self._find(file)
-            self.classes = self._read_classes(file)
+            images, labels = find_set(file, self.path)
+            self.classes = read_classes(file, self.path)
             self._shape = tuple(images.shape)
             self._blank = {
                 name: images.attrs[name] for name in NO_DATA if name in images.attrs
@@ -86,62 +77,20 @@ class HDF5Images(Dataset[tuple[Tensor, int]]):
             self.labels = torch.from_numpy(labels[()].astype(np.int64))
             for name, values in file.get("parameters", {}).items():
                 if values.shape[:1] != labels.shape:
-                    self._refuse(
+                    refuse_layout(
+                        self.path,
                         f"has a parameter {name} of shape {values.shape} beside"
-                        f" {len(labels)} labels"
+                        f" {len(labels)} labels",
                     )
         unknown = (self.labels < 0) | (self.labels >= len(self.classes))
         if unknown.any():
             index = int(torch.nonzero(unknown)[0])
-            self._refuse(
+            refuse_layout(
+                self.path,
                 f"has the label {int(self.labels[index])} at image {index}, but"
-                f" {len(self.classes)} classes"
+                f" {len(self.classes)} classes",
             )
         self.rows = torch.arange(len(self.labels))
-
-    def _refuse(self, found: str) -> NoReturn:
-        raise ImageError.because(self.path, found, _LAYOUT)
-
-    def _find(self, file: Any) -> tuple[Any, Any]:
-        """Return the data sets of images and labels once they are known to fit."""
-        found = datasets(file)
-        for name in ("images", "labels"):
-            if name not in found:
-                listed = ", ".join(found) or "none"
-                self._refuse(f"has no data set {name} (data sets: {listed})")
-            check_storage(found[name], self.path)
-        images, labels = found["images"], found["labels"]
-        check_dtype(images.dtype, f"{self.path} images")
-        channels = images.shape[1] if images.ndim == 4 else 1
-        if (
-            images.ndim not in (3, 4)
-            or min(images.shape) < 1
-            or channels > MAX_CHANNELS
-        ):
-            self._refuse(f"has images of shape {images.shape}")
-        if images.chunks is not None:
-            check_compressed_size(images.shape[1:], f"{self.path} images")
-            check_compressed_size(images.chunks, f"{self.path} images")
-        if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
-            self._refuse(
-                f"has labels of shape {labels.shape} and type {labels.dtype} beside"
-                f" images of shape {images.shape}"
-            )
-        if labels.chunks is not None:
-            check_compressed_size(labels.shape, f"{self.path} labels")
-        return images, labels
-
-    def _read_classes(self, file: Any) -> tuple[str, ...]:
-        """Return the names in the attribute."""
-        stored = file.attrs.get("classes")
-        if not isinstance(stored, np.ndarray) or stored.ndim != 1 or not len(stored):
-            self._refuse("has no list of names in the attribute classes")
-        names = tuple(n.decode() if isinstance(n, bytes) else n for n in stored)
-        if not all(isinstance(name, str) for name in names):
-            self._refuse(f"has the classes {names}, which are not all names")
-        if len(set(names)) < len(names):
-            self._refuse(f"names a class twice: {list(names)}")
-        return names
 
     def __len__(self) -> int:
         """Return the number of images."""

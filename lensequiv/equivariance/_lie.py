@@ -36,7 +36,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lensequiv.equivariance._elements import generator
-from lensequiv.equivariance._measure import (
+from lensequiv.equivariance._quantities import (
     evaluate,
     layer_types,
     ready_input,

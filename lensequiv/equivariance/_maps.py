@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lensequiv.equivariance._elements import stabilise
-from lensequiv.equivariance._measure import evaluate, ready_input, ready_network
+from lensequiv.equivariance._quantities import evaluate, ready_input, ready_network
 from lensequiv.equivariance._rotated import Orbits
 from lensequiv.models import LensNetwork
 

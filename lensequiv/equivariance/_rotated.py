@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lensequiv.equivariance._elements import Element, in_group, transform
-from lensequiv.equivariance._measure import evaluate, ready_input, ready_network
+from lensequiv.equivariance._quantities import evaluate, ready_input, ready_network
 from lensequiv.equivariance._report import Report, error_row
 from lensequiv.models import LensNetwork
 

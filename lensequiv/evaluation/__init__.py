@@ -1,10 +1,12 @@
-"""How good a network is: metrics with intervals; `detection` is about its maps.
+"""How good a network is: metrics with intervals.
+
+`detection` is about its maps, `quantities` about what it measures of lenses.
 
 `lensequiv.reports` writes them down.
 """
 
 from lensequiv._moved import moved
-from lensequiv.evaluation import detection
+from lensequiv.evaluation import detection, quantities
 from lensequiv.evaluation._changes import perturbations
 from lensequiv.evaluation._evaluate import ModelEvaluation, evaluate
 from lensequiv.evaluation._metrics import Reliability, reliability, roc_auc, roc_curve
@@ -21,6 +23,7 @@ __all__ = [
     "evaluate",
     "perturb",
     "perturbations",
+    "quantities",
     "reliability",
     "roc_auc",
     "roc_curve",

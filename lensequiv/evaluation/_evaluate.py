@@ -185,20 +185,13 @@ def evaluate(
         options = replace(options, pixel_scale=None, resample=False)
         turned = scored(_classified(model, source, options)[0])
     info, manifest = model.weights_info, manifest_facts(dataset)
-    counts = np.bincount(labels, minlength=len(model.classes)).tolist()
-    absent = [c for c, n in zip(model.classes, counts, strict=True) if not n]
-    judged = info.get("image_statistics") or model.domain is not None
+    facts = _data_facts(model, dataset, labels, unlike)
+    absent = [c for c, n in facts["images_per_class"].items() if not n]
     return ModelEvaluation(
         as_is=as_is,
         rotated=turned,
         weights=weights_facts(model, name),
-        data={
-            "path": str(dataset.place),
-            "images": len(labels),
-            "images_per_class": dict(zip(model.classes, counts, strict=True)),
-            "unlike": unlike if judged or unlike else None,
-            "manifest": manifest,
-        },
+        data={**facts, "manifest": manifest},
         settings={
             "seed": seed,
             "precision": precision,
@@ -223,6 +216,20 @@ def _classified(
         parts = list(batches(model, source, options))
     unlike = sum(bool(note) for part in parts for note in part.notes)
     return torch.cat([part.logits for part in parts]), unlike
+
+
+def _data_facts(
+    model: LensNetwork, dataset: LabelledImages, labels: np.ndarray, unlike: int
+) -> dict[str, Any]:
+    """See `ModelEvaluation.data`; without the manifest."""
+    counts = np.bincount(labels, minlength=len(model.classes)).tolist()
+    judged = model.weights_info.get("image_statistics") or model.domain is not None
+    return {
+        "path": str(dataset.place),
+        "images": len(labels),
+        "images_per_class": dict(zip(model.classes, counts, strict=True)),
+        "unlike": unlike if judged or unlike else None,
+    }
 
 
 def weights_facts(model: LensNetwork, name: str | None) -> dict[str, Any]:

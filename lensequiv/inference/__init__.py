@@ -6,7 +6,7 @@ way of their own, as `examples/survey.py` does: a `Source` of images, `Options`,
 `Batch`es that `batches` makes of the two, and rows of them.
 """
 
-from lensequiv._devices import resolve_device
+from lensequiv._devices import device_name, resolve_device
 from lensequiv._moved import moved
 from lensequiv.inference._batches import (
     Batch,
@@ -21,6 +21,7 @@ from lensequiv.inference._map import Detection, SubstructureMap
 from lensequiv.inference._map_files import check_map_output, write_maps
 from lensequiv.inference._predict import iter_predict, predict
 from lensequiv.inference._prediction import ImagePrediction, Prediction
+from lensequiv.inference._quantities import Measured, Quantities
 from lensequiv.inference._resuming import record_request, request_of
 from lensequiv.inference._rows import parquet_schema, rows_of
 from lensequiv.inference._scale import PixelScales
@@ -40,15 +41,18 @@ __all__ = [
     "ImagePrediction",
     "ImagesOrPaths",
     "Loaded",
+    "Measured",
     "Options",
     "PixelScales",
     "Prediction",
+    "Quantities",
     "Source",
     "SubstructureMap",
     "batches",
     "calibrate",
     "check_map_output",
     "check_output",
+    "device_name",
     "iter_predict",
     "network_inputs",
     "network_of",

@@ -19,6 +19,7 @@ from lensequiv.inference._classifier import Classifier
 from lensequiv.inference._map import LAYERS, SubstructureMap
 from lensequiv.inference._options import Options
 from lensequiv.inference._preparing import AT_ONCE, Failed, Preparation, Prepared
+from lensequiv.inference._quantities import Quantities
 from lensequiv.inference._running import (
     Answers,
     Pending,
@@ -29,6 +30,7 @@ from lensequiv.inference._running import (
 from lensequiv.inference._scale import PixelScales
 from lensequiv.inference._source import Source
 from lensequiv.plain import PlainModel
+from lensequiv.spec import LEVELS
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -52,6 +54,7 @@ class Batch:
         scores: (n,) float32, for the images without error; None if the model has no
             `domain`.
         maps: For the images without error; None if none were wanted.
+        quantities: Likewise.
     """
 
     names: list[str]
@@ -61,6 +64,7 @@ class Batch:
     notes: list[list[str]]
     scores: Tensor | None
     maps: list[SubstructureMap] | None = None
+    quantities: Quantities | None = None
 
 
 def batches(
@@ -97,6 +101,8 @@ def batches(
     scales = _scales(model, source, options)
     if options.maps:
         model.check_map()
+    if options.quantities:
+        model.check_quantities()
     if network is None:
         asked = options.device
         device = None if asked is None else resolve_device(asked)
@@ -105,7 +111,13 @@ def batches(
     raw = scales_itself(model, device)
     preparation = Preparation(model, source, options, scales, crop_only=raw)
     runner = Runner(
-        model, network, device, options.precision, raw=raw, maps=options.maps
+        model,
+        network,
+        device,
+        options.precision,
+        raw=raw,
+        maps=options.maps,
+        quantities=options.quantities,
     )
     return Run(preparation, runner, ahead=int(device.type == "cuda")).batches(start)
 
@@ -199,6 +211,12 @@ class Run:
         maps: list[SubstructureMap] | None = [] if self.options.maps else None
         if answers is not None and answers.maps is not None:
             maps = self._mapped(names, items, answers.maps, notes)
+        told, spec = None, self.model.spec.quantities
+        if self.options.quantities and spec is not None:
+            values = torch.empty(0, len(spec.quantities), len(LEVELS), device="cpu")
+            if answers is not None and answers.quantities is not None:
+                values = answers.quantities
+            told = Quantities(values, spec)
         return Batch(
             names=names,
             errors=[str(i) if isinstance(i, Exception) else None for i in items],
@@ -207,6 +225,7 @@ class Run:
             notes=notes,
             scores=scores,
             maps=maps,
+            quantities=told,
         )
 
     def _mapped(

@@ -47,6 +47,16 @@ class Classifier(Network, Protocol):
             ValueError: There is none.
         """
 
+    def check_quantities(self) -> None:
+        """Requires a head that tells quantities.
+
+        Raises:
+            ValueError: There is none.
+        """
+
+    def quantiles(self, embedding: Tensor) -> Tensor:
+        """Quantities (N, Q, 5) of embeddings (N, D), as the record describes them."""
+
     def to_torch(self) -> PlainModel:
         """The network in evaluation mode as ordinary torch modules.
 

@@ -25,19 +25,23 @@ ABOUT = ("ood_score", "unlike_training", "notes", "error")
 """The columns after those of the classes."""
 
 
-def class_columns(classes: Sequence[str]) -> list[str]:
+def class_columns(classes: Sequence[str], told: Sequence[str] = ()) -> list[str]:
     """The columns of the classes' probabilities: their names.
 
     A class that is called like another column, for instance `error`, gets the column
     `p(error)`, so that neither hides the other.
+
+    Args:
+        classes: Names of the classes.
+        told: Columns of quantities.
     """
-    taken = {"path", "label", *ABOUT}
+    taken = {"path", "label", *told, *ABOUT}
     return [f"p({name})" if name in taken else name for name in classes]
 
 
-def column_names(classes: Sequence[str]) -> list[str]:
-    """All columns, in order."""
-    return ["path", "label", *class_columns(classes), *ABOUT]
+def column_names(classes: Sequence[str], told: Sequence[str] = ()) -> list[str]:
+    """All columns, in order; arguments as of `class_columns`."""
+    return ["path", "label", *class_columns(classes, told), *told, *ABOUT]
 
 
 def written_path(path: str) -> str:

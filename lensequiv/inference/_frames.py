@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,15 +33,20 @@ def as_pandas(columns: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def as_table(columns: dict[str, Any], *, scored: bool) -> QTable:
+def as_table(
+    columns: dict[str, Any], *, scored: bool, told: Mapping[str, str]
+) -> QTable:
     """An astropy table; see `Prediction.to_table`.
 
     Args:
         columns: By name, in order.
         scored: Whether the model has a domain, so that `ood_score` means something.
+        told: The columns of quantities with their units. What astropy takes for a unit
+            becomes the column's, else its description.
     """
     try:
         from astropy.table import MaskedColumn, QTable
+        from astropy.units import Unit, UnrecognizedUnit
     except ImportError as error:
         raise ImportError(
             "to_table needs astropy: pip install 'lensequiv[fits]'"
@@ -57,4 +63,12 @@ def as_table(columns: dict[str, Any], *, scored: bool) -> QTable:
     columns["ood_score"] = MaskedColumn(
         columns["ood_score"], mask=np.full(len(columns["label"]), not scored)
     )
+    for name, unit in told.items():
+        known = Unit(unit, parse_strict="silent")
+        columns[name] = MaskedColumn(
+            columns[name],
+            mask=np.isnan(columns[name]),
+            unit=known if unit and not isinstance(known, UnrecognizedUnit) else None,
+            description=unit or None,
+        )
     return QTable(columns)

@@ -28,6 +28,7 @@ class Options:
         on_error: `"raise"`, or `"skip"` to note in the batch what cannot be used.
         device: Where the network computes; the model's if None.
         maps: Whether to map the substructure, too.
+        quantities: Whether to tell quantities, too.
     """
 
     batch_size: int = 64
@@ -39,6 +40,7 @@ class Options:
     on_error: Literal["raise", "skip"] = "raise"
     device: str | torch.device | None = None
     maps: bool = False
+    quantities: bool = False
 
     def __post_init__(self) -> None:
         """Checks what does not depend on the model.

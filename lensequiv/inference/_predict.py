@@ -31,6 +31,7 @@ def predict(
     precision: Precision = "fp32",
     device: str | torch.device | None = None,
     maps: bool = False,
+    quantities: bool = False,
 ) -> Prediction:
     """Reads, preprocesses and classifies images, batch by batch.
 
@@ -74,18 +75,20 @@ def predict(
             The model itself stays there, and results are on the CPU.
         maps: Whether to map the substructure, too; for weights that can
             (`list_pretrained(maps=True)`). See `docs/maps.md` for what a map means.
+        quantities: Whether to tell quantities of the lenses, too, with intervals; for
+            weights that can. See `docs/quantities.md` for what they mean.
 
     Returns:
         Probabilities, logits, labels, paths, notes and scores, in the order of the
-        input; and maps, if they are wanted.
+        input; and maps and quantities, if they are wanted.
 
     Raises:
         FileNotFoundError: A path does not exist.
         ImageError: An image cannot be read or is not usable; the message names it.
         MemoryError: The device has too little memory for a single image.
         ValueError: An image does not fit the model, or its pixel scale is not known
-            but needed, the device is not there, the network draws no maps, or another
-            argument is out of range.
+            but needed, the device is not there, the network draws no maps or tells no
+            quantities, or another argument is out of range.
     """
     options = Options(
         batch_size,
@@ -96,6 +99,7 @@ def predict(
         resample,
         device=device,
         maps=maps,
+        quantities=quantities,
     )
     source = source_of(x, plane, hdu)
     parts = list(batches(model, source, options))
@@ -119,6 +123,7 @@ def iter_predict(
     precision: Precision = "fp32",
     device: str | torch.device | None = None,
     maps: bool = False,
+    quantities: bool = False,
     start: int = 0,
 ) -> Iterator[Prediction]:
     """The same, one `Prediction` a batch, so memory does not grow with the images.
@@ -138,6 +143,7 @@ def iter_predict(
         precision: See `predict`.
         device: See `predict`.
         maps: See `predict`.
+        quantities: See `predict`.
         start: Index of the first image, for going on where a run ended.
 
     Returns:
@@ -159,6 +165,7 @@ def iter_predict(
         resample,
         device=device,
         maps=maps,
+        quantities=quantities,
     )
     source = source_of(x, plane, hdu)
     if not 0 <= start <= len(source.names):
@@ -177,6 +184,7 @@ def _prediction(model: Classifier, source: Source, batch: Batch) -> Prediction:
         notes=batch.notes,
         ood_score=batch.scores,
         maps=batch.maps,
+        quantities=batch.quantities,
     )
 
 

@@ -16,6 +16,7 @@ from lensequiv.inference._columns import class_columns, written_path
 from lensequiv.inference._frames import as_pandas, as_table
 from lensequiv.inference._map import SubstructureMap
 from lensequiv.inference._positions import positions
+from lensequiv.inference._quantities import Measured, Quantities, joined
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +42,7 @@ class ImagePrediction:
         ood_score: Distance from the training images; None if the model has no
             `domain`.
         map: Where its substructure is; None if no maps were asked for.
+        quantities: What was measured of it, by name; None if none were asked for.
     """
 
     label: str
@@ -51,6 +53,7 @@ class ImagePrediction:
     notes: list[str]
     ood_score: float | None = None
     map: SubstructureMap | None = None
+    quantities: dict[str, Measured] | None = None
 
     @property
     def probability(self) -> float:
@@ -106,6 +109,8 @@ class Prediction:
             float32; None if the model has no `domain`.
         maps: Where the substructure of each image is; None unless `predict` was called
             with `maps=True`.
+        quantities: What was measured of the lenses, with intervals; None unless
+            `predict` was called with `quantities=True`.
     """
 
     probabilities: Tensor
@@ -116,6 +121,7 @@ class Prediction:
     notes: list[list[str]]
     ood_score: Tensor | None = None
     maps: list[SubstructureMap] | None = None
+    quantities: Quantities | None = None
 
     @property
     def unlike_training(self) -> Tensor:
@@ -156,6 +162,9 @@ class Prediction:
                 if self.ood_score is None
                 else float(self.ood_score[chosen]),
                 map=None if self.maps is None else self.maps[chosen],
+                quantities=None
+                if self.quantities is None
+                else self.quantities.of(chosen),
             )
         rows = torch.tensor(chosen, dtype=torch.int64)
         return Prediction(
@@ -167,6 +176,9 @@ class Prediction:
             notes=[self.notes[i] for i in chosen],
             ood_score=None if self.ood_score is None else self.ood_score[rows],
             maps=None if self.maps is None else [self.maps[i] for i in chosen],
+            quantities=None
+            if self.quantities is None
+            else Quantities(self.quantities.values[rows], self.quantities.spec),
         )
 
     def __iter__(self) -> Iterator[ImagePrediction]:
@@ -224,7 +236,7 @@ class Prediction:
 
         Raises:
             ValueError: `parts` is empty, or their classes differ, or some have paths,
-                scores or maps and others have not.
+                scores, maps or quantities and others have not.
         """
         if not parts:
             raise ValueError("parts is empty; expected at least one prediction")
@@ -235,13 +247,14 @@ class Prediction:
                     f"predictions of the classes {list(first.classes)} and "
                     f"{list(other.classes)}; expected the same"
                 )
-            for name in ("paths", "ood_score", "maps"):
+            for name in ("paths", "ood_score", "maps", "quantities"):
                 if (getattr(other, name) is None) != (getattr(first, name) is None):
                     raise ValueError(
                         f"some predictions have {name} and some have not; expected "
                         "all or none"
                     )
         scores = [part.ood_score for part in parts if part.ood_score is not None]
+        told = [part.quantities for part in parts if part.quantities is not None]
         return Prediction(
             probabilities=torch.cat([part.probabilities for part in parts]),
             logits=torch.cat([part.logits for part in parts]),
@@ -255,11 +268,16 @@ class Prediction:
             maps=None
             if first.maps is None
             else [one for part in parts for one in part.maps or []],
+            quantities=joined(told),
         )
 
     def _columns(self) -> dict[str, Any]:
         """The columns of `predict_to_file` as arrays and lists."""
-        names = class_columns(self.classes)
+        told: dict[str, Any] = {}
+        if self.quantities is not None:
+            columns = self.quantities.columns(self.labels)
+            told = {name: value.numpy() for name, value in columns.items()}
+        names = class_columns(self.classes, tuple(told))
         values = self.probabilities.numpy()
         n = len(self)
         return {
@@ -268,6 +286,7 @@ class Prediction:
             else [written_path(path) for path in self.paths],
             "label": list(self.labels),
             **{name: values[:, i].copy() for i, name in enumerate(names)},
+            **told,
             "ood_score": np.full(n, np.nan, np.float32)
             if self.ood_score is None
             else self.ood_score.numpy().copy(),
@@ -280,9 +299,10 @@ class Prediction:
         """The columns of `lensequiv.predict_to_file`, a row for each image.
 
         Returns:
-            A data frame. Probabilities and `ood_score` are float32 with the same bits
-            as here; `ood_score` is NaN if the model has no `domain`, `path` None for
-            arrays, and `error` always None.
+            A data frame. Probabilities, quantities and `ood_score` are float32 with the
+            same bits as here; `ood_score` is NaN if the model has no `domain`, a
+            quantity where it is not meant for the lens's label, `path` None for arrays,
+            and `error` always None.
 
         Raises:
             ImportError: pandas is not installed.
@@ -293,14 +313,17 @@ class Prediction:
         """The columns of `lensequiv.predict_to_file`, a row for each image.
 
         Returns:
-            An astropy table. Probabilities and `ood_score` are float32 with the same
-            bits as here; what there is none of is masked: `ood_score` if the model
-            has no `domain`, `path` of arrays, and `error`.
+            An astropy table. Probabilities, quantities and `ood_score` are float32
+            with the same bits as here; what there is none of is masked: `ood_score` if
+            the model has no `domain`, a quantity where it is not meant for the lens's
+            label, `path` of arrays, and `error`. Quantities have their units.
 
         Raises:
             ImportError: astropy is not installed.
         """
-        return as_table(self._columns(), scored=self.ood_score is not None)
+        told = {} if self.quantities is None else self.quantities.units()
+        scored = self.ood_score is not None
+        return as_table(self._columns(), scored=scored, told=told)
 
 
 def _as_prediction(one: ImagePrediction) -> Prediction:

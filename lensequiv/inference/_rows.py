@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Sequence
 from typing import IO, TYPE_CHECKING, Any
+
+import torch
 
 from lensequiv.inference._batches import Batch
 from lensequiv.inference._columns import (
@@ -15,6 +18,7 @@ from lensequiv.inference._columns import (
     written_path,
 )
 from lensequiv.inference._prediction import Prediction
+from lensequiv.inference._quantities import Quantities
 
 if TYPE_CHECKING:
     import pyarrow
@@ -33,27 +37,43 @@ def rows_of(batch: Batch, classes: tuple[str, ...]) -> list[dict[str, Any]]:
         By column: texts, floats (see `shortest`), flags, and None for what there is
         none of.
     """
-    names = class_columns(classes)
+    labels = [classes[i] for i in batch.logits.argmax(1).tolist()]
+    told, measured = _measured(batch.quantities, labels)
+    names = class_columns(classes, told)
     good = zip(
         shortest(batch.probabilities),
-        [classes[i] for i in batch.logits.argmax(1).tolist()],
+        labels,
         batch.notes,
         [None] * len(batch.notes) if batch.scores is None else shortest(batch.scores),
+        measured,
         strict=True,
     )
     rows = []
     for path, error in zip(batch.names, batch.errors, strict=True):
-        row = dict.fromkeys(column_names(classes))
+        row = dict.fromkeys(column_names(classes, told))
         row |= {"path": written_path(path), "notes": ""}
         if error is None:
-            values, label, notes, score = next(good)
+            values, label, notes, score, numbers = next(good)
             row |= {"label": label, **dict(zip(names, values, strict=True))}
+            row |= dict(zip(told, numbers, strict=True))
             row |= {"ood_score": score, "unlike_training": bool(notes)}
             row["notes"] = readable("; ".join(notes))
         else:
             row["error"] = readable(error)
         rows.append(row)
     return rows
+
+
+def _measured(
+    quantities: Quantities | None, labels: list[str]
+) -> tuple[list[str], list[list[float | None]]]:
+    """The columns of quantities, and for each lens what stands in them."""
+    if quantities is None:
+        return [], [[] for _ in labels]
+    columns = quantities.columns(labels)
+    rows = shortest(torch.stack([*columns.values()], 1))
+    known = [[None if math.isnan(value) else value for value in row] for row in rows]
+    return [*columns], known
 
 
 def rows_of_prediction(prediction: Prediction) -> list[dict[str, Any]]:
@@ -70,6 +90,7 @@ def rows_of_prediction(prediction: Prediction) -> list[dict[str, Any]]:
         probabilities=prediction.probabilities,
         notes=prediction.notes,
         scores=prediction.ood_score,
+        quantities=prediction.quantities,
     )
     return rows_of(batch, prediction.classes)
 
@@ -79,11 +100,12 @@ class CsvRows:
 
     Args:
         classes: Of the model.
+        told: Columns of quantities.
     """
 
-    def __init__(self, classes: Sequence[str]) -> None:
-        self.classes = class_columns(classes)
-        self.columns = column_names(classes)
+    def __init__(self, classes: Sequence[str], told: Sequence[str] = ()) -> None:
+        self.numbers = [*class_columns(classes, told), *told, "ood_score"]
+        self.columns = column_names(classes, told)
 
     def write(
         self, stream: IO[str], rows: Iterable[dict[str, Any]], *, heading: bool
@@ -97,10 +119,9 @@ class CsvRows:
     def read(self, stream: IO[str]) -> Iterable[dict[str, Any]]:
         """The rows that `write` wrote with a heading, of the same types."""
         flags = {"True": True, "False": False, "": None}
-        numbers = (*self.classes, "ood_score")
         for row in csv.DictReader(stream):
             values: dict[str, Any] = dict(row)
-            for name in numbers:
+            for name in self.numbers:
                 values[name] = float(row[name]) if row[name] else None
             values["unlike_training"] = flags[row["unlike_training"]]
             for name in ("label", "error"):
@@ -108,8 +129,14 @@ class CsvRows:
             yield values
 
 
-def parquet_schema(classes: tuple[str, ...]) -> pyarrow.Schema:
+def parquet_schema(
+    classes: tuple[str, ...], told: Sequence[str] = ()
+) -> pyarrow.Schema:
     """The columns of `predict_to_file` in Parquet.
+
+    Args:
+        classes: Of the model.
+        told: Columns of quantities.
 
     Raises:
         ImportError: pyarrow is not installed.
@@ -123,7 +150,8 @@ def parquet_schema(classes: tuple[str, ...]) -> pyarrow.Schema:
     text = pyarrow.string()
     return pyarrow.schema(
         [("path", text), ("label", text)]
-        + [(name, pyarrow.float32()) for name in class_columns(classes)]
+        + [(name, pyarrow.float32()) for name in class_columns(classes, told)]
+        + [(name, pyarrow.float32()) for name in told]
         + [("ood_score", pyarrow.float32()), ("unlike_training", pyarrow.bool_())]
         + [("notes", text), ("error", text)]
     )

@@ -35,6 +35,8 @@ class Answers(NamedTuple):
         usable: (n,) bool: whether the device could scale the image.
         maps: (4, h, w) float32 each, as `LensNetwork.forward_map` has them; None if no
             maps are wanted.
+        quantities: (n, Q, 5) float32, as `LensNetwork.forward_quantities` has them;
+            None if none are wanted.
     """
 
     logits: Tensor
@@ -42,6 +44,7 @@ class Answers(NamedTuple):
     distances: Tensor | None
     usable: Tensor
     maps: list[Tensor] | None = None
+    quantities: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ class Runner:
         precision: Of the convolutions.
         raw: Whether images come cropped, to be scaled and measured on the device.
         maps: Whether to map the substructure, too.
+        quantities: Whether to tell quantities, too.
     """
 
     def __init__(
@@ -111,13 +115,14 @@ class Runner:
         *,
         raw: bool,
         maps: bool = False,
+        quantities: bool = False,
     ) -> None:
         if precision == "tf32" and device.type != "cuda":
             raise ValueError(
                 f"precision='tf32' is for CUDA, but the network is on {device}"
             )
         self.model, self.network, self.device = model, network, device
-        self._maps = maps
+        self._maps, self._quantities = maps, quantities
         self._scale = None
         if raw:
             assert isinstance(model.preprocess, CropAndScale)
@@ -224,12 +229,15 @@ class Runner:
             maps = list(self._returned(drawn.float()))
         else:
             logits, embedding = self.network.logits_and_embedding(images)
+        told = None
+        if self._quantities:
+            told = self._returned(self.network.quantiles(embedding).float())
         distances = None
         if self._domain is not None:
             rows = [x.float().to(self._judging) for x in (features, embedding)]
             distances = self._returned(self._domain.distances(*rows))
         back = [self._returned(x) for x in (logits.float(), features, usable)]
-        return Answers(back[0], back[1], distances, back[2], maps)
+        return Answers(back[0], back[1], distances, back[2], maps, told)
 
     def _sent(self, images: list[Tensor]) -> Tensor:
         """A batch on the device; to a GPU it is copied while that computes."""

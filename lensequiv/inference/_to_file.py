@@ -15,6 +15,7 @@ from lensequiv import files
 from lensequiv.inference._batches import Options, batches
 from lensequiv.inference._classifier import Classifier
 from lensequiv.inference._options import Precision
+from lensequiv.inference._quantities import quantity_columns
 from lensequiv.inference._resuming import Done, record_request, request_of
 from lensequiv.inference._rows import CsvRows, parquet_schema, rows_of
 from lensequiv.inference._source import PathLike, source_of
@@ -68,11 +69,14 @@ def predict_to_file(
     device: str | torch.device | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     restart: bool = False,
+    quantities: bool = False,
 ) -> Path:
     """Classifies files and writes a row for each: CSV, or Parquet (extra `parquet`).
 
-    Columns: `path`, `label`, the probability of each class, `ood_score` (empty if the
-    model has no `domain`), `unlike_training`, `notes` (in what respects an image is
+    Columns: `path`, `label`, the probability of each class, quantities if they are
+    wanted (median and intervals, in the unit that the name says; empty where a quantity
+    is not meant for the label), `ood_score` (empty if the model has no `domain`),
+    `unlike_training`, `notes` (in what respects an image is
     unlike the training images) and `error`. Numbers have the digits that bring the
     float32 values back to the last bit. The column of a class that is called like one
     of the others is `p(NAME)`. A path that is not UTF-8 is written as the `file:` URI
@@ -102,6 +106,7 @@ def predict_to_file(
             its other columns empty; `"raise"` ends the run, which can go on later.
         restart: Whether to begin anew where an unfinished run of any call is found.
             `out` itself is never replaced.
+        quantities: See `lensequiv.predict`.
 
     Returns:
         `out`.
@@ -125,6 +130,7 @@ def predict_to_file(
         resample,
         on_error,
         device,
+        quantities=quantities,
     )
     out = check_output(out)
     source = source_of(x, plane, hdu)
@@ -137,8 +143,15 @@ def predict_to_file(
             "plane": hdu if plane is None else plane,
             "pixel_scale": pixel_scale,
             "resample": resample,
+            # None where they are not, as in runs of versions that told none.
+            "with_quantities": quantities or None,
         },
     )
+    told: list[str] = []
+    if quantities:
+        model.check_quantities()
+        assert model.spec.quantities is not None
+        told = quantity_columns(model.spec.quantities.names)
     folder = unfinished_folder(out)
     with _held(folder, out):
         if restart:
@@ -149,7 +162,7 @@ def predict_to_file(
             done = Done(folder / "progress.json", source.names)
         except FileExistsError as error:
             raise FileExistsError(f"{error}: repeat that call, or {advice}") from None
-        table = CsvRows(model.classes)
+        table = CsvRows(model.classes, told)
         with (folder / "rows").open("a", newline="", encoding="utf-8") as stream:
             stream.truncate(done.bytes)
             if done.bytes == 0:
@@ -163,7 +176,8 @@ def predict_to_file(
         if out.suffix.lower() == ".parquet":
             ready = folder / "rows.parquet"
             with (folder / "rows").open(newline="", encoding="utf-8") as stream:
-                _write_parquet(ready, iter(table.read(stream)), model.classes)
+                schema = parquet_schema(model.classes, told)
+                _write_parquet(ready, iter(table.read(stream)), schema)
         ready.rename(out)
         (folder / "progress.json").unlink()  # with it, the rest of the folder goes
     return out
@@ -202,10 +216,7 @@ def _clear(folder: Path) -> None:
             file.unlink()
 
 
-def _write_parquet(
-    path: Path, rows: Iterator[dict[str, Any]], classes: tuple[str, ...]
-) -> None:
-    schema = parquet_schema(classes)
+def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], schema: Any) -> None:
     import pyarrow.parquet
 
     with pyarrow.parquet.ParquetWriter(path, schema) as writer:

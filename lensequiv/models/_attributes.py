@@ -12,7 +12,8 @@ from torch import nn
 from lensequiv._checks import check_class_names, check_count
 from lensequiv.models._call import Call
 from lensequiv.models.sizes import InputSizes
-from lensequiv.spec import MapSpec, Spec, as_json, checked_info
+from lensequiv.plain import QuantityHead
+from lensequiv.spec import MapSpec, QuantitiesSpec, Spec, as_json, checked_info
 from lensequiv.transforms import CropAndScale, Preprocessing
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class RecordAttributes(nn.Module):
     _origin: Origin | None
     map_head: nn.Module | None
     """Draws the substructure; None in a network that does not."""
+    quantity_head: QuantityHead | None
+    """Tells the quantities of the record; None in a network that tells none."""
     call: Call
     recipe: str | None
     """Name for `create_model`, which takes the spec's options; None: unknown to it."""
@@ -87,6 +90,7 @@ class RecordAttributes(nn.Module):
         neutral = num_classes != 3 or "num_classes" in self.call.given
         self._origin = None
         self.map_head = None
+        self.quantity_head = None
         self.recipe = None if template is None else name
         self._spec = Spec(
             model=name,
@@ -152,6 +156,7 @@ class RecordAttributes(nn.Module):
                 f"'map' is of a network that maps substructure; this {self.name} has "
                 "no such head (see LensNetwork.with_map)"
             )
+        _check_quantities(self, spec.quantities)
         self._spec = spec
 
     @property
@@ -248,6 +253,19 @@ class RecordAttributes(nn.Module):
         self._set(replace(self._spec, map=spec))
 
     @property
+    def quantities_spec(self) -> QuantitiesSpec | None:
+        """Which quantities the network tells; None if none.
+
+        Settable to another of the same head, calibrated, for instance; see
+        `LensNetwork.with_quantities` for another head.
+        """
+        return self._spec.quantities
+
+    @quantities_spec.setter
+    def quantities_spec(self, spec: QuantitiesSpec | None) -> None:
+        self._set(replace(self._spec, quantities=spec))
+
+    @property
     def weights_info(self) -> Mapping[str, Any]:
         """What is known about the weights (data, metrics, versions), JSON-able.
 
@@ -290,6 +308,26 @@ def check_sides(model: RecordAttributes, preprocess: Preprocessing) -> None:
                 f"'preprocess': makes images of {side} x {side} pixels; {model.name} "
                 f"takes sides of {model.input_sizes}"
             )
+
+
+def _check_quantities(model: RecordAttributes, spec: QuantitiesSpec | None) -> None:
+    """Requires a record of quantities that belongs to the network's head, or neither.
+
+    Raises:
+        ValueError: There is one without the other, or they differ in size.
+    """
+    head = model.quantity_head
+    if head is None and spec is not None:
+        raise ValueError(
+            f"'quantities' is of a network that tells quantities; this {model.name} "
+            "has no such head (see LensNetwork.with_quantities)"
+        )
+    if head is not None and (spec is None or spec.shape != head.shape):
+        found = None if spec is None else spec.shape
+        raise ValueError(
+            f"'quantities' is of a head of {found}; expected one of {head.shape} "
+            "(inputs, hidden, components, quantities): see LensNetwork.with_quantities"
+        )
 
 
 def _lists(value: Any) -> Any:

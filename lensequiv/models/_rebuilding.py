@@ -15,6 +15,7 @@ from lensequiv._neutral import neutral
 from lensequiv.models._attributes import check_sides
 from lensequiv.models._builders import build
 from lensequiv.models._call import Call
+from lensequiv.models._quantities import attach_quantities
 from lensequiv.models._recorded import Recorded
 from lensequiv.spec import Origin, Spec
 from lensequiv.transforms import preprocessing_from_config
@@ -52,6 +53,7 @@ def check_rebuildable(model: Recorded) -> None:
             f"create_model({model.recipe!r}) builds a {type(twin).__name__}, not this "
             f"{kind}: register {kind} under a name of its own"
         )
+    attach_quantities(twin, model.spec)
     ours, theirs = (
         {name: tuple(tensor.shape) for name, tensor in one.tensors().items()}
         for one in (model, twin)
@@ -99,6 +101,7 @@ def rebuild(
         lazy = {"initialize": False} if call.takes_initialize else {}
         with fork_rng(devices=[]):
             model = network(*call.args, **call.kwargs, **lazy)
+    attach_quantities(model, spec)
     first = next(iter(tensors.values()))
     model.to(first.device)
     for key, value in model.tensors().items():
@@ -130,6 +133,7 @@ def with_map(model: Recorded, fields: int) -> Recorded:
     if fields == 0 and "map_fields" not in model.config:
         del options["map_fields"]  # of an architecture that never has one
     made = build(model.recipe, **options)
+    attach_quantities(made, model.spec)
     first = next(model.parameters())
     made.to(first.device, first.dtype)
     tensors = made.tensors()

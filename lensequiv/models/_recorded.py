@@ -106,7 +106,11 @@ class Recorded(RecordAttributes):
         )
         if whole and len(spec.classes) == self.num_classes:
             drawn = None if self.map_head is None else spec.map
-            self._set(replace(spec, model=ours.model, options=ours.options, map=drawn))
+            told = None
+            if self.quantity_head is not None:
+                told = spec.quantities or ours.quantities
+            own = {"model": ours.model, "options": ours.options}
+            self._set(replace(spec, **own, map=drawn, quantities=told))
             self._origin = stored.origin
         elif any(prefix + name in state_dict for name in self._head_names()):
             if any(prefix + name not in state_dict for name in self.tensors()):

@@ -193,6 +193,9 @@ def to_plain(model: Recorded, collect: Callable[[PlainLayers], None]) -> PlainMo
         config["map_head"] = layers.map_head.to_config()
         for name, value in layers.map_head.tensors().items():
             state[f"map_head.{name}"] = value.clone()
+    if model.quantity_head is not None:
+        for name, value in model.quantity_head.state_dict().items():
+            state[f"quantity_head.{name}"] = value.clone()
     plain = PlainModel(config)
     plain.load_state_dict(state, strict=True, assign=True)
     # Fixed filters are in no state, and were made on the processor.

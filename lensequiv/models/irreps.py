@@ -21,6 +21,7 @@ products of frequencies that the samples cannot tell apart.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any, cast
 
 import torch
@@ -63,6 +64,7 @@ def _elements(representation: Any, samples: int) -> list[Any]:
     return [(flip, angle) for flip in (0, 1) for angle in angles]
 
 
+@lru_cache(maxsize=32)  # every activation of a network has the same one
 @neutral()
 def sampling_matrix(representation: Any, samples: int) -> Tensor:
     """From a field's coefficients to the values of its function.
@@ -112,7 +114,7 @@ class FourierActivation(nn.Module):
         matrix = sampling_matrix(representation, samples)
         dtype = torch.get_default_dtype()
         back = torch.linalg.pinv(matrix)
-        self.register_buffer("to_values", matrix.to(dtype), persistent=False)
+        self.register_buffer("to_values", matrix.to(dtype, copy=True), persistent=False)
         self.register_buffer("to_coefficients", back.to(dtype), persistent=False)
         self.name, self.function = name, ACTIVATIONS[name]
 

@@ -14,7 +14,7 @@ from lensequiv.models._steerable_options import STRIDE, check_filters, check_opt
 from lensequiv.models.base import LensNetwork
 from lensequiv.models.blocks import Block
 from lensequiv.models.conversion import PlainLayers
-from lensequiv.models.fields import Fields, fields_of
+from lensequiv.models.fields import fields_of
 from lensequiv.models.layers import AntialiasedPool, LocalContrast
 from lensequiv.models.map_head import MapHead
 from lensequiv.models.sizes import InputSizes
@@ -143,39 +143,33 @@ class SteerableCNN(LensNetwork, registered="steerable"):
             contrast_sigma, contrast_floor, _EDGE if disc else None
         )
         self.disc = disc
-        shared: dict[str, Any] = {
-            "activation": activation,
-            "isotropic": isotropic,
-            "initialize": initialize,
-        }
+        shared: dict[str, Any] = dict(
+            activation=activation, isotropic=isotropic, initialize=initialize
+        )
         self.stem = Block(
             kind, in_type, stem_fields, stem_kernel, stride=stem_stride, **shared
         )
         pooled = stem_stride < STRIDE
-        stage_types = self._make_blocks(
-            kind, stages, kernel, pool_sigma, pooled, shared
-        )
-        invariants = kind.count_invariants(len(self.out_type.representations))
+        types = self._make_blocks(stages, kernel, pool_sigma, pooled, shared)
+        self._make_head(dropout)
+        if map_fields:
+            self.map_head = MapHead(
+                kind, in_type, types, fields=map_fields, stride=STRIDE, **shared
+            )
+
+    def _make_head(self, dropout: float) -> None:
+        """Makes what turns the invariants' statistics into logits."""
+        invariants = self._kind.count_invariants(len(self.out_type.representations))
         self.head = nn.Sequential(
             nn.Linear(len(self.statistics) * invariants, _HIDDEN),
             nn.BatchNorm1d(_HIDDEN),
             nn.ReLU(),
             nn.Dropout(dropout),
-            nn.Linear(_HIDDEN, num_classes),
+            nn.Linear(_HIDDEN, self.num_classes),
         )
-        if map_fields:
-            self.map_head = MapHead(
-                kind,
-                in_type,
-                stage_types,
-                fields=map_fields,
-                stride=STRIDE,
-                **shared,
-            )
 
     def _make_blocks(
         self,
-        kind: Fields,
         stages: Sequence[Sequence[int]],
         kernel: int,
         pool_sigma: float,
@@ -193,7 +187,7 @@ class SteerableCNN(LensNetwork, registered="steerable"):
             if i > 0:
                 layers.append(AntialiasedPool(pool_sigma))
             for fields in stage:
-                block = Block(kind, out_type, fields, kernel, **shared)
+                block = Block(self._kind, out_type, fields, kernel, **shared)
                 layers.append(block)
                 out_type = block.conv.out_type
             stage_types.append(out_type)

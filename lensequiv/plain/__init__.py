@@ -48,6 +48,13 @@ from ._poolings import (
     map_statistics,
     turned_copies,
 )
+from ._quantities import (
+    Mixture,
+    PlainQuantities,
+    QuantityHead,
+    describe_quantities,
+    told_quantiles,
+)
 
 # The classes stand here, too, since whole models that were pickled name them so.
 __all__ = [
@@ -71,14 +78,18 @@ __all__ = [
     "MapStatistics",
     "Mask",
     "MaxPool",
+    "Mixture",
     "PlainMap",
     "PlainModel",
+    "PlainQuantities",
+    "QuantityHead",
     "TurnedCopies",
     "as_products",
     "banded_matrix",
     "check_device",
     "check_input",
     "check_statistics",
+    "describe_quantities",
     "disc_weights",
     "enlarged",
     "filtered",
@@ -90,5 +101,6 @@ __all__ = [
     "local_contrast",
     "map_quantities",
     "map_statistics",
+    "told_quantiles",
     "turned_copies",
 ]

@@ -125,17 +125,23 @@ class PlainMap(nn.Module):
 
 
 class AllHeads(nn.Module):
-    """A plain model for export that returns the logits and the map.
+    """A plain model for export that returns what all of its heads say.
 
     Args:
-        plain: Whose config has a map.
+        plain: Whose config has a map, quantities, or both.
     """
 
     def __init__(self, plain: nn.Module) -> None:
         super().__init__()
         self.plain: Any = plain
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (N, classes) and map (N, 4, h, w) of preprocessed images."""
-        logits, _, drawn = self.plain.heads(x)
-        return logits, drawn
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Logits (N, classes), map (N, 4, h, w) and quantities (N, Q, 5).
+
+        Of preprocessed images; what the network does not have is left out.
+        """
+        logits, embedding, drawn = self.plain.heads(x)
+        found = [logits] if drawn is None else [logits, drawn]
+        if "quantities" in self.plain.config:
+            found.append(self.plain.quantiles(embedding))
+        return tuple(found)

@@ -17,6 +17,7 @@ from ._fields import Fourier, GroupMax, IrrepNorms
 from ._filters import Blur, Contrast, Mask
 from ._maps import Activation, AllHeads, Heads, Light, PlainMap
 from ._poolings import CopiesMean, MapMean, MapStatistics, TurnedCopies
+from ._quantities import Mixture, PlainQuantities
 
 _FORMAT = 1
 
@@ -71,7 +72,8 @@ class PlainModel(nn.Sequential):
         config: What rebuilds it: `layers` (a list of names with their arguments),
             `embedding` (how many of them lead to the embedding), and `model`,
             `classes`, `in_channels`, `input_sizes`, `preprocess` and `temperature` of
-            the model it was made from; `map_head` if it draws a map.
+            the model it was made from; `map_head` if it draws a map; `quantities` if
+            it tells any.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -81,6 +83,8 @@ class PlainModel(nn.Sequential):
             branches = [nn.Sequential(*_made(branch)) for branch in head["branches"]]
             layers = nn.Sequential(*_made(head["layers"]))
             self.add_module("map_head", PlainMap(head["taps"], branches, layers))
+        if "quantities" in config:
+            self.add_module("quantity_head", PlainQuantities(config["quantities"]))
         self.config = config
         self.eval()
 
@@ -194,14 +198,49 @@ class PlainModel(nn.Sequential):
         *inputs, embedding, logits = self._after(x, [*head.taps, self._embedding()])
         return Heads(logits, embedding, head(inputs))
 
-    def all_heads(self) -> AllHeads:
-        """A module that returns logits and map, for export to ONNX and the like.
+    def _quantities(self) -> PlainQuantities:
+        if "quantities" not in self.config:
+            raise ValueError(
+                "this PlainModel tells no quantities; expected one that does"
+            )
+        head = self.get_submodule("quantity_head")
+        assert isinstance(head, PlainQuantities)
+        return head
+
+    def quantiles(self, embedding: Tensor) -> Tensor:
+        """Quantities of lenses, with their uncertainty.
+
+        Args:
+            embedding: (N, D), of `logits_and_embedding`.
+
+        Returns:
+            (N, quantities, 5): quantiles in the units of `config["quantities"]`, as
+            `LensNetwork.forward_quantities` has them.
 
         Raises:
-            ValueError: The network draws no map.
+            ValueError: The network tells no quantities.
         """
-        if "map_head" not in self.config:
-            raise ValueError("this PlainModel draws no map; expected one that does")
+        return self._quantities().quantiles(embedding)
+
+    def posterior(self, embedding: Tensor) -> Mixture:
+        """The joint posterior of the quantities; arguments as of `quantiles`."""
+        found: Mixture = self._quantities()(embedding)
+        return found
+
+    def all_heads(self) -> AllHeads:
+        """A module that returns what all heads say, for export to ONNX and the like.
+
+        Logits, then the map if the network draws one, then the quantities if it tells
+        any.
+
+        Raises:
+            ValueError: The network has no head but that of the classes.
+        """
+        if "map_head" not in self.config and "quantities" not in self.config:
+            raise ValueError(
+                "this PlainModel draws no map and tells no quantities; expected one "
+                "that does"
+            )
         return AllHeads(self).eval()
 
     def bfloat16_convolutions(self) -> PlainModel:

@@ -13,6 +13,7 @@ from lensequiv._neutral import neutral
 from lensequiv._suggestions import did_you_mean, explains_keywords
 from lensequiv.models import LensNetwork, create_model, list_models
 from lensequiv.models._attributes import neutral_classes
+from lensequiv.models._quantities import attach_quantities
 from lensequiv.spec import Origin, Spec
 from lensequiv.weights._catalogue import Release, find_release, list_pretrained
 from lensequiv.weights._format import (
@@ -92,9 +93,9 @@ def from_pretrained(
         num_classes: For fine-tuning: keeps the trained body and puts a new, randomly
             initialised head on it, even where the number is the trained one. What was
             fitted to the old classes and images goes with the old head: temperature,
-            domain, `weights_info` (see `lensequiv.trust.calibrate`) and a head that
-            maps substructure, which another body would mislead. The classes are
-            called `class0`, `class1` and so on unless `classes` names them.
+            domain, `weights_info` (see `lensequiv.trust.calibrate`) and heads that
+            map substructure or tell quantities, which another body would mislead. The
+            classes are called `class0`, `class1` and so on unless `classes` names them.
         classes: Names for the new head's classes; implies `num_classes`. The very names
             that the weight was trained with, in its order, keep its head and change
             nothing; give `num_classes` as well to start that head anew.
@@ -233,6 +234,7 @@ def _build(path: Path, spec: Spec) -> LensNetwork:
         model = create_model(spec.model, **spec.options, initialize=False)
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{path}: cannot build the model: {short(error)}") from error
+    attach_quantities(model, spec)
     try:
         model.spec = replace(spec, options=model.spec.options)
     except ValueError as error:

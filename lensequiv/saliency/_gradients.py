@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,50 +156,76 @@ def integrated_gradients(
     baselines = _baselines(model, inputs, given, baseline, blur)
     network = network_of(model, "fp32", place)
     each = max(1, batch_size // steps)
-    targets = torch.empty(len(inputs), dtype=torch.int64)
+    targets = None
     if target is not None:
         targets = _labels(model, target, len(inputs), "target")
     minus = None
     if against is not None:
         minus = _labels(model, against, len(inputs), "against")
-    weights = torch.zeros(len(inputs), model.num_classes)
-
-    def value(x: Tensor, weight: Tensor) -> Tensor:
-        logits: Tensor = network(x)
-        return (logits.float() * weight).sum(1)
-
-    maps, difference = [], []
+    maps, difference, found = [], [], []
     bar = tqdm(total=len(inputs), unit="img", disable=not progress)
     with bar:
         for part in torch.arange(len(inputs)).split(each):
-            x, b = inputs[part].to(place), baselines[part].to(place)
-            with torch.no_grad():
-                ends = network(torch.cat([x, b])).float().cpu().unflatten(0, (2, -1))
-            if target is None:
-                targets[part] = ends[0].argmax(1)
-            weights[part, targets[part]] += 1
-            if minus is not None:
-                weights[part, minus[part]] -= 1
-            weight = weights[part].to(place)
-            with torch.enable_grad():
-                found = explain(value).attribute(
-                    x, b, additional_forward_args=(weight,), n_steps=steps
-                )
-            maps.append(found.detach().sum(1).float().cpu())
-            difference.append(((ends[0] - ends[1]) * weights[part]).sum(1))
+            shared, wanted, classes = _shares(
+                network,
+                inputs[part].to(place),
+                baselines[part].to(place),
+                None if targets is None else targets[part],
+                None if minus is None else minus[part],
+                explain,
+                steps,
+            )
+            maps.append(shared)
+            difference.append(wanted)
+            found.append(classes)
             bar.update(len(part))
-    joined, wanted = torch.cat(maps), torch.cat(difference)
+    joined, total = torch.cat(maps), torch.cat(difference)
     return Attribution(
         maps=joined,
         inputs=inputs,
         baselines=baselines,
-        difference=wanted,
-        error=joined.sum((1, 2)) - wanted,
-        target=targets,
+        difference=total,
+        error=joined.sum((1, 2)) - total,
+        target=torch.cat(found),
         against=minus,
         offset=model.preprocess.offset(*given.shape[-2:]),
         image_size=(given.shape[-2], given.shape[-1]),
     )
+
+
+def _shares(
+    network: Callable[[Tensor], Tensor],
+    x: Tensor,
+    b: Tensor,
+    target: Tensor | None,
+    against: Tensor | None,
+    explain: Any,
+    steps: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Shares the logits of a batch `x` over that of its baselines `b` out.
+
+    Returns:
+        (N, H, W) contributions, (N,) what was shared out, and (N,) classes, all on the
+        processor.
+    """
+    with torch.no_grad():
+        ends = network(torch.cat([x, b])).float().cpu().unflatten(0, (2, -1))
+    classes = ends[0].argmax(1) if target is None else target
+    rows = torch.arange(len(x))
+    weights = torch.zeros(ends.shape[1:])
+    weights[rows, classes] += 1
+    if against is not None:
+        weights[rows, against] -= 1
+
+    def value(x: Tensor, weight: Tensor) -> Tensor:
+        return (network(x).float() * weight).sum(1)
+
+    with torch.enable_grad():
+        found = explain(value).attribute(
+            x, b, additional_forward_args=(weights.to(x.device),), n_steps=steps
+        )
+    maps: Tensor = found.detach().sum(1).float().cpu()
+    return maps, ((ends[0] - ends[1]) * weights).sum(1), classes
 
 
 def _captum() -> Any:

@@ -7,6 +7,7 @@ from lensequiv.simulation._dataset import SimulatedLenses
 from lensequiv.simulation._files import load_recipe
 from lensequiv.simulation._lenstronomy import LenstronomyModel, to_lenstronomy
 from lensequiv.simulation._observe import add_noise
+from lensequiv.simulation._quantities import QUANTITIES, quantities_of
 from lensequiv.simulation._rerender import render_lenses, without_substructure
 from lensequiv.simulation._simulate import Simulation, simulate
 from lensequiv.simulation._stream import LensStream
@@ -54,6 +55,7 @@ from lensequiv.simulation.substructure import (
 
 __all__ = [
     "INSTRUMENTS",
+    "QUANTITIES",
     "RECIPES",
     "BatchNoise",
     "Blur",
@@ -97,6 +99,7 @@ __all__ = [
     "model_f",
     "model_j",
     "observed_by",
+    "quantities_of",
     "recorded_name",
     "render_lenses",
     "simulate",

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lensequiv.simulation._draw import Arrays, draw, mirror, rotate, stack
 from lensequiv.simulation._observe import generator_of, observe_batch
+from lensequiv.simulation._quantities import QUANTITIES, quantities_of
 from lensequiv.simulation._rerender import render_pieces, used_places
 from lensequiv.simulation.noise import is_pixelwise
 from lensequiv.simulation.recipes import Recipe
@@ -46,12 +47,15 @@ class LensChunk(NamedTuple):
             columns and y along rows (*unit*: pixels), and squared Einstein radius
             (*unit*: arcsec^2) of the heaviest point masses; zeros fill up.
         pixel_scale: (N,) float32. *Unit*: arcsec/pixel.
+        quantities: (N, 5) float32, the true quantities of the lenses, whose names and
+            units `QUANTITIES` has in this order; NaN where one is not defined.
     """
 
     images: Tensor
     labels: Tensor
     masses: Tensor
     pixel_scale: Tensor
+    quantities: Tensor
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,8 @@ class Prepared:
 
     Attributes:
         job: What it is for.
-        floats: float64: the numbers of all lenses, then the lists of each class.
+        floats: float64: the quantities of all lenses, their numbers, then the lists of
+            each class.
         integers: int64, (4, N): the lens's place in the chunk; which lens stands at a
             place; first column and row of the crop.
         names: Of the numbers that each lens has one of.
@@ -114,6 +119,7 @@ def prepare(job: Job) -> Prepared:
     classes = range(len(job.recipe.classes))
     drawn: list[list[Arrays]] = [[] for _ in classes]
     places: list[list[NDArray[np.int64]]] = [[] for _ in classes]
+    truths: list[list[NDArray[np.float64]]] = [[] for _ in classes]
     n = job.lenses
     for i, group in enumerate(job.groups):
         # The 3 keeps these streams apart from those of `simulate`.
@@ -123,11 +129,12 @@ def prepare(job: Job) -> Prepared:
             flipped, angle = rng.random(n) < 0.5, rng.uniform(0, 360, n)
             shift = rng.integers(-job.shift, job.shift + 1, (2, n))
             p = draw(job.recipe, label, rng, n, interpolated=True)
+            truths[label].append(quantities_of(job.recipe, label, p))
             p = rotate(mirror(p, flipped), angle)
             drawn[label].append({k: v for k, v in p.items() if k not in _UNUSED})
             places[label].append(np.stack([mixed[label], *shift]))
-    lenses, integers, used = [], [], []
-    for parts, at in zip(drawn, places, strict=True):
+    lenses, integers, used, quantities = [], [], [], []
+    for parts, at, truth in zip(drawn, places, truths, strict=True):
         p = {name: stack([part[name] for part in parts]) for name in parts[0]}
         counts = used_places(p)
         # Lenses with as many masses go together, so that few places are empty.
@@ -135,11 +142,13 @@ def prepare(job: Job) -> Prepared:
         lenses.append({name: value[order] for name, value in p.items()})
         used.append({name: value[order] for name, value in counts.items()})
         integers.append(np.concatenate(at, 1)[:, order])
+        quantities.append(np.concatenate(truth)[order])
     names = tuple(name for name, v in lenses[0].items() if v.ndim == 1)
     lists = tuple(
         tuple((name, v.shape) for name, v in p.items() if v.ndim == 2) for p in lenses
     )
-    floats = [p[name] for name in names for p in lenses]
+    floats = [np.concatenate(quantities).ravel()]
+    floats += [p[name] for name in names for p in lenses]
     floats += [
         p[name].ravel()
         for p, found in zip(lenses, lists, strict=True)
@@ -173,7 +182,7 @@ def make(prepared: Prepared) -> LensChunk:
     """Renders the lenses, crops, and adds noise, without waiting for the device."""
     job, recipe = prepared.job, prepared.job.recipe
     place, order, left, top = prepared.integers.to(job.device, non_blocking=True)
-    numbers, lenses = _unpacked(prepared)
+    quantities, numbers, lenses = _unpacked(prepared)
     total, by_name = len(place), dict(zip(prepared.names, numbers, strict=True))
     whole = job.noise and not is_pixelwise(recipe.noise)
     side = recipe.pixels if whole else job.size
@@ -208,15 +217,18 @@ def make(prepared: Prepared) -> LensChunk:
         labels=order // (total // len(recipe.classes)),
         masses=masses,
         pixel_scale=scale[order].float(),
+        quantities=quantities[order].float(),
     )
 
 
-def _unpacked(prepared: Prepared) -> tuple[Tensor, list[dict[str, Tensor]]]:
-    """The numbers of all lenses (names, N), and all parameters by class."""
+def _unpacked(prepared: Prepared) -> tuple[Tensor, Tensor, list[dict[str, Tensor]]]:
+    """Quantities (N, 5) and numbers (names, N) of all lenses; parameters by class."""
     floats = prepared.floats.to(prepared.job.device, non_blocking=True)
     total, names = prepared.integers.shape[1], prepared.names
-    numbers = floats[: len(names) * total].view(len(names), total)
-    lenses, first = [], len(names) * total
+    first = len(QUANTITIES) * total
+    quantities = floats[:first].view(total, len(QUANTITIES))
+    numbers = floats[first : first + len(names) * total].view(len(names), total)
+    lenses, first = [], first + len(names) * total
     for part, found in zip(
         numbers.chunk(len(prepared.lists), 1), prepared.lists, strict=True
     ):
@@ -225,7 +237,7 @@ def _unpacked(prepared: Prepared) -> tuple[Tensor, list[dict[str, Tensor]]]:
             lens[name] = floats[first : first + math.prod(shape)].view(shape)
             first += math.prod(shape)
         lenses.append(lens)
-    return numbers, lenses
+    return quantities, numbers, lenses
 
 
 def _placed_masses(

@@ -29,7 +29,7 @@ _FWHM = math.sqrt(8 * math.log(2))
 
 # A vortex of axions of mass m reaches 0.03e-22 eV / m arcsec to both sides, and
 # log10(m / eV) is uniform from -24 to -22. (code)
-_AXION_LENGTH = (0.06, 6.0)
+_AXION_LENGTH, _AXION_PRODUCT = (0.06, 6.0), 0.06e-22
 
 _deeplensesim: dict[str, Any] = {
     "z_lens": (0.5, 0.5),  # code
@@ -41,7 +41,11 @@ _deeplensesim: dict[str, Any] = {
         # Their code draws a Poisson number and then does not use it. (code)
         "sphere": Subhalos(25, poisson=False, radius=(0.25, 2.0)),
         "vort": Vortex(
-            sigma=0.0, length=_AXION_LENGTH, log_length=True, fraction=(0.03, 0.03)
+            sigma=0.0,
+            length=_AXION_LENGTH,
+            log_length=True,
+            fraction=(0.03, 0.03),
+            axion_length=_AXION_PRODUCT,
         ),
     },
     "supersampling": 1,  # code

@@ -14,6 +14,7 @@ from lensequiv.data import splits
 from lensequiv.simulation._blocks import iter_blocks
 from lensequiv.simulation._checks import rendering_device
 from lensequiv.simulation._draw import Arrays, stack
+from lensequiv.simulation._quantities import quantities_of
 from lensequiv.simulation.recipes import Recipe, get_recipe
 
 __all__ = ["Simulation", "simulate"]
@@ -51,6 +52,16 @@ class Simulation:
     def __len__(self) -> int:
         """The number of images."""
         return len(self.labels)
+
+    @property
+    def quantities(self) -> Tensor:
+        """(N, 5) float32 true quantities on the CPU, see `LensChunk.quantities`."""
+        parts, labels = [], self.labels.cpu().numpy()
+        for label in range(len(self.classes)):
+            rows = labels == label
+            lens = {name: value[rows] for name, value in self.parameters.items()}
+            parts.append(quantities_of(self.recipe, label, lens))
+        return torch.from_numpy(np.concatenate(parts)).float()
 
     def __repr__(self) -> str:
         """Recipe, seed, and the number of images of each class."""

@@ -173,6 +173,8 @@ class Vortex:
         length: *Unit*: arcsec. (2nd, fit)
         log_length: Whether the logarithm of the length is uniform, not the length.
         fraction: Share of the total mass, dimensionless. (2nd, fit)
+        axion_length: If the length is that of axions of some mass, the product of
+            both. *Unit*: arcsec eV.
     """
 
     straight: ClassVar[bool] = True
@@ -182,6 +184,7 @@ class Vortex:
     length: Range = (0.5, 2.0)
     log_length: bool = False
     fraction: Range = (0.03, 0.055)
+    axion_length: float | None = None
 
     def __post_init__(self) -> None:
         """Checks the numbers.
@@ -196,6 +199,10 @@ class Vortex:
         if not 0 <= self.fraction[0] <= self.fraction[1] <= 1:
             raise ValueError(
                 f"fraction={self.fraction}: expected 0 <= low <= high <= 1"
+            )
+        if self.axion_length is not None and not self.axion_length > 0:
+            raise ValueError(
+                f"axion_length={self.axion_length}: expected a positive number"
             )
 
     def draw(

@@ -10,21 +10,25 @@ from lensequiv.spec._information import (
     MapScores,
     MapTraining,
     Metrics,
+    QuantitiesTraining,
+    QuantityScores,
     Scores,
     StartedFrom,
     TrainedOn,
     Training,
-    as_json,
     read_information,
 )
+from lensequiv.spec._json import as_json
 from lensequiv.spec._map import MapSpec
 from lensequiv.spec._network import Network
 from lensequiv.spec._origin import Origin
+from lensequiv.spec._quantities import LEVELS, QuantitiesSpec, Quantity
 from lensequiv.spec._spec import FORMAT, Spec, checked_info, migrated
 
 __all__ = [
     "DOMAIN",
     "FORMAT",
+    "LEVELS",
     "Converted",
     "Cost",
     "FineTuned",
@@ -36,6 +40,10 @@ __all__ = [
     "Metrics",
     "Network",
     "Origin",
+    "QuantitiesSpec",
+    "QuantitiesTraining",
+    "Quantity",
+    "QuantityScores",
     "Scores",
     "Spec",
     "StartedFrom",

@@ -7,11 +7,10 @@ and is kept as it is.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from types import NoneType, UnionType
+from types import UnionType
 from typing import (
     Any,
     TypedDict,
@@ -35,12 +34,8 @@ __all__ = [
     "Scores",
     "TrainedOn",
     "Training",
-    "as_json",
     "read_information",
 ]
-
-
-_MAX_DEPTH = 100
 
 
 class Scores(TypedDict, total=False):
@@ -70,6 +65,30 @@ class MapScores(TypedDict, total=False):
     smooth_lenses: int
 
 
+class QuantityScore(TypedDict):
+    """How well a quantity is told; see `lensequiv.evaluation.quantities`."""
+
+    name: str
+    lenses: int
+    error: float
+    error_of_mean: float
+    coverage_68: float
+    coverage_95: float
+
+
+class QuantityScores(TypedDict, total=False):
+    """How well quantities are told of held-out lenses.
+
+    `joint_deviation` is the largest distance of the coverage of all quantities together
+    from its credibility, on `joint_lenses` lenses; `accuracy` that of the classes.
+    """
+
+    scores: list[QuantityScore]
+    joint_deviation: float
+    joint_lenses: int
+    accuracy: float
+
+
 class Metrics(TypedDict, total=False):
     """Scores on test images, as they are and each rotated by a random angle."""
 
@@ -77,6 +96,7 @@ class Metrics(TypedDict, total=False):
     test_rotated: Scores
     grid_invariance: float
     map: MapScores
+    quantities: QuantityScores
 
 
 class ImageSet(TypedDict, total=False):
@@ -123,6 +143,20 @@ class MapTraining(TypedDict, total=False):
     minutes: float
     seed: int
     date: str
+
+
+class QuantitiesTraining(TypedDict, total=False):
+    """A run of `examples/quantities.py`."""
+
+    command: str
+    started_from: str
+    recipes: list[str]
+    images_seen: int
+    minutes: float
+    seed: int
+    machine: str
+    date: str
+    validation: list[dict[str, Any]]
 
 
 FineTuned = TypedDict(
@@ -195,6 +229,7 @@ class Information:
         trained_on: The training images.
         training: The training runs.
         map_training: The run that trained the map of the substructure.
+        quantities_training: The run that trained the head which tells quantities.
         fine_tuned: The fine-tuning run.
         adapted: To which images without labels, and how.
         metrics: Scores on test images.
@@ -211,6 +246,7 @@ class Information:
     trained_on: TrainedOn | None = None
     training: Training | None = None
     map_training: MapTraining | None = None
+    quantities_training: QuantitiesTraining | None = None
     fine_tuned: FineTuned | None = None
     adapted: Adapted | None = None
     metrics: Metrics | None = None
@@ -263,55 +299,3 @@ def read_information(info: Mapping[str, Any]) -> Information:
         known = {}
     user = {key: value for key, value in info.items() if key not in known}
     return Information(**known, user=user)
-
-
-def as_json(value: Any, name: str) -> Any:
-    """A copy of a value as JSON holds it: tuples become lists, NumPy's numbers ours.
-
-    Args:
-        value: Anything.
-        name: What the value is called, for messages.
-
-    Raises:
-        ValueError: JSON has nothing for it, or it is NaN or infinite; the message names
-            its place, such as `info['metrics']['auc']`.
-    """
-    return _as_json(value, name, _MAX_DEPTH)
-
-
-def _as_json(value: Any, name: str, depth: int) -> Any:
-    if depth < 0:
-        raise ValueError(
-            f"{name[:60]}... is nested more than {_MAX_DEPTH} deep, or holds itself"
-        )
-    kind = type(value)
-    if kind in (str, int, bool, NoneType):
-        return value
-    if kind is float:
-        if math.isfinite(value):
-            return value
-        raise ValueError(
-            f"{name} is {value}, which is not JSON compliant; expected a finite number"
-        )
-    if isinstance(value, Mapping):
-        made: dict[str, Any] = {}
-        for key, inner in value.items():
-            if type(key) not in (str, int) or str(key) in made:
-                raise ValueError(
-                    f"{name} has the key {key!r:.60}; expected different texts"
-                )
-            made[str(key)] = _as_json(inner, f"{name}[{key!r}]", depth - 1)
-        return made
-    if isinstance(value, list | tuple):
-        return [
-            _as_json(inner, f"{name}[{i}]", depth - 1) for i, inner in enumerate(value)
-        ]
-    if kind.__module__ == "numpy" and getattr(value, "shape", None) == ():
-        return _as_json(value.item(), name, depth)
-    if isinstance(value, str | int | float):  # an enumeration, for instance
-        base = next(b for b in (str, int, float) if isinstance(value, b))
-        return _as_json(base(value), name, depth)
-    raise ValueError(
-        f"{name} is a {kind.__module__}.{kind.__qualname__}, which is not JSON-able; "
-        "expected text, numbers, true, false, None, lists and dictionaries"
-    )

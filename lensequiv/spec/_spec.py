@@ -17,20 +17,23 @@ from torch import Tensor
 from lensequiv._checks import check_class_names, check_count
 from lensequiv._neutral import neutral
 from lensequiv.domain import Domain, check_ranges
-from lensequiv.spec._information import Information, as_json, read_information
+from lensequiv.spec._information import Information, read_information
+from lensequiv.spec._json import as_json
 from lensequiv.spec._map import MapSpec
+from lensequiv.spec._quantities import QuantitiesSpec
 from lensequiv.transforms import Preprocessing, preprocessing_from_config
 
 __all__ = ["FORMAT", "Spec", "checked_info", "migrated"]
 
-FORMAT = 3
-"""The newest of `to_config`, of a network with a head that maps substructure.
+FORMAT = 4
+"""The newest of `to_config`, of a network with a head that tells quantities.
 
-A network without one is written in format 2, so that older versions read it: their
-steerable networks know no option `map_fields`, which stands for 0 there. 1 held the
-options that were given, not all, and no pixel scale.
+A network without one is written in format 3 if it has a head that maps substructure,
+else in format 2, so that older versions read it: their steerable networks know no
+option `map_fields`, which stands for 0 there. 1 held the options that were given, not
+all, and no pixel scale.
 """
-_WITHOUT_MAP = 2
+_WITH_MAP, _WITHOUT_MAP = 3, 2
 _MAP_FIELDS, _STEERABLE = "map_fields", "stem_fields"
 
 # Key -> what its value must be.
@@ -50,6 +53,7 @@ OPTIONAL: dict[str, tuple[type, ...]] = {
     "domain": (dict,),
     "pixel_scale": (float, type(None)),
     "map": (dict,),
+    "quantities": (dict,),
 }
 JSON_NAMES: dict[type, str] = {
     dict: "an object",
@@ -68,8 +72,9 @@ class Spec:
 
     Every network has a head that tells classes apart: `classes`, `temperature` and the
     class means of `domain` are that head's. It may have another one, which maps the
-    substructure: `map` says what its map means. A head of yet another kind will be a
-    field of its own, and a new format.
+    substructure: `map` says what its map means; and one that reads quantities off a
+    lens, which `quantities` lists. A head of yet another kind will be a field of its
+    own, and a new format.
 
     Attributes:
         model: Name under which `lensequiv.create_model` builds it.
@@ -83,6 +88,7 @@ class Spec:
         domain: Where the training images lie; None if that was never measured.
         map: What the map of the substructure means; None if the network draws none, or
             its map was never trained.
+        quantities: What the head that tells quantities tells; None if there is none.
         info: What else is known (training data, scores, licence, image statistics) or
             was noted by the user; see `Information`.
     """
@@ -96,6 +102,7 @@ class Spec:
     temperature: float = 1.0
     domain: Domain | None = None
     map: MapSpec | None = None
+    quantities: QuantitiesSpec | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -140,9 +147,14 @@ class Spec:
             "preprocess": self.preprocess.to_config(),
             "temperature": self.temperature,
             "domain": None if self.domain is None else self.domain.to_config(),
-            **({} if self.map is None else {"map": self.map.to_config()}),
+            **self._further_heads(),
             "image_statistics": self.info.get("image_statistics"),
         }
+
+    def _further_heads(self) -> dict[str, Any]:
+        """What the heads besides that of the classes say, by key; JSON-able."""
+        heads = {"map": self.map, "quantities": self.quantities}
+        return {name: head.to_config() for name, head in heads.items() if head}
 
     def to_config(self) -> dict[str, Any]:
         """As JSON holds it; the domain's tensors are left out (see `Domain.tensors`).
@@ -153,10 +165,13 @@ class Spec:
         """
         options = as_json(self.options, "options")
         draws = options.get(_MAP_FIELDS, 0) != 0 or self.map is not None
-        if not draws:
+        version = _WITH_MAP if draws else _WITHOUT_MAP
+        if self.quantities is not None:
+            version = FORMAT
+        elif not draws:
             options.pop(_MAP_FIELDS, None)
         config = {
-            "format": FORMAT if draws else _WITHOUT_MAP,
+            "format": version,
             "model": self.model,
             "options": options,
             "classes": list(self.classes),
@@ -168,8 +183,7 @@ class Spec:
             config["temperature"] = self.temperature
         if self.domain is not None:
             config["domain"] = self.domain.to_config()
-        if self.map is not None:
-            config["map"] = self.map.to_config()
+        config |= self._further_heads()
         return {**config, "info": as_json(self.info, "info")}
 
     @classmethod
@@ -206,6 +220,12 @@ class Spec:
                 drawn = MapSpec.from_config(config["map"])
             except ValueError as error:
                 raise ValueError(f"'map': {error}") from error
+        told = None
+        if "quantities" in config:
+            try:
+                told = QuantitiesSpec.from_config(config["quantities"])
+            except ValueError as error:
+                raise ValueError(f"'quantities': {error}") from error
         _check_statistics(config["info"])
         return cls(
             model=config["model"],
@@ -217,6 +237,7 @@ class Spec:
             temperature=config["temperature"],
             domain=domain,
             map=drawn,
+            quantities=told,
             info=config["info"],
         )
 
@@ -270,6 +291,8 @@ def migrated(config: Mapping[str, Any]) -> dict[str, Any]:
         known.discard("pixel_scale")
     if config["format"] <= _WITHOUT_MAP:
         known.discard("map")
+    if config["format"] <= _WITH_MAP:
+        known.discard("quantities")
     if unknown := sorted(set(config) - known):
         raise ValueError(f"unknown key {unknown[0]!a:.200}")
     for key, kinds in OPTIONAL.items():

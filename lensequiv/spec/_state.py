@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lensequiv.spec._information import as_json
+from lensequiv.spec._json import as_json
 from lensequiv.spec._origin import Origin
 from lensequiv.spec._spec import Spec
 from lensequiv.transforms import (

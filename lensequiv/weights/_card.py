@@ -10,6 +10,7 @@ from typing import Any
 from lensequiv.spec import Information, migrated, read_information
 from lensequiv.weights._card_front import front_matter
 from lensequiv.weights._card_map import map_head
+from lensequiv.weights._card_quantities import quantity_head
 from lensequiv.weights._card_scores import (
     adapted,
     class_name,
@@ -102,6 +103,7 @@ def model_card(
         *fine_tuned(config, info),
         *adapted(info),
         *map_head(config, info),
+        *quantity_head(config, info),
         *_trust(config),
         *training(info),
         *_conversion(info),

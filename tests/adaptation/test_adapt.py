@@ -48,6 +48,7 @@ def test_information():
     assert information(half) == pytest.approx(wanted)
 
 
+@pytest.mark.slow
 def test_statistics_are_mixed(tiny, inputs):
     none = mixed_norms(tiny, inputs, 0.0, 16)
     for name, value in tiny.tensors().items():
@@ -84,6 +85,7 @@ def test_a_map_s_own_layers_keep_their_statistics(inputs):
     assert kept and all(kept)
 
 
+@pytest.mark.slow
 def test_training_changes_scales_alone_and_gains_information(tiny, inputs):
     before = information(answers(mixed_norms(tiny, inputs, 1.0, 16), inputs)[0])
     made = inform(tiny, inputs, 30, 0.02, 32, 0, False)

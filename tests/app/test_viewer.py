@@ -92,6 +92,7 @@ def test_small_images_are_taken_with_a_note(viewer):
     assert viewer.turn(found["token"], 10)["picture"]["width"] == 65
 
 
+@pytest.mark.slow
 def test_saliency(viewer, model):
     pytest.importorskip("captum")
     found = viewer.open(SAMPLE.name, SAMPLE.read_bytes())
@@ -100,6 +101,7 @@ def test_saliency(viewer, model):
     assert explained["picture"]["width"] == 97
 
 
+@pytest.mark.slow
 def test_few_images_are_kept(viewer):
     first = viewer.open(SAMPLE.name, SAMPLE.read_bytes())["token"]
     for _ in range(8):

@@ -37,6 +37,7 @@ def test_prints_what_was_found(weights, capsys):
     assert row["found"] == 0 and row["highest_presence"] == pytest.approx(one.score)
 
 
+@pytest.mark.slow
 def test_writes_and_draws(weights, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     out, picture = tmp_path / "map.npz", tmp_path / "map.png"

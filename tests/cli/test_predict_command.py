@@ -128,6 +128,7 @@ def test_pixel_scale_and_resampling(capsys):
     assert code == 1 and "nothing says its pixel scale" in err
 
 
+@pytest.mark.slow
 def test_plot_shows_the_resampled_image(capsys, tmp_path):
     argv = ("predict", SAMPLES[0], "--pixel-scale", "0.06", "--resample")
     code, _, err = run(capsys, *argv, "--plot", tmp_path / "p.png")

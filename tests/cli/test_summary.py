@@ -50,6 +50,7 @@ def test_with_a_file_skipped_ones_are_counted(tmp_path, capsys, ending):
     assert "; 1 unlike the training images; 1 skipped; " in last
 
 
+@pytest.mark.slow
 def test_simulate_ends_with_it(tmp_path, capsys):
     argv = ["simulate", "modelF", str(tmp_path / "x"), "--images", "3", "--seed", "1"]
     assert main(argv) == 0

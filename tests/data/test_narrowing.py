@@ -47,6 +47,7 @@ def units(scale, pedestal=0.0):
     return lambda image: image.astype(np.float64) * scale + pedestal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [units(1e-8), units(1e-10), units(1e-30), units(1e5), units(0.01, 1000.0)],

@@ -34,6 +34,7 @@ def test_rates(task, memory, gpu, measured):
     assert row["task"] == task and row["memory"] == memory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_from_files_to_probabilities(precision, gpu, measured):
     row = measured(gpu.Case("files", "c8-modelF", 3, precision))
@@ -52,6 +53,7 @@ def test_graphs(model, launch, memory, gpu, measured, device):
     assert "skipped" not in row, row
 
 
+@pytest.mark.slow
 def test_what_fails_is_skipped_with_its_reason(gpu, measured):
     row = measured(gpu.Case("train", "no-such-network", 3))
     assert "no-such-network" in row["skipped"]

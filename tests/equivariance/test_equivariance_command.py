@@ -78,6 +78,7 @@ def test_all_angles_and_drawings(capsys, weights, tmp_path):
         assert animation.n_frames == 4
 
 
+@pytest.mark.slow
 def test_json_of_all_angles(capsys, weights):
     argv = (weights, "--recipe", "modelJ", "--lenses", 2, "--step", 90)
     grid, turned = json.loads(run(capsys, *argv, "--output", "json")[1])

@@ -20,7 +20,7 @@ from lensequiv.equivariance import (
     measure,
     transform,
 )
-from lensequiv.equivariance._measure import evaluate
+from lensequiv.equivariance._quantities import evaluate
 from lensequiv.models.layers import SteerableConv
 
 TINY = {"stem_fields": 2, "stages": [[2], [2, 3]], "stem_kernel": 9, "kernel": 3}

@@ -109,6 +109,7 @@ def test_errors_by_angle(lenses, group):
     assert angles == ([0, 90, 270, 360] if group == "c4" else [0, 45, 90, 270, 360])
 
 
+@pytest.mark.slow
 def test_mean_fields_at_45_degrees_are_permuted(lenses):
     """Of all ways to move a C8 network's channels on, the rule's fits best."""
     orbit = orbits(lensequiv.from_pretrained("c8-modelF"), lenses)

@@ -46,6 +46,7 @@ def test_seed_decides():
     assert one == two and one != other
 
 
+@pytest.mark.slow
 def test_intervals_cover_as_often_as_they_say():
     # What is true is measured on many more images.
     labels, p = answers(n=30000, seed=99)

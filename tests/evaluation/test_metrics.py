@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from sklearn import metrics
 
 from lensequiv.evaluation import reliability, roc_auc, roc_curve, score
 
@@ -19,8 +18,13 @@ def answers(n=300, k=3, decimals=None, seed=0):
     return labels, p / p.sum(1, keepdims=True)
 
 
+# Values that were worked out by hand are for the quick choice: scikit-learn takes three
+# seconds to import.
+@pytest.mark.slow
 @pytest.mark.parametrize("decimals", [None, 1, 0])
 def test_auc_and_curve_equal_scikit_learn(decimals):
+    from sklearn import metrics
+
     rng = np.random.default_rng(1)
     positive = rng.random(500) < 0.2
     scores = rng.normal(size=500) + positive
@@ -47,9 +51,12 @@ def test_auc_by_hand(scores):
     assert roc_auc(np.array(scores, float), positive) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [2, 3, 5])
 @pytest.mark.parametrize("decimals", [None, 0])
 def test_every_metric_equals_scikit_learn(k, decimals):
+    from sklearn import metrics
+
     labels, p = answers(k=k, decimals=decimals)
     found = score(labels, probabilities=p, resamples=0)
     onehot = np.eye(k)[labels]
@@ -80,7 +87,10 @@ def test_logits_and_probabilities_agree():
         assert other.intervals[name] == pytest.approx(ends, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_certain_and_wrong_is_finite():
+    from sklearn import metrics
+
     labels = [0, 1, 1]
     p = [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]
     found = score(labels, probabilities=p, resamples=0)

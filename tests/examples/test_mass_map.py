@@ -101,3 +101,23 @@ def test_masses_of_a_vortex_lie_on_its_map(mapping):
     x, y = (column - 48 - 0.5) * 0.05, (row - 48 - 0.5) * 0.05
     distance = (masses[0, :, 0] - x) ** 2 + (masses[0, :, 1] - y) ** 2
     assert distance.min().sqrt() < 0.05
+
+
+def test_masses_lie_where_turned_copies_show_them():
+    """A network that looks at turned copies is asked for the maps of the copies."""
+    x0, y0 = 9.0, -14.0  # pixels
+    steps = torch.arange(97) - 48.0
+    star = torch.exp(
+        -((steps[None, :] - x0) ** 2 + (steps[:, None] - y0) ** 2) / (2 * 4.0**2)
+    )[None, None]
+    model = lensequiv.create_model("c4", turns=3, disc=True)
+    mapping = mass_map.MappingModel(model.set_input_size(97))
+    mapping.stride = 1
+    masses, seen = mapping.copies(torch.tensor([[[x0, y0, 0.1]]]), star)
+    assert seen.shape == (3, 1, 97, 97)
+    drawn = torch.expm1(mapping.target(masses))
+    for map_, copy in zip(drawn, seen[:, 0], strict=True):
+        torch.testing.assert_close(map_ / map_.max(), copy, atol=0.02, rtol=0)
+    still = torch.tensor([[[x0, y0, 0.1]]])
+    mapping.model.turns = 1
+    assert mapping.copies(still, star)[0] is still

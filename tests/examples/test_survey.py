@@ -181,7 +181,7 @@ def test_parquet(survey, cluster, model, tmp_path):
     names = list("uvwxyz")
     pq.write_table(pa.table({"image": stored, "id": names}), tmp_path / "in/b.parquet")
     out = survey.survey(
-        model, [tmp_path / "in"], tmp_path / "out", batch_size=2, chunk=4
+        model, [tmp_path / "in"], tmp_path / "out", batch_size=2, chunk=4, actors=1
     )
     rows = rows_of(out)
     assert [row["path"] for row in rows] == [*map(str, range(100, 106)), *names]
@@ -229,7 +229,7 @@ def test_killed_driver(survey, cluster, weights, model, folder, tmp_path):
         with pytest.raises(FileExistsError, match=f"a call with other .*{what}"):
             survey.survey(*arguments, out, **options)
 
-    survey.survey(model, [folder], out, batch_size=2, chunk=4)
+    survey.survey(model, [folder], out, batch_size=2, chunk=4, actors=1)
     for name, written in parts.items():
         assert (out / name).stat().st_mtime_ns == written
     rows = rows_of(out)

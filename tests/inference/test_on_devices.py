@@ -60,6 +60,7 @@ def test_scaling_and_measuring_there_is_the_same(model, folder):
     assert [note for part in parts for note in part.notes] == expected.notes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [2, 4])
 def test_an_image_that_the_device_cannot_scale_is_named(model, folder, bad):
     """Five bright pixels on nothing: found there, told by the processor."""

@@ -4,7 +4,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from astropy.table import QTable
 
 from lensequiv import ImagePrediction, Prediction
 from lensequiv.inference._columns import column_names
@@ -187,6 +186,8 @@ def test_table_keeps_every_value(tmp_path):
     assert table["path"].tolist() == result.paths
     assert table["error"].mask.all() and not table["ood_score"].mask.any()
     assert made(scores=False).to_table()["ood_score"].mask.all()
+    from astropy.table import QTable
+
     for name in ("r.ecsv", "r.fits"):
         table.write(tmp_path / name)
         back = QTable.read(tmp_path / name)

@@ -67,6 +67,7 @@ def test_what_the_caller_says_goes_before_the_header(model, images, tmp_path):
         assert not model.predict(images[0], pixel_scale=scale).notes[0]
 
 
+@pytest.mark.slow
 def test_resampling_is_that_of_the_transform(model, images, tmp_path):
     stack = torch.from_numpy(images)[:, None]
     expected = model.predict(resample(stack, 0.06, 0.05)).logits
@@ -141,6 +142,7 @@ def test_frames_too_small_after_resampling_name_both_sizes(model, images):
         model.predict(images, pixel_scale=50.0, resample=True)
 
 
+@pytest.mark.slow
 def test_simulated_sets_know_their_scale(model, tmp_path):
     folder = write_class_folders(COARSE, 6, tmp_path / "set", seed=1, progress=False)
     file = write_hdf5(COARSE, 6, tmp_path / "set.h5", seed=1, progress=False)
@@ -156,6 +158,7 @@ def test_simulated_sets_know_their_scale(model, tmp_path):
     assert not any(NOTE in notes for notes in model.predict(folder).notes)
 
 
+@pytest.mark.slow
 def test_stacks_are_predicted_image_by_image(model, images, tmp_path):
     with h5py.File(tmp_path / "stack.h5", "w") as file:
         file["images"] = images

@@ -86,6 +86,7 @@ def test_workers_do_not_matter(model):
         model.predict(PATHS, workers=0)
 
 
+@pytest.mark.slow
 def test_threads_setting_is_left_alone(model):
     before = torch.get_num_threads()
     try:
@@ -209,30 +210,45 @@ def test_all_files_damaged(model, folder, tmp_path):
     assert all(row["error"] for row in read_csv(out))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("after", [0, 1, 2])
-def test_killed_and_started_again(model, folder, tmp_path, after, monkeypatch):
-    expected = lensequiv.predict_to_file(
-        model, folder, tmp_path / "whole.csv", 4, progress=False
-    )
-    out = tmp_path / "out.csv"
-    code = f"""
-import os, lensequiv
+# One process loads the network; its children classify, and die after so many batches.
+_DYING = """
+import os, sys
+import lensequiv
 from lensequiv.inference import _to_file as streaming
 rows, made = streaming.rows_of, []
 def dying(*args):
-    if len(made) == {after}:
+    if len(made) == after:
         os._exit(9)
     made.append(1)
     return rows(*args)
 streaming.rows_of = dying
 model = lensequiv.from_pretrained("c8-modelF")
-lensequiv.predict_to_file(model, {str(tmp_path / "in")!r}, {str(out)!r}, 4)
+for after in (0, 1, 2):
+    if (child := os.fork()) == 0:
+        lensequiv.predict_to_file(model, sys.argv[1], f"{sys.argv[2]}/{after}.csv", 4)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
 """
-    done = subprocess.run([sys.executable, "-c", code], check=False)
-    assert done.returncode == 9
-    assert not out.exists()
-    waiting = tmp_path / ".out.csv.unfinished"
+
+
+@pytest.mark.slow
+def test_killed_and_started_again(model, folder, tmp_path):
+    expected = lensequiv.predict_to_file(
+        model, folder, tmp_path / "whole.csv", 4, progress=False
+    )
+    images, dead = tmp_path / "in", tmp_path / "dead"
+    dead.mkdir()
+    subprocess.run([sys.executable, "-c", _DYING, images, dead], check=True)
+    for after in (0, 1, 2):
+        out = dead / f"{after}.csv"
+        assert not out.exists()
+        finishes(model, images, out, after)
+        assert out.read_bytes() == expected.read_bytes()
+
+
+def finishes(model, images, out, after):
+    """What a dead process has classified is not classified again."""
+    waiting = out.with_name(f".{out.name}.unfinished")
     with (waiting / "rows").open("a") as stream:
         stream.write("in/8.npy,half a r")  # as a kill within a write leaves it
     read = []
@@ -241,10 +257,10 @@ lensequiv.predict_to_file(model, {str(tmp_path / "in")!r}, {str(out)!r}, 4)
         read.append(path)
         return lensequiv.data.read_stored(path)
 
-    monkeypatch.setattr(_source, "read_stored", counting)
-    lensequiv.predict_to_file(model, tmp_path / "in", out, 4, progress=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_source, "read_stored", counting)
+        lensequiv.predict_to_file(model, images, out, 4, progress=False)
     assert len(read) == 10 - 4 * after
-    assert out.read_bytes() == expected.read_bytes()
     assert not waiting.exists()
 
 
@@ -293,6 +309,7 @@ def rows_in(path):
     return pyarrow.parquet.read_table(path)["path"].to_pylist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_going_on_after_the_bad_file_was_removed(model, folder, tmp_path, ending):
     out = tmp_path / f"out.{ending}"

@@ -206,6 +206,7 @@ def test_a_state_dict_with_a_map_is_none_of_a_network_without(model):
         model.with_map(3).load_state_dict(other.state_dict(), strict=False)
 
 
+@pytest.mark.slow
 def test_a_new_head_of_classes_leaves_the_map_behind(model, tmp_path):
     folder = model.save_pretrained(tmp_path / "a")
     for change in ({"num_classes": 5}, {"classes": ["a", "b"]}, {"in_channels": 2}):

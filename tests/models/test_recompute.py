@@ -51,7 +51,8 @@ def test_gradients_and_statistics_are_those_of_ordinary_training(name, bf16):
 
 @pytest.mark.slow
 def test_the_2021_network_has_it_too():
-    model = lensequiv.create_model("singh2021-c4").train()
+    fields = (4, 6, 6, 8, 8, 6)  # the same layers in a tenth of the time
+    model = lensequiv.create_model("singh2021-c4", fields=fields).train()
     x, labels = torch.rand(2, 1, 129, 129), torch.tensor([0, 1])
     with torch.no_grad():
         before = copy.deepcopy(model.state_dict())

@@ -2,14 +2,17 @@
 
 import pytest
 import torch
-from torchvision.models import resnet18
 
 import lensequiv
+
+# Tests against torchvision are not of the quick choice: it takes seconds to import.
 
 
 @pytest.fixture(scope="module")
 def pair():
     """Ours with three channels and torchvision's, with the same random weights."""
+    from torchvision.models import resnet18
+
     torch.manual_seed(0)
     theirs = resnet18(num_classes=4)
     with torch.no_grad():
@@ -24,6 +27,7 @@ def pair():
     return ours, theirs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("size", [65, 129])
 def test_equals_torchvision(pair, training, size):
@@ -56,6 +60,7 @@ def test_any_number_of_channels(in_channels):
         model(torch.randn(2, 3, 65, 65))
 
 
+@pytest.mark.slow
 def test_one_channel_learns():
     model = lensequiv.create_model("resnet18")
     model(torch.randn(2, 1, 33, 33)).square().sum().backward()

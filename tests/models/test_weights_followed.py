@@ -55,6 +55,7 @@ def test_every_way_to_the_logits_follows_the_weights(tmp_path):
     assert torch.equal(found.logits, expected.logits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use_buffers", [False, True])
 def test_averaged_model(use_buffers):
     model = small()
@@ -70,6 +71,7 @@ def test_averaged_model(use_buffers):
     assert (after - before).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", ["c8-modelJ", "resnet18"])
 def test_fine_tuning_in_evaluation_mode_trains_every_layer(weights):
     """docs/finetuning.md without `.train()`."""
@@ -111,6 +113,7 @@ def test_compiled_network_follows_its_weights():
     assert model.stem.conv.weights.grad.abs().sum() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("name", ["c8-modelF", "resnet18"])
 def test_networks_of_other_types_predict(name, dtype):

@@ -38,6 +38,7 @@ def test_pictures_are_checked_before_the_work(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("columns", "millimetres"), [(1, 88), (2, 180)])
 def test_one_column_or_two(tmp_path, columns, millimetres):
     figure = plot_confusion(score(np.arange(9) % 3, logits=np.eye(9, 3), resamples=0))

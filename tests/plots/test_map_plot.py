@@ -20,6 +20,7 @@ def made(seed):
     return SubstructureMap(*layers, SPEC, left=26.0, top=26.0, step=4.0, cell=0.2)
 
 
+@pytest.mark.slow
 def test_panels_axes_and_marks(tmp_path):
     maps = [made(0), made(1)]
     images = [np.random.default_rng(0).random((1, 97, 97), np.float32)] * 2

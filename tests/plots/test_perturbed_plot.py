@@ -12,6 +12,7 @@ def rows(*accuracies):
     ]
 
 
+@pytest.mark.slow
 def test_a_line_for_each_change_and_a_mark_for_each_weight(tmp_path):
     results = {"a": rows(1.0, 0.5, 0.25), "b": rows(0.75, 0.5, 0.5)}
     figure = plot_perturbations(results, path=tmp_path / "p.png")

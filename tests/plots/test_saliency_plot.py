@@ -21,6 +21,7 @@ def attribution():
     )
 
 
+@pytest.mark.slow
 def test_two_rows_without_truth(attribution, tmp_path):
     figure = plot_saliency(attribution, pixel_scale=0.05, path=tmp_path / "s.png")
     assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")

@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from lensequiv.plots import plot_sheet
 from lensequiv.simulation import get_recipe, simulate
 
 
+@pytest.mark.slow
 def test_sheet(tmp_path):
     recipe = replace(get_recipe("wide"), pixels=32, ring=(5.0, 10.0))
     lenses = simulate(recipe, 6, seed=0)

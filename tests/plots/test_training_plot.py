@@ -36,6 +36,7 @@ def test_continued_run():
         assert float(label.get_text()) == tick
 
 
+@pytest.mark.slow
 def test_single_run_and_certain_values(tmp_path):
     history = [
         {"step": s, "auc_micro": a, "auc": {"a": a, "b": a}, "accuracy": a}

@@ -38,6 +38,7 @@ def test_checksums_and_card(name):
     assert weights.stat().st_size < 2**19  # half a MiB; c4's have 501 kB, the most
 
 
+@pytest.mark.slow
 def test_a_name_is_its_newest_version_and_old_ones_stay(monkeypatch):
     first = find_release("c8-modelF")
     second = replace(find_release("c8-modelJ"), name="c8-modelF", version=2)

@@ -84,6 +84,7 @@ def test_push_makes_a_commit_and_a_tag_for_each_version_once(hub, tmp_path):
     assert repo.refs == before
 
 
+@pytest.mark.slow
 def test_the_card_of_a_pushed_weight_runs(hub, tmp_path, monkeypatch):
     publish_all(tmp_path, OWNER, "d8-modelJ", push=True, token=WRITE)
     repo = hub.repos[f"{OWNER}/d8-modelJ"]

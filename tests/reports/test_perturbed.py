@@ -38,6 +38,7 @@ def test_table(result):
     assert lines[-1].startswith("* Within")
 
 
+@pytest.mark.slow
 def test_folder(result, tmp_path):
     files = write_perturbations(result, tmp_path / "new" / "report")
     names = ["perturbations.json", "perturbations.csv", "perturbations.html"]

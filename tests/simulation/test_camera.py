@@ -5,8 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from lenstronomy.SimulationAPI.observation_api import SingleBand
-from lenstronomy.SimulationAPI.ObservationConfig.Euclid import Euclid
 
 from lensequiv.simulation import (
     INSTRUMENTS,
@@ -42,7 +40,11 @@ def test_magnitudes_are_electrons():
     np.testing.assert_allclose(found, expected, rtol=0.02)
 
 
+@pytest.mark.slow
 def test_noise_is_lenstronomys():
+    from lenstronomy.SimulationAPI.observation_api import SingleBand
+    from lenstronomy.SimulationAPI.ObservationConfig.Euclid import Euclid
+
     vis = get_instrument("euclid-vis")
     recipe = replace(
         observed_by(ALONE, vis, magnitude=(35.0, 35.0), dark_current=0.0), pixels=100

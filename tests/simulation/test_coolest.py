@@ -60,6 +60,7 @@ def values(profile):
     return {k: v.point_estimate.value for k, v in profile.parameters.items()}
 
 
+@pytest.mark.slow
 def test_rays_and_light_are_the_same(tmp_path):
     """Of the standard's own functions and of lenstronomy's, with our arguments."""
     pytest.importorskip("coolest")

@@ -135,6 +135,7 @@ def test_summed_deflection_is_the_sum(label, device):
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", [75, 80, 90])
 def test_the_kernel_compiles_for_gpus(architecture):
     """Down to machine code, which needs no GPU."""

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 
 from lensequiv.simulation import (
     RECIPES,
@@ -28,6 +27,15 @@ from lensequiv.simulation._observe import (
 )
 
 UNLIKELY = 1e-4
+
+
+def same_distribution(one, other):
+    """By the test of Kolmogorov and Smirnov."""
+    from scipy import stats
+
+    return stats.ks_2samp(one.ravel(), other.ravel()).pvalue > UNLIKELY
+
+
 SMALL = replace(model_j, name="small", pixels=24)
 NOISES = [
     PoissonSky(10.0),
@@ -69,7 +77,7 @@ def test_batches_are_equal_in_distribution(noise, level, device):
         # The variance's own error, from the fourth moment.
         spread = sum(((v - v.mean()) ** 2).var() / v.size for v in (one, other))
         assert abs(one.var() - other.var()) < 4 * np.sqrt(spread)
-    assert stats.ks_2samp(each.ravel(), batch.ravel()).pvalue > UNLIKELY
+    assert same_distribution(each, batch)
     # No two images have one noise, and neighbours know nothing of each other.
     z = (batch - batch.mean((1, 2), keepdims=True)) / batch.std((1, 2), keepdims=True)
     for a, b in ((z[1:], z[:-1]), (z[:, 1:], z[:, :-1]), (z[..., 1:], z[..., :-1])):
@@ -127,7 +135,7 @@ def test_detector(device):
         # Of neighbours: 2 w / (1 + 4 w^2), from both ends of the pair.
         near = (inner[:, :, 1:] * inner[:, :, :-1]).mean() / inner.var()
         assert near == pytest.approx(0.6 / 1.36, abs=0.02)
-    assert stats.ks_2samp(each.ravel(), batch.ravel()).pvalue > UNLIKELY
+    assert same_distribution(each, batch)
     # Defects, where there is nothing else.
     number = torch.arange(40).double() % 4
     quiet = lens | {"noiseless": one.expand(40), "defects": number}

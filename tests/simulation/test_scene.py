@@ -5,8 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from lenstronomy.LensModel.lens_model import LensModel
-from scipy import stats
 
 from lensequiv.simulation import (
     Blur,
@@ -150,6 +148,8 @@ def test_deflection_by_halos(name):
         for key, value in simulation.parameters.items()
         if key.startswith("mass_")
     }
+    from lenstronomy.LensModel.lens_model import LensModel
+
     lens = LensModel(model.lens_models[2:])
     for at_x, at_y in zip(x, y, strict=True):
         names = ("x", "y", "theta2", "concentration", "scale", "truncation")
@@ -193,6 +193,8 @@ def test_concentrations_follow_the_relation():
 
 def test_spread_is_log_uniform_and_ring_sets_the_scale():
     p = drawn(get_recipe("modelJ-varied"))
+    from scipy import stats
+
     for name, middle, by in (
         ("psf_sigma", 0.086, 1.25),
         ("pixel_scale", 0.05, 1.05),
@@ -258,6 +260,7 @@ def test_without_noise_is_the_mean():
     assert lag == pytest.approx(0.6 / 1.36, abs=0.02)
 
 
+@pytest.mark.slow
 def test_noiseless_share_and_defects():
     detector = Detector(noiseless=1.0, gradient=(1.0, 1.0), defects=3.0)
     recipe = replace(SMALL, noise=detector)

@@ -79,6 +79,7 @@ def test_corners_hold_the_sky(simulated, recipe, sky):
     assert -4 * error < pixels.mean() - sky < 4 * error + 0.05
 
 
+@pytest.mark.slow
 def test_model_f_peak(simulated):
     peaks = of_class(simulated("modelF"), 0).amax((1, 2))
     # 840 published; 852 measured with noise and 823 without. Medians of 64: +- 5.
@@ -157,6 +158,7 @@ def test_rotation_by_90_turns_the_pixels(simulated, recipe):
     assert ((turned - wrong).abs() / peak).amax((1, 2)).min() > 1e-2
 
 
+@pytest.mark.slow
 @RECIPE
 def test_rotation_by_30_differs(simulated, recipe):
     upright = simulated(recipe, noise=False).images
@@ -237,6 +239,7 @@ def test_padding_of_point_masses():
     np.testing.assert_allclose(total, s.parameters["substructure_mass"], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_iter_blocks():
     s = simulate(SMALL, 3 * 150, seed=9)
     blocks = list(iter_blocks(SMALL, 2, 150, seed=9))
@@ -427,6 +430,7 @@ def test_coadd_noise():
     assert noisy.var() == pytest.approx(variance, rel=4 * np.sqrt(2 / noisy.size))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "radius", "peak"),
     # Ring radius in pixels and peak of the originals: means over 33 and 16 of them,

@@ -34,6 +34,7 @@ def test_images(name):
     assert (lenses.images.amax((1, 2)).numpy() > 5 * noise).all()
 
 
+@pytest.mark.slow
 def test_streams_for_training():
     chunk = LensStream("hst", seed=0, size=113, chunk=24).chunk(0)
     assert chunk.images.shape == (24, 1, 113, 113)

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from dataclasses import fields, replace
+from functools import cache
 
 import h5py
 import numpy as np
@@ -16,6 +17,7 @@ import lensequiv
 from lensequiv.data import ClassFolder, open_dataset
 from lensequiv.simulation import (
     Recipe,
+    _physics,
     _write,
     get_recipe,
     iter_blocks,
@@ -174,31 +176,64 @@ def contents(path):
     return {name: (path / name).read_bytes() for name in listing(path)}
 
 
-@pytest.mark.slow
-@WRITERS
-@pytest.mark.parametrize("after", [0, 1, 4])
-def test_killed_and_started_again(tmp_path, write, after):
-    """A process that dies at once leaves nothing under the name, and a resume ends
-    at the same bytes."""
-    expected = write(SMALL, 300, tmp_path / "whole.h5", seed=3, progress=False)
-    out = tmp_path / "set.h5"
-    code = f"""
-import os
-from lensequiv.simulation import _write
+# One process loads the package; each writer is a child of it, and dies after so many
+# blocks.
+_DYING = """
+import os, sys
 from dataclasses import replace
-from lensequiv.simulation import model_f, {write.__name__}
+from pathlib import Path
+from lensequiv import simulation
+from lensequiv.simulation import _write
 blocks, made = _write.iter_blocks, []
 def dying(*args, **kwargs):
     for block in blocks(*args, **kwargs):
-        if len(made) == {after}:
+        if len(made) == after:
             os._exit(9)
         made.append(1)
         yield block
 _write.iter_blocks = dying
-recipe = replace(model_f, name="small", pixels=24)
-{write.__name__}(recipe, 300, {str(out)!r}, seed=3, progress=False)
+recipe = replace(simulation.model_f, name="small", pixels=24)
+for writer in ("write_class_folders", "write_hdf5"):
+    for after in (0, 1, 4):
+        out = Path(sys.argv[1], f"{writer}{after}")
+        out.mkdir()
+        if (child := os.fork()) == 0:
+            write = getattr(simulation, writer)
+            write(recipe, 300, out / "set.h5", seed=3, progress=False)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9, out
 """
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+
+
+@pytest.fixture(scope="module")
+def dead(tmp_path_factory):
+    """Folders by writer and number of blocks, each with what a dead writer left."""
+    folder = tmp_path_factory.mktemp("dead")
+    subprocess.run([sys.executable, "-c", _DYING, folder], check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What a writer writes that nobody stops."""
+
+    @cache
+    def written(write):
+        out = tmp_path_factory.mktemp("whole") / "whole.h5"
+        return write(SMALL, 300, out, seed=3, progress=False)
+
+    return written
+
+
+@pytest.mark.slow
+@WRITERS
+@pytest.mark.parametrize("after", [0, 1, 4])
+def test_killed_and_started_again(dead, whole, write, after):
+    """A process that dies at once leaves nothing under the name, and a resume ends
+    at the same bytes."""
+    expected = whole(write)
+    tmp_path = dead / f"{write.__name__}{after}"
+    out = tmp_path / "set.h5"
     assert not out.exists()
     unfinished = tmp_path / ".set.h5.unfinished"
     assert unfinished.is_dir()
@@ -311,22 +346,14 @@ def test_progress_and_workers(tmp_path, capsys):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.slow
 @WRITERS
 @pytest.mark.parametrize("missing", ["caustics", "astropy"])
-def test_missing_extra_is_named_before_anything_is_written(tmp_path, write, missing):
-    code = f"""
-import sys
-sys.modules[{missing!r}] = None
-from lensequiv.simulation import {write.__name__}
-try:
-    {write.__name__}("modelF", 3, {str(tmp_path / "set.h5")!r}, seed=0)
-except ImportError as error:
-    print(error)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
-    )
-    assert f"needs {missing}" in done.stdout
-    assert "pip install 'lensequiv[sim]'" in done.stdout
+def test_missing_extra_is_named_before_anything_is_written(
+    tmp_path, write, missing, monkeypatch
+):
+    _physics.check_extra.cache_clear()  # it remembers that all was there
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ImportError, match=f"needs {missing}") as error:
+        write("modelF", 3, tmp_path / "set.h5", seed=0)
+    assert "pip install 'lensequiv[sim]'" in str(error.value)
     assert list(tmp_path.iterdir()) == []

@@ -53,6 +53,7 @@ def on_grid(request):
 # On the pixel grid
 
 
+@pytest.mark.slow
 def test_every_result_is_one_pose_of_one_shift(on_grid):
     assert all(len(matches) == 1 for matches in on_grid)
 

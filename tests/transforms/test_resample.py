@@ -84,6 +84,7 @@ def test_larger_pixels_have_less_noise():
     assert 0.42 < float(found.std()) < 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scale", "pixels"), [(0.03, 250), (0.04, 188), (0.06, 126)])
 def test_lenses_rendered_at_both_scales_agree(scale, pixels):
     def rendered(pixel_scale, pixels, psf_size):

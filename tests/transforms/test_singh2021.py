@@ -14,6 +14,8 @@ from torchvision.transforms import InterpolationMode, v2
 from lensequiv.transforms import _singh2021
 from lensequiv.transforms._singh2021 import MaxToUint8, Singh2021Eval, Singh2021Train
 
+pytestmark = pytest.mark.slow  # torchvision takes three seconds to import
+
 BILINEAR = InterpolationMode.BILINEAR
 EVAL = {"name": "singh2021-eval", "size": 128, "padded": 129}
 TRAIN = {**EVAL, "name": "singh2021-train", "size": 99, "upsample": 2, "degrees": 9.0}

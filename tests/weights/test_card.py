@@ -93,6 +93,7 @@ def leaves_out():
     return list(places(FULL["info"]))
 
 
+@pytest.mark.slow
 def test_any_part_may_be_missing_or_odd():
     for path in leaves_out():
         for odd in (None, {}, [], 3, "text", {"a": 1}):
