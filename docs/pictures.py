@@ -1,14 +1,16 @@
-"""Draws the README's picture, the logo and the social card.
+"""Draws the README's picture, lenses of all recipes, the logo and the social card.
 
-    python docs/pictures.py
+    python docs/pictures.py [hero] [recipes] [logos] [card]
 
-Writes `images/hero.png` and `logo.svg`, `favicon.svg`, `social.png` in `_static`. The
-lenses are simulated with a fixed seed and classified by a bundled weight; the middle
-panels show where the substructure changes the image, which the simulator knows.
+Writes `images/hero.png`, `images/recipes.png`, and `logo.svg`, `favicon.svg`,
+`social.png` in `_static`; without names all of them. The lenses are simulated with
+fixed seeds. Those of `hero.png` are classified by a bundled weight; the middle panels
+show where the substructure changes the image, which the simulator knows.
 """
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import numpy as np
 
 import lensequiv
 from lensequiv.saliency import substructure_signal
-from lensequiv.simulation import simulate
+from lensequiv.simulation import RECIPES, simulate
 
 HERE = Path(__file__).parent
 WEIGHT, RECIPE, SEED = "c8-modelJ", "modelJ", 12
@@ -87,6 +89,31 @@ def _bars(panel: Any, classes: tuple[str, ...], values: Any) -> None:
     panel.spines[["top", "right", "bottom"]].set_visible(False)
 
 
+def recipes(path: Path) -> None:
+    """One lens of each class for each recipe, whose faint parts can be seen."""
+    figure = plt.figure(figsize=(10, 5.4), layout="constrained")
+    parts = figure.subfigures(-(-len(RECIPES) // 3), 3, wspace=0.03, hspace=0.02)
+    for name, part in zip(RECIPES, parts.flat, strict=True):
+        part.suptitle(name, fontsize=10, weight="bold")
+        lenses = simulate(name, 9, seed=7)
+        for k, panel in enumerate(part.subplots(1, 3)):
+            image = lenses.images[int((lenses.labels == k).nonzero()[0])].numpy()
+            low, high = np.quantile(image, [0.1, 0.9995])
+            noise = 1.48 * np.median(np.abs(np.diff(image[:8]))) / 2**0.5
+            unit = max(3 * noise, (high - low) / 50)
+            top = np.arcsinh((high - low) / unit)
+            panel.imshow(
+                np.arcsinh((image - low) / unit),
+                cmap="magma",
+                origin="lower",
+                vmin=-0.1 * top,
+                vmax=top,
+            )
+            panel.set(xticks=[], yticks=[])
+            panel.set_title(lenses.classes[k], fontsize=7, pad=2)
+    figure.savefig(path, dpi=95, facecolor="white")
+
+
 def logos(folder: Path) -> None:
     """The logo, and on a dark disc, so that tabs of any colour show it."""
     ring = LOGO.format(arc=ARC, centre="#8a9aa8", ground="")
@@ -121,10 +148,20 @@ def social_card(path: Path) -> None:
 
 
 def main() -> None:
-    """Draws everything anew."""
-    hero(HERE / "images" / "hero.png")
-    logos(HERE / "_static")
-    social_card(HERE / "_static" / "social.png")
+    """Draws everything anew, or what is named."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parts = {
+        "hero": lambda: hero(HERE / "images" / "hero.png"),
+        "recipes": lambda: recipes(HERE / "images" / "recipes.png"),
+        "logos": lambda: logos(HERE / "_static"),
+        "card": lambda: social_card(HERE / "_static" / "social.png"),
+    }
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(parts))
+    names = parser.parse_args().names or list(parts)
+    if unknown := set(names) - set(parts):
+        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(parts)}")
+    for name in names:
+        parts[name]()
 
 
 if __name__ == "__main__":

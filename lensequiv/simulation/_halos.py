@@ -21,7 +21,10 @@ __all__ = ["halo_deflection", "nfw_mass", "truncated_nfw_mass"]
 # equal factors: what lies between is cubic in the logarithm.
 _TABLE, _INNER, _OUTER = 9000, 3e-5, 3e4
 _TRUNCATIONS, _TAU = 141, (1e-2, 1e4)
-_TABLE_NUMBERS = 2**24  # of tables at a time: a few times as many are in memory
+# Numbers of tables at a time: on the processor as many as its cache holds, elsewhere as
+# many as may be in memory a few times.
+_TABLE_NUMBERS = 2**17
+_DEVICE_TABLE_NUMBERS = 2**24
 _TINY = 1e-4  # arcsec: rays are no nearer to a centre
 
 
@@ -106,7 +109,8 @@ def halo_deflection(
     total_y = torch.zeros_like(total_x)
     dx, dy = ((axis - at[..., None]).to(dtype) for at in (mass_x, mass_y))
     size = torch.where(scale > 0, scale, 1.0)
-    together = max(1, _TABLE_NUMBERS // (_TABLE * max(1, len(mass_x))))
+    numbers = _TABLE_NUMBERS if axis.device.type == "cpu" else _DEVICE_TABLE_NUMBERS
+    together = max(1, numbers // (_TABLE * max(1, len(mass_x))))
     for first in range(0, mass_x.shape[1], together):
         some = slice(first, first + together)
         tables = _rows(concentration[:, some], truncation[:, some])
@@ -130,24 +134,25 @@ def _rows(concentration: Tensor, truncation: Tensor) -> Tensor:
     """The shape of each halo in units of M_200, (B, K, _TABLE) float64."""
     shapes = _shapes(concentration.device)
     low, high = (math.log(bound) for bound in _TAU)
-    finite = torch.isfinite(truncation) & (truncation > 0)
+    finite = torch.isfinite(truncation) & (truncation > 0) & (concentration >= 0)
     log = torch.where(finite, truncation, 1.0).clamp(*_TAU).log()
     place = (log - low) / (high - low) * (_TRUNCATIONS - 1)
     below = place.floor().clamp(1, _TRUNCATIONS - 3)
-    t = (place - below)[..., None]
-    # Lagrange's polynomial through four rows.
+    t = place - below
+    plain = torch.where(concentration < 0, 0, 1)
+    # Lagrange's polynomial through four rows; once the row itself without truncation.
     weights = (
         -t * (t - 1) * (t - 2) / 6,
         (t + 1) * (t - 1) * (t - 2) / 2,
         -(t + 1) * t * (t - 2) / 2,
         (t + 1) * t * (t - 1) / 6,
     )
-    truncated = torch.zeros((*t.shape[:-1], _TABLE), dtype=t.dtype, device=t.device)
+    rows = torch.zeros((*t.shape, _TABLE), dtype=t.dtype, device=t.device)
     for step, weight in enumerate(weights):
-        truncated.addcmul_(weight, shapes[below.long() + step + 1])
-    isothermal = (concentration < 0)[..., None]
-    plain = torch.where(isothermal, shapes[0], shapes[1])
-    rows = torch.where(finite[..., None] & ~isothermal, truncated, plain)
+        row = torch.where(finite, below.long() + step + 1, plain)
+        weight = torch.where(finite, weight, float(step == 0))
+        chosen = shapes.index_select(0, row.flatten()).view_as(rows)
+        rows.addcmul_(weight[..., None], chosen)
     whole = torch.where(concentration > 0, _whole(concentration.clamp(min=0.1)), 1.0)
     return rows.div_(whole[..., None])
 

@@ -44,7 +44,8 @@ def add_sersics(
 
     Args:
         light: (B, n, n) to add to; is overwritten.
-        x: (B, n, n) positions where it is seen; `y` likewise.
+        x: (B, n, n) positions where it is seen; `y` likewise. (B, 1, n) for x and
+            (B, n, 1) for y will do where that is all.
         y: See `x`.
         lens: Holds the list.
         name: `"light"` or `"clump"`.
@@ -67,7 +68,7 @@ def _add_by_lens(
     for pairs in found.split(max(1, len(light))):
         which, place = pairs.T
         p = {key: lens[f"{name}_{key}"][which, place].to(light.dtype) for key in _SHAPE}
-        one = _profile(x[which], y[which], p)
+        one = _profile(x.index_select(0, which), y.index_select(0, which), p)
         amplitude = lens[LISTS[name]][which, place].to(light.dtype)
         light.index_add_(0, which, one.mul_(amplitude[:, None, None]))
     return light

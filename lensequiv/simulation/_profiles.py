@@ -80,12 +80,13 @@ def _sum_series(
     after = torch.zeros_like(square)
     last = after + coefficients[-1]
     for c in coefficients[-2:0:-1]:
-        last, after = (c - after).addcmul_(twice, last), last
+        torch.sub(c, after, out=after)
+        last, after = after.addcmul_(twice, last), last
     if len(coefficients) == 1:
         real, imaginary = last, torch.zeros_like(last)
     else:
-        real = (coefficients[0] - after).addcmul_(cos_2, last)
-        imaginary = last * (a * b).mul_(2).div_(square)
+        real = torch.sub(coefficients[0], after, out=after).addcmul_(cos_2, last)
+        imaginary = last.mul_((a * b).mul_(2).div_(square))
     # (theta_e sqrt(q) / r)^t, from the square of both.
     power = (theta_e**2 * axis_ratio / square).log_().mul_(t / 2).exp_()
     power.mul_(2 / (1 + axis_ratio))

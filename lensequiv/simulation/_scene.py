@@ -124,8 +124,9 @@ def render_scene(
     if has_list(lens, "clump"):
         light = add_sersics(light, *beta, lens, "clump", used["clump"])
     if has_list(lens, "light"):
-        rays = axis.to(dtype).expand(light.shape)
-        light = add_sersics(light, rays, rays.mT, lens, "light", used["light"])
+        rays = axis.to(dtype).repeat(len(light), 1)
+        at = rays[:, None, :], rays[:, :, None]
+        light = add_sersics(light, *at, lens, "light", used["light"])
     image = sum_blocks(light, recipe.supersampling).div_(recipe.supersampling**2)
     if has_list(lens, "star"):
         add_stars(image, lens, recipe)

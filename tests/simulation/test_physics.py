@@ -325,3 +325,12 @@ def test_deeplensesim_models_2_and_3(name, band, multi_plane):
         assert simulation.recipe.noise.background == pytest.approx(
             api.background_noise, rel=1e-6
         )
+
+
+def test_exponentials_that_underflow():
+    """As torch has them, to the bit: normal, denormal, zero."""
+    x = torch.cat([torch.linspace(-110, -80, 30_001), torch.tensor([-1e30, 0.0, 3.0])])
+    expected = x.exp()
+    assert ((expected > 0) & (expected < 1.17e-38)).sum() > 10_000
+    assert torch.equal(_physics._exp(x.clone().view(4, -1)).view(-1), expected)
+    assert torch.equal(_physics._exp(x.double()), x.double().exp())
