@@ -31,6 +31,12 @@ def golden_logits(folder: Path, recipe: str) -> list[list[float]]:
     return [[round(value, 5) for value in row] for row in logits.tolist()]
 
 
+def latest(info: dict[str, Any]) -> str:
+    """Date of the last training: of the network, or of a head that came later."""
+    trainings = ("training", "map_training", "quantities_training")
+    return max(str(info[name]["date"]) for name in trainings if name in info)
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Sorted by key."""
     path.write_text(json.dumps(dict(sorted(content.items())), indent=2) + "\n")
@@ -43,22 +49,23 @@ def main() -> None:
     p.add_argument(
         "--changes", required=True, help="what is new, in a line, for the catalogue"
     )
+    p.add_argument(
+        "--suffix", default="", help="of the name, for weights with other options"
+    )
     args = p.parse_args()
     catalogue = json.loads((PACKAGE / "catalogue.json").read_text())
     golden = json.loads(GOLDEN.read_text())
     for folder in args.folders:
         model = lensequiv.from_pretrained(folder)  # checks everything
         recipe, _, _ = model.weights_info["trained_on"]["recipe"].partition("@")
-        name = f"{model.name}-{recipe}"
+        name = f"{model.name}-{recipe}{args.suffix}"
         config = json.loads((folder / "config.json").read_text())
         versions = catalogue.setdefault(name, [])
         if any(known["sha256"] == config["sha256"] for known in versions):
             raise SystemExit(f"{folder}: these weights are in the catalogue already")
         entry = {
             "version": len(versions) + 1,
-            "date": config["info"].get("map_training", config["info"]["training"])[
-                "date"
-            ],
+            "date": latest(config["info"]),
             "sha256": config["sha256"],
             "folder": f"{name}@{len(versions) + 1}",
             "changes": args.changes,

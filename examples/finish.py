@@ -4,6 +4,10 @@
 (`--no-test`, `campaign.py`) is finished by
 
     python examples/finish.py runs/c8-modelJ --data data/modelJ
+    python examples/finish.py runs/axion1 --from weights --data data/deeplensesim1
+
+The second line adds the scores of the classes to what `quantities.py` wrote, whose
+intervals are calibrated already.
 """
 
 from __future__ import annotations
@@ -81,7 +85,9 @@ def images_to_calibrate(
     return torch.cat(parts), torch.cat(truth)
 
 
-def write_weights(run: Path, sets: Sets, told: dict[str, Any] | None = None) -> None:
+def write_weights(
+    run: Path, sets: Sets, told: dict[str, Any] | None = None, start: str = "best"
+) -> None:
     """Calibrates `RUN/best`, scores it on the test set once, writes `RUN/weights`.
 
     Args:
@@ -89,8 +95,9 @@ def write_weights(run: Path, sets: Sets, told: dict[str, Any] | None = None) -> 
         sets: Validation and test images.
         told: Length and validation scores of the whole run; as they were when the
             best weights were written if None.
+        start: Folder of the run to take in place of `best`.
     """
-    model = lensequiv.from_pretrained(run / "best")
+    model = lensequiv.from_pretrained(run / start)
     info: dict[str, Any] = dict(model.weights_info)
     trained_on = info["trained_on"]["train"]
     images, labels = images_to_calibrate(model, sets, trained_on)
@@ -112,6 +119,7 @@ def write_weights(run: Path, sets: Sets, told: dict[str, Any] | None = None) -> 
         raise
     assert test.rotated is not None
     scores = {
+        **info.get("metrics", {}),  # of other heads
         "test": test.as_is.summary(),
         "test_rotated": test.rotated.summary(),
         "grid_invariance": max(equivariance_error(model, images[:64]).values()),
@@ -139,15 +147,10 @@ def run_information(
         accelerator: Of the run.
         before: What `earlier_run` found.
     """
-    apart = ("recipe", "simulated_with")
     kind = accelerator.device.type
     where = torch.cuda.get_device_name() if kind == "cuda" else kind
     return {
-        "trained_on": {
-            **{key: trained_on[key] for key in apart if trained_on.get(key)},
-            "train": {k: v for k, v in trained_on.items() if k not in apart},
-            **sets.describe(),
-        },
+        "trained_on": {**recorded_training(trained_on), **sets.describe()},
         "training": {
             "command": shlex.join(["python", "examples/train.py", *args.argv]),
             "started_from": args.init,
@@ -166,6 +169,15 @@ def run_information(
     }
 
 
+def recorded_training(trained_on: dict[str, Any]) -> dict[str, Any]:
+    """What a card says of training images, from what `Lenses.describe` says."""
+    apart = ("recipe", "simulated_with")
+    return {
+        **{key: trained_on[key] for key in apart if trained_on.get(key)},
+        "train": {k: v for k, v in trained_on.items() if k not in apart},
+    }
+
+
 def earlier_run(init: str | None) -> dict[str, Any] | None:
     """The run that made the weights which this one started from, if it is known."""
     if init is None:
@@ -181,11 +193,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="folder of a run of train.py")
     parser.add_argument("--data", type=Path, required=True, help="holds val and test")
+    parser.add_argument(
+        "--from", dest="start", default="best", help="folder of the run to take"
+    )
     args = parser.parse_args()
-    if not (args.run / "best" / "config.json").is_file():
-        parser.error(f"{args.run} holds no best/; expected a run of train.py")
-    classes = lensequiv.from_pretrained(args.run / "best").classes
-    write_weights(args.run, open_sets(args.data, classes=classes, simulated=True))
+    if not (args.run / args.start / "config.json").is_file():
+        parser.error(f"{args.run} holds no {args.start}/; expected a run of train.py")
+    classes = lensequiv.from_pretrained(args.run / args.start).classes
+    sets = open_sets(args.data, classes=classes, simulated=True)
+    write_weights(args.run, sets, start=args.start)
 
 
 if __name__ == "__main__":

@@ -18,13 +18,14 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from finish import save_atomically
+from finish import earlier_run, recorded_training, save_atomically
 from quantity_lenses import FIRST, described, lenses_of, started
 from schedule import one_cycle
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
+import lensequiv
 from lensequiv.evaluation.quantities import (
     score_quantities,
     spread_whole,
@@ -232,6 +233,15 @@ class Training:
             "validation": self.history,
         }
         info = dict(self.model.weights_info)
+        if args.whole:  # its classes are of this run, too
+            told = {k: v for k, v in run.items() if k not in ("recipes", "validation")}
+            info["trained_on"] = recorded_training(source)
+            known = args.start not in lensequiv.list_models()
+            info["training"] = {
+                **told,
+                "started_from": args.start if known else None,
+                "before": earlier_run(args.start if known else None),
+            }
         return {**info, "licence": "MIT", "quantities_training": run}
 
     def decisive(self) -> dict[str, str]:
