@@ -25,8 +25,10 @@ SAMPLES = 3
 
 
 def golden_logits(folder: Path, recipe: str) -> list[list[float]]:
-    """The first samples' logits, rounded."""
+    """The first samples' logits, rounded; of Model J where a recipe has no samples."""
     model = lensequiv.from_pretrained(folder)
+    if not any(path.name.startswith(f"{recipe}-") for path in sample_paths()):
+        recipe = "modelJ"
     logits = model.predict(sample_paths(recipe)[:SAMPLES]).logits
     return [[round(value, 5) for value in row] for row in logits.tolist()]
 

@@ -23,7 +23,8 @@ GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
 
 def test_the_promised_weights_are_there():
     groups, recipes = ("c4", "c8", "d4", "d8"), ("modelF", "modelJ")
-    assert {f"{g}-{r}" for g in groups for r in recipes} == set(NAMES)
+    others = {"c8-modelJ-turns", "d8-modelJ-turns", "d8-deeplensesim1"}
+    assert {f"{g}-{r}" for g in groups for r in recipes} | others == set(NAMES)
     assert lensequiv.list_pretrained("*modelJ") == [n for n in NAMES if "modelJ" in n]
 
 
@@ -71,8 +72,9 @@ def test_card_keeps_what_the_project_promises(name):
     seeds += [data["val"]["seed"], data["test"]["seed"]]
     assert len(set(seeds)) == len(seeds)
     scores = info["metrics"]
-    group, recipe = name.split("-")
-    assert scores["test"]["auc_micro"] > AUC_OF_2021[recipe][group]
+    group, recipe = name.split("-")[:2]
+    if recipe in AUC_OF_2021:
+        assert scores["test"]["auc_micro"] > AUC_OF_2021[recipe][group]
     turned = scores["test_rotated"]["auc_micro"]
     assert abs(turned - scores["test"]["auc_micro"]) <= 1e-3
     assert scores["test"]["calibration_error"] < 0.01
@@ -106,7 +108,8 @@ def test_the_table_of_weights_has_the_cards_numbers():
 @pytest.mark.parametrize("name", NAMES)
 def test_golden_logits(name):
     """Fixed images keep their logits, whatever changes in the code."""
-    samples = sample_paths(name.split("-")[1])[:3]
+    recipe = name.split("-")[1]
+    samples = sample_paths(recipe if recipe in AUC_OF_2021 else "modelJ")[:3]
     logits = lensequiv.from_pretrained(name).predict(samples).logits
     torch.testing.assert_close(logits, torch.tensor(GOLDEN[name]), rtol=1e-3, atol=1e-3)
 
