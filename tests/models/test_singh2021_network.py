@@ -147,6 +147,7 @@ def test_output_shapes(turned):
     assert embedding.shape == (2, 64) and logits.shape == (2, 3)
 
 
+@pytest.mark.slow
 def test_forward_is_head_of_embedding(c4, turned):
     x = arcs(1)
     with torch.no_grad():

@@ -114,6 +114,7 @@ HALOS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMPONENTS)
 def test_components_are_lenstronomys(name):
     base = replace(model_f, name="mine", pixels=64, pixel_scale=0.1)
@@ -124,6 +125,7 @@ def test_components_are_lenstronomys(name):
     assert_lenstronomys(recipe, 4, rotation=25.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HALOS)
 def test_halos_are_lenstronomys(name):
     recipe = replace(
@@ -136,6 +138,7 @@ def test_halos_are_lenstronomys(name):
     assert_lenstronomys(recipe, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nfw", "concentrated", "truncated", "isothermal"])
 def test_deflection_by_halos(name):
     """To 1e-5 of the deflection, from a thousandth of an arcsec outwards."""
