@@ -20,7 +20,7 @@ from lensequiv.models._recorded import Recorded
 from lensequiv.spec import Origin, Spec
 from lensequiv.transforms import preprocessing_from_config
 
-__all__ = ["check_rebuildable", "rebuild", "with_map"]
+__all__ = ["check_rebuildable", "rebuild", "with_map", "with_options"]
 
 
 def check_rebuildable(model: Recorded) -> None:
@@ -122,28 +122,47 @@ def rebuild(
     return model.train(training)
 
 
-def with_map(model: Recorded, fields: int) -> Recorded:
-    """See `LensNetwork.with_map`."""
+def with_options(model: Recorded, fresh: str | None = None, **changed: Any) -> Recorded:
+    """A network with the same tensors and record, and other options.
+
+    Args:
+        model: Whose tensors and record they are.
+        fresh: Start of the names of tensors that are new, as the options make them.
+        **changed: Options of its class.
+
+    Returns:
+        A new network, in evaluation mode, on the device of `model`.
+
+    Raises:
+        TypeError: The class is not registered.
+        ValueError: An option is out of range.
+    """
     if model.recipe is None:
         raise TypeError(
             f"{type(model).__name__} is not registered, so it cannot be built with "
-            "another map head"
+            f"{', '.join(f'{name}={value}' for name, value in changed.items())}"
         )
-    options = {**model.config, "map_fields": fields}
-    if fields == 0 and "map_fields" not in model.config:
-        del options["map_fields"]  # of an architecture that never has one
-    made = build(model.recipe, **options)
+    made = build(model.recipe, **{**model.config, **changed})
     attach_quantities(made, model.spec)
     first = next(model.parameters())
     made.to(first.device, first.dtype)
-    tensors = made.tensors()
     kept = model.tensors()
     made.load_tensors(
         {
-            name: value if name.startswith("map_head.") else kept[name]
-            for name, value in tensors.items()
+            name: value if fresh and name.startswith(fresh) else kept[name]
+            for name, value in made.tensors().items()
         }
     )
-    made.spec = replace(model.spec, options=made.spec.options, map=None)
+    made.spec = replace(model.spec, options=made.spec.options)
     made.origin = model.origin
     return made.eval()
+
+
+def with_map(model: Recorded, fields: int) -> Recorded:
+    """See `LensNetwork.with_map`."""
+    # Of an architecture that never has a map there is no such option.
+    none = fields == 0 and "map_fields" not in model.config
+    changed = {} if none else {"map_fields": fields}
+    made = with_options(model, "map_head.", **changed)
+    made.spec = replace(made.spec, map=None)
+    return made

@@ -196,6 +196,28 @@ class SteerableCNN(LensNetwork, registered="steerable"):
         self.out_type = out_type
         return stage_types
 
+    def with_turns(self, count: int) -> SteerableCNN:
+        """The same network, looking at an image in another number of orientations.
+
+        No tensor depends on it: more copies average out more of what differs between
+        angles, and cost as many times as much (docs/equivariance.md).
+
+        Args:
+            count: As the option `turns`.
+
+        Returns:
+            A new network, in evaluation mode, on the device of this one.
+
+        Raises:
+            ValueError: `count` is out of range; or it is more than 1 and this network
+                was made without `disc`, or has a map head.
+        """
+        from lensequiv.models._rebuilding import with_options
+
+        made = with_options(self, turns=count)
+        assert isinstance(made, SteerableCNN)
+        return made
+
     def _features(self, x: Tensor) -> Tensor:
         return self.stages(x)[-1]
 

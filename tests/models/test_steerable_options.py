@@ -130,6 +130,25 @@ def test_more_turns_are_closer_to_invariant():
     assert changes[1] < 0.8 * changes[0] and changes[2] < 0.5 * changes[0]
 
 
+def test_turns_can_be_changed_without_training():
+    torch.manual_seed(5)
+    model = lensequiv.create_model("c4", **SMALL, disc=True, turns=2)
+    model.set_input_size(49)
+    model.classes, model.temperature = ("a", "b", "c"), 1.7
+    more = model.with_turns(3)
+    direct = lensequiv.create_model("c4", **SMALL, disc=True, turns=3)
+    direct.load_tensors(model.tensors())
+    x = model.preprocess(torch.rand(2, 1, 49, 49))
+    with torch.no_grad():
+        assert torch.equal(more(x), direct.eval()(x))
+    assert (more.classes, more.temperature) == (model.classes, 1.7)
+    assert more.config == {**model.config, "turns": 3} and model.turns == 2
+    with pytest.raises(ValueError, match="turns=0"):
+        model.with_turns(0)
+    with pytest.raises(ValueError, match="expected 1 without disc=True"):
+        lensequiv.create_model("c4", **SMALL).with_turns(2)
+
+
 def test_turned_copies_are_the_map_turned():
     x = rings(1)
     copies = turned_copies(x, 2)
