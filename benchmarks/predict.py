@@ -157,7 +157,7 @@ def main() -> None:
     """Measures, prints a table, writes JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="3 repetitions, not 7")
-    parser.add_argument("--weights", default="c8-modelF")
+    parser.add_argument("--weights", default="c8-modelF@1")
     parser.add_argument("--json", type=check_output, help="file to write")
     args = parser.parse_args()
     results = rates(network_sides(args.weights, args.quick), 3 if args.quick else 7)

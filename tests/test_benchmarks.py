@@ -22,7 +22,7 @@ def predict(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("weights", ["c8-modelF", "d4-modelJ"])
+@pytest.mark.parametrize("weights", ["c8-modelF@1", "d4-modelJ@1"])
 def test_every_side_classifies(predict, weights, monkeypatch):
     create = lensequiv.create_model
 

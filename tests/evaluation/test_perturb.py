@@ -75,7 +75,7 @@ def test_light_that_was_subtracted_too_strongly_can_be_simulated():
 
 
 def test_scores():
-    model = lensequiv.from_pretrained("c8-modelF")
+    model = lensequiv.from_pretrained("c8-modelF@1")
     changes = ["none", "PSF width x 1.25", "rotation by 37 degrees"]
     rows = perturb(
         model, "modelF", n=12, seed=3, changes=changes, device="cpu", name="mine"
@@ -107,7 +107,7 @@ def test_scores():
 
 
 def test_bad_requests():
-    model = lensequiv.from_pretrained("c8-modelF")
+    model = lensequiv.from_pretrained("c8-modelF@1")
     with pytest.raises(ValueError, match="unknown change 'PSF'; known are none; PSF"):
         perturb(model, "modelF", changes=["PSF"])
     with pytest.raises(ValueError, match="has Noiseless; expected one with PoissonSky"):

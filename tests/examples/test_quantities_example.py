@@ -31,14 +31,14 @@ def run(monkeypatch, *argv):
 
 
 def test_a_head_on_a_weight_leaves_body_classes_and_map(monkeypatch, tmp_path, capsys):
-    command = ["c8-modelJ", "--fresh", "modelJ", "--out", tmp_path, "--steps", 4]
+    command = ["c8-modelJ@3", "--fresh", "modelJ", "--out", tmp_path, "--steps", 4]
     run(monkeypatch, *command, "--evaluations", 2, "--no-finish")
     assert not (tmp_path / "weights").exists()
     assert lensequiv.from_pretrained(tmp_path / "best").quantities_spec is not None
     run(monkeypatch, *command, "--evaluations", 2)
     assert "resuming" in capsys.readouterr().out
     model = lensequiv.from_pretrained(tmp_path / "weights")
-    start = lensequiv.from_pretrained("c8-modelJ")
+    start = lensequiv.from_pretrained("c8-modelJ@3")
     for name, value in start.tensors().items():
         assert torch.equal(model.tensors()[name], value), name
     assert model.map_spec == start.map_spec and model.domain is not None

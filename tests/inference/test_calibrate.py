@@ -292,5 +292,6 @@ def test_telescope_images_are_flagged(name, telescope_images):
 
 @pytest.mark.filterwarnings("ignore::lensequiv.domain.OutOfDomainWarning")
 def test_models_do_not_take_each_others_images():
-    model = lensequiv.from_pretrained("c8-modelF")
+    # Of version 1: version 2 knows varied lenses, and lets most of Model J pass.
+    model = lensequiv.from_pretrained("c8-modelF@1")
     assert model.predict(sample_paths("modelJ")).unlike_training.all()

@@ -26,7 +26,7 @@ COLUMNS = quantity_columns([quantity.name for quantity in TOLD])
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return lensequiv.from_pretrained("c8-modelJ").with_quantities(TOLD, hidden=8)
+    return lensequiv.from_pretrained("c8-modelJ@3").with_quantities(TOLD, hidden=8)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_they_are_told_only_if_asked_for(model, found):
     plain = model.predict(sample_paths("modelJ"))
     assert plain.quantities is None and plain[0].quantities is None
     assert torch.equal(plain.logits, found.logits)
-    bare = lensequiv.from_pretrained("c8-modelJ")
+    bare = lensequiv.from_pretrained("c8-modelJ@3")
     with pytest.raises(ValueError, match="tells no quantities"):
         bare.predict(sample_paths("modelJ"), quantities=True)
 
@@ -128,7 +128,7 @@ def test_files_hold_the_same_numbers(model, found, tmp_path):
         np.testing.assert_allclose(stored[name], frame[name], rtol=1e-5)
     with pytest.raises(ValueError, match="tells no quantities"):
         predict_to_file(
-            lensequiv.from_pretrained("c8-modelJ"),
+            lensequiv.from_pretrained("c8-modelJ@3"),
             paths,
             tmp_path / "b.csv",
             quantities=True,
@@ -164,5 +164,5 @@ def test_the_command_prints_medians_and_intervals(model, tmp_path, capsys):
     main(["predict", *paths, "--weights", folder, "--quantities", "--output", "csv"])
     heading = capsys.readouterr().out.splitlines()[0]
     assert ",".join(COLUMNS) in heading
-    assert main(["predict", *paths, "--weights", "c8-modelJ", "--quantities"])
+    assert main(["predict", *paths, "--weights", "c8-modelJ@3", "--quantities"])
     assert "tells no quantities" in capsys.readouterr().err

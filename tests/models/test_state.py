@@ -18,7 +18,7 @@ X = torch.rand(2, 150, 150)
 
 @pytest.fixture(scope="module")
 def published():
-    return lensequiv.from_pretrained("c8-modelF")
+    return lensequiv.from_pretrained("c8-modelF@1")
 
 
 @pytest.fixture

@@ -23,7 +23,8 @@ GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
 
 def test_the_promised_weights_are_there():
     groups, recipes = ("c4", "c8", "d4", "d8"), ("modelF", "modelJ")
-    others = {"c8-modelJ-turns", "d8-modelJ-turns", "d8-deeplensesim1"}
+    others = {"c8-modelJ-turns", "d8-modelJ-turns", "so2-modelJ"}
+    others |= {"d8-deeplensesim1"}
     assert {f"{g}-{r}" for g in groups for r in recipes} | others == set(NAMES)
     assert lensequiv.list_pretrained("*modelJ") == [
         name for name in NAMES if name.endswith("modelJ")
@@ -43,7 +44,7 @@ def test_checksums_and_card(name):
 
 @pytest.mark.slow
 def test_a_name_is_its_newest_version_and_old_ones_stay(monkeypatch):
-    first = find_release("c8-modelF")
+    first = find_release("c8-modelF@1")
     second = replace(find_release("c8-modelJ"), name="c8-modelF", version=2)
     gone = replace(
         first, name="d8-modelF", folder=None, changes="now owner/c8-modelF, revision v1"
@@ -75,8 +76,8 @@ def test_card_keeps_what_the_project_promises(name):
     assert len(set(seeds)) == len(seeds)
     scores = info["metrics"]
     group, recipe = name.split("-")[:2]
-    if recipe in AUC_OF_2021:
-        assert scores["test"]["auc_micro"] > AUC_OF_2021[recipe][group]
+    study = AUC_OF_2021.get(recipe, {}).get(group, 0.99)
+    assert scores["test"]["auc_micro"] > study
     turned = scores["test_rotated"]["auc_micro"]
     assert abs(turned - scores["test"]["auc_micro"]) <= 1e-3
     assert scores["test"]["calibration_error"] < 0.01
