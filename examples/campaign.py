@@ -34,10 +34,11 @@ from lensequiv.files import check_output, write_atomically
 
 NEW: dict[str, Any] = {"stem_stride": 2, "activation": "gelu", "isotropic": True}
 J, F = "modelJ,modelJ-varied", "modelF,modelF-varied"
-START = "{{out}}/{}-modelJ/best"
+MIXED = "wide,modelJ-varied,deeplensesim1"
+II, III = "deeplensesim2", "deeplensesim3"
 LOW = ["--lr", "0.008", "--evaluations", "3", "--init"]
 LARGE = ["--batch-size", "256", "--lr", "0.016", "--ema", "0.998"]
-SEEDS = {J: "51", F: "52", "wide": "53"}  # of no other set that is published
+SEEDS = {J: "81", F: "82", MIXED: "83", II: "84", III: "85"}  # of no published weight
 
 
 def _run(
@@ -59,16 +60,16 @@ def _run(
 CAMPAIGN: list[dict[str, Any]] = [
     *(
         _run(f"{group}-modelF", 2.0, F, *LOW, f"{group}-modelJ@2", options=NEW)
-        for group in ("c8", "d8")
-    ),
-    *(_run(f"{group}-modelJ", 3.0, J, options=NEW) for group in ("d4", "c4")),
-    *(
-        _run(f"{group}-modelF", 2.0, F, *LOW, START.format(group), options=NEW)
         for group in ("d4", "c4")
     ),
-    _run("so2-modelJ", 3.0, J, options={}),
-    _run("c8-wide", 6.0, "wide", options=NEW),
-    _run("resnet18-modelJ", 4.0, J, "--lr", "0.005", options={}),
+    *(
+        _run(f"d8-{recipe}", 1.5, recipe, *LOW, "d8-modelJ@2", options=NEW)
+        for recipe in (II, III)
+    ),
+    _run("so2-modelJ", 4.0, J, *LOW, "so2-modelJ", options={"disc": True, "turns": 2}),
+    _run("c8-modelJ", 3.0, J, *LOW, "c8-modelJ@2", options=NEW),
+    _run("c8-wide", 6.0, MIXED, *LOW, "c8-modelJ@2", options=NEW),
+    _run("resnet18-modelF", 3.0, F, "--lr", "0.005", options={}),
 ]
 
 

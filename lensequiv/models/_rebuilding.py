@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -122,12 +122,18 @@ def rebuild(
     return model.train(training)
 
 
-def with_options(model: Recorded, fresh: str | None = None, **changed: Any) -> Recorded:
+def with_options(
+    model: Recorded,
+    fresh: str | None = None,
+    record: Mapping[str, Any] | None = None,
+    **changed: Any,
+) -> Recorded:
     """A network with the same tensors and record, and other options.
 
     Args:
         model: Whose tensors and record they are.
         fresh: Start of the names of tensors that are new, as the options make them.
+        record: Fields of the record that change with the options.
         **changed: Options of its class.
 
     Returns:
@@ -153,7 +159,7 @@ def with_options(model: Recorded, fresh: str | None = None, **changed: Any) -> R
             for name, value in made.tensors().items()
         }
     )
-    made.spec = replace(model.spec, options=made.spec.options)
+    made.spec = replace(model.spec, options=made.spec.options, **(record or {}))
     made.origin = model.origin
     return made.eval()
 
@@ -163,6 +169,4 @@ def with_map(model: Recorded, fields: int) -> Recorded:
     # Of an architecture that never has a map there is no such option.
     none = fields == 0 and "map_fields" not in model.config
     changed = {} if none else {"map_fields": fields}
-    made = with_options(model, "map_head.", **changed)
-    made.spec = replace(made.spec, map=None)
-    return made
+    return with_options(model, "map_head.", {"map": None}, **changed)

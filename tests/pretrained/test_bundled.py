@@ -168,6 +168,17 @@ def test_quantities_came_without_changing_classes_and_map():
     assert 1.0 < radius.min() < radius.max() < 1.6
 
 
+def test_heads_can_be_left_out():
+    """Training goes on from the body alone."""
+    model = lensequiv.from_pretrained("c8-modelJ")
+    assert model.map_head is not None and model.quantity_head is not None
+    bare = model.with_map(0).with_quantities(())
+    assert bare.map_head is None and bare.quantity_head is None
+    assert bare.spec.map is None and bare.quantities_spec is None
+    paths = sample_paths("modelJ")[:2]
+    assert torch.equal(bare.predict(paths).logits, model.predict(paths).logits)
+
+
 def test_the_map_came_without_changing_the_classes():
     assert lensequiv.list_pretrained(maps=True) == ["c8-modelJ"]
     before = lensequiv.from_pretrained("c8-modelJ@2")
