@@ -13,15 +13,15 @@ from lensequiv.simulation import simulate
 
 pytestmark = pytest.mark.slow
 
-QUICK = ["--batch-size", "48", "--held-out", "240", "--device", "cpu"]
+QUICK = ["--batch-size", "24", "--held-out", "96", "--device", "cpu"]
 SMALL = {"stem_fields": 2, "stages": [[2], [2], [3]], "stem_stride": 4}
 
 
 @pytest.fixture(autouse=True)
 def little(monkeypatch):
     monkeypatch.setattr(quantity_training, "FIRST", 96)
-    monkeypatch.setattr("quantity_lenses.FIRST", 240)
-    monkeypatch.setattr(quantity_training, "NORM_IMAGES", 96)
+    monkeypatch.setattr("quantity_lenses.FIRST", 96)
+    monkeypatch.setattr(quantity_training, "NORM_IMAGES", 48)
     monkeypatch.setattr("fresh_lenses.CHUNK", (48, 48))
 
 
@@ -57,9 +57,9 @@ def test_a_head_on_a_weight_leaves_body_classes_and_map(monkeypatch, tmp_path, c
     ]
     scores = model.weights_info["metrics"]["quantities"]
     assert [s["name"] for s in scores["scores"]] == list(spec.names)
-    assert scores["joint_lenses"] == 80
+    assert scores["joint_lenses"] == 32
     assert "test" in model.weights_info["metrics"]  # of the weight it began with
-    assert model.spec.information.quantities_training["images_seen"] == 4 * 48
+    assert model.spec.information.quantities_training["images_seen"] == 4 * 24
     card = (tmp_path / "weights" / "README.md").read_text()
     assert "## Quantities" in card and "`einstein_radius_arcsec`" in card
     told = model.predict(simulate("modelJ", 3, seed=1).images, quantities=True)

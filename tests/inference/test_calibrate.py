@@ -1,6 +1,7 @@
 """Calibrated probabilities, and the score that tells what is not like the training."""
 
 import copy
+import functools
 import json
 import pickle
 from dataclasses import replace
@@ -257,6 +258,12 @@ def test_bundled_weights_are_calibrated(name):
     assert extra < 150_000
 
 
+@functools.cache
+def fresh_images(recipe):
+    """The same for all weights of a recipe."""
+    return simulate(recipe, 300, seed=4711).images
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::lensequiv.domain.OutOfDomainWarning")
 @pytest.mark.parametrize("name", NAMES)
@@ -264,7 +271,7 @@ def test_false_alarms_on_fresh_images(name):
     """More than 10 of 300 have a chance of 3 in 10,000 if each is flagged in 100."""
     recipe = f"{name.split('-')[1]}@1"  # what they were trained on
     model = lensequiv.from_pretrained(name)
-    images = simulate(recipe, 300, seed=4711).images
+    images = fresh_images(recipe)
     assert int(model.predict(images).unlike_training.sum()) <= 10
 
 

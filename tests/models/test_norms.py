@@ -117,13 +117,14 @@ def of_two(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NETWORKS)
-def test_two_processes_are_one(name, of_two):
-    model, most = build(name), 1e-10 if name in DOUBLE else 1e-5
-    gradients = steps(model, model, *batch(name, 6))
-    for found, tensors in (part[name] for part in of_two):
-        torch.testing.assert_close(found, gradients, rtol=most, atol=most)
-        torch.testing.assert_close(tensors, model.tensors(), rtol=most, atol=most)
+def test_two_processes_are_one(of_two):
+    """In one test, so that the processes start once."""
+    for name in NETWORKS:
+        model, most = build(name), 1e-10 if name in DOUBLE else 1e-5
+        gradients = steps(model, model, *batch(name, 6))
+        for found, tensors in (part[name] for part in of_two):
+            torch.testing.assert_close(found, gradients, rtol=most, atol=most)
+            torch.testing.assert_close(tensors, model.tensors(), rtol=most, atol=most)
 
 
 def test_networks_without_it_differ():
