@@ -18,7 +18,12 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from finish import earlier_run, recorded_training, save_atomically
+from finish import (
+    check_same_run,
+    earlier_run,
+    recorded_training,
+    save_atomically,
+)
 from quantity_lenses import FIRST, described, lenses_of, started
 from schedule import one_cycle
 from torch import Tensor
@@ -275,13 +280,7 @@ class Training:
         if not path.exists():
             return
         state = torch.load(path, weights_only=True, map_location="cpu")
-        now = self.decisive()
-        for name, value in state["arguments"].items():
-            if now.get(name) != value:
-                raise FileExistsError(
-                    f"{path} is of a run with {name} {value}, not {now.get(name)}: "
-                    "choose another --out, or give the arguments of that run"
-                )
+        check_same_run(path, state["arguments"], self.decisive())
         # Other devices simulate other lenses, of a slightly different mean.
         spec = QuantitiesSpec.from_config(json.loads(state["quantities"]))
         self.model.quantities_spec = self.averaged.quantities_spec = spec

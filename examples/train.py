@@ -36,7 +36,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from finish import earlier_run, run_information, save_atomically, write_weights
+from finish import (
+    check_same_run,
+    earlier_run,
+    run_information,
+    save_atomically,
+    write_weights,
+)
 from fresh_lenses import FreshLenses
 from lenses import Batch
 from mass_map import MappingModel, map_loss, posed_masses
@@ -169,13 +175,7 @@ class Training:
         if not path.exists():
             return
         state = torch.load(path, weights_only=True, map_location="cpu")
-        now, then = self.decisive(), state.get("arguments", {})
-        for name, value in then.items():
-            if now.get(name) != value:
-                raise FileExistsError(
-                    f"{path} is of a run with {name} {value}, not {now.get(name)}: "
-                    "choose another --out, or give the arguments of that run"
-                )
+        check_same_run(path, state.get("arguments", {}), self.decisive())
         for name, part in self.parts().items():
             part.load_state_dict(state[name])
         self.first, self.seconds = state["step"], state["seconds"]

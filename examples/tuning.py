@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from finish import save_atomically
+from finish import check_same_run, save_atomically
 from lenses import StoredLenses
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -132,13 +132,7 @@ class Tuning:
         if not path.exists():
             return None
         state = torch.load(path, weights_only=True, map_location="cpu")
-        now = self.decisive()
-        for name, value in state["arguments"].items():
-            if now.get(name) != value:
-                raise FileExistsError(
-                    f"{path} is of a run with {name} {value}, not {now.get(name)}: "
-                    "choose another --out, or give the arguments of that run"
-                )
+        check_same_run(path, state["arguments"], self.decisive())
         self.model.load_tensors(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
