@@ -7,6 +7,7 @@ from typing import Any
 
 from lensequiv.spec import Information, MapSpec
 from lensequiv.weights._card_scores import one_line
+from lensequiv.weights._card_training import head_training
 
 __all__ = ["map_head"]
 
@@ -35,17 +36,9 @@ def map_head(config: Mapping[str, Any], info: Information) -> list[str]:
     lines = ["## Map of the substructure", "", _MEANING.format(**spec.to_config())]
     run = info.map_training or {}
     if run:
-        facts = [
-            f"after `{one_line(run['command'])}`" if "command" in run else "",
-            f"{run['images_seen']:,} images seen" if "images_seen" in run else "",
-            f"{run['minutes']:g} minutes" if "minutes" in run else "",
-            f"lenses of {', '.join(map(one_line, run['recipes']))}"
-            if "recipes" in run
-            else "",
-        ]
         start = run.get("started_from")
         body = f" on the body of `{one_line(start)}`, which stayed" if start else ""
-        lines += [f"Trained{body}: {'; '.join(filter(None, facts))}.", ""]
+        lines += [f"Trained{body}: {head_training(run)}.", ""]
     scores = (info.metrics or {}).get("map", {})
     if {"within_interval", "below_interval", "above_interval"} <= scores.keys():
         lines += [

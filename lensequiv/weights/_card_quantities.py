@@ -7,6 +7,7 @@ from typing import Any
 
 from lensequiv.spec import Information, QuantitiesSpec
 from lensequiv.weights._card_scores import one_line
+from lensequiv.weights._card_training import head_training
 
 __all__ = ["quantity_head"]
 
@@ -41,15 +42,7 @@ def _run(info: Information) -> list[str]:
     run = info.quantities_training
     if not run:
         return []
-    facts = [
-        f"after `{one_line(run['command'])}`" if "command" in run else "",
-        f"{run['images_seen']:,} images seen" if "images_seen" in run else "",
-        f"{run['minutes']:g} minutes" if "minutes" in run else "",
-        f"lenses of {', '.join(map(one_line, run['recipes']))}"
-        if "recipes" in run
-        else "",
-    ]
-    return [f"Trained {'; '.join(filter(None, facts))}.", ""]
+    return [f"Trained {head_training(run)}.", ""]
 
 
 def _table(spec: QuantitiesSpec, info: Information) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, cast
 from lensequiv.spec import ImageSet, Information, TrainedOn, Training
 from lensequiv.weights._card_scores import one_line
 
-__all__ = ["all_runs", "minutes", "training"]
+__all__ = ["all_runs", "head_training", "minutes", "training"]
 
 _SPLITS = ("train", "val", "test")
 
@@ -75,6 +75,19 @@ def _simulations(sets: TrainedOn) -> list[str]:
         if "recipe" in sets and {"images", "seed"} <= one.keys()
         if not one.get("fresh")
     ]
+
+
+def head_training(run: Mapping[str, Any]) -> str:
+    """How a head was trained that came with or after the classes: what is known."""
+    facts = [
+        f"after `{one_line(run['command'])}`" if "command" in run else "",
+        f"{run['images_seen']:,} images seen" if "images_seen" in run else "",
+        f"{run['minutes']:g} minutes" if "minutes" in run else "",
+        f"lenses of {', '.join(map(one_line, run['recipes']))}"
+        if "recipes" in run
+        else "",
+    ]
+    return "; ".join(filter(None, facts))
 
 
 def minutes(runs: Sequence[Training]) -> str:
