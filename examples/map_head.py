@@ -30,8 +30,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from finish import save_atomically
 from fresh_lenses import FreshLenses
+from loop import save_atomically
 from map_targets import (
     MAP,
     Drawn,

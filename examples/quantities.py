@@ -27,8 +27,9 @@ from typing import Any
 import torch
 from finish import calibrate_if_possible, images_to_calibrate
 from fresh_lenses import RESAMPLED
+from option_types import number, whole
 from quantity_training import Held, Training, spec_of
-from sets import Sets, number, simulated_set, whole
+from sets import Sets, simulated_set
 
 import lensequiv
 from lensequiv._devices import resolve_device

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import itertools
 import json
 import math
 import platform
@@ -12,23 +11,19 @@ import random
 import shlex
 import time
 from collections import deque
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from finish import (
-    check_same_run,
-    earlier_run,
-    recorded_training,
-    save_atomically,
-)
+from finish import earlier_run, recorded_training
+from loop import SAVE_EVERY, check_finite, places, read_checkpoint, save_atomically
 from quantity_lenses import FIRST, described, lenses_of, started
-from schedule import one_cycle
+from schedule import set_rate
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm.auto import tqdm
+from validate import renew_batch_norm
 
 import lensequiv
 from lensequiv.evaluation.quantities import (
@@ -40,7 +35,6 @@ from lensequiv.models import LensNetwork
 from lensequiv.plain import Mixture
 from lensequiv.spec import QuantitiesSpec
 
-SAVE_EVERY = 60  # seconds between checkpoints
 KEPT = 200  # batches whose embeddings are seen again
 NORM_IMAGES = 4096  # for the batch-norm statistics of averaged weights
 
@@ -140,10 +134,7 @@ class Training:
         even = standardised(even, spec)
         with torch.set_grad_enabled(args.whole), self.autocast():
             logits, embedding = model.logits_and_embedding(batch.images)
-        rate, momentum = one_cycle(progress, args.warm_up)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * args.lr
-            group["betas"] = (momentum, group["betas"][1])
+        set_rate(self.optimizer, progress, peak=args.lr, warm_up=args.warm_up)
         loss = total = density_loss(model.posterior(embedding.float()), even)
         if args.whole:
             classes = F.cross_entropy(logits.float(), batch.labels)
@@ -166,22 +157,11 @@ class Training:
         decay = min(self.args.ema, (1 + step) / (10 + step))
         get_ema_multi_avg_fn(decay)(self.moving, self.parameters, step)
 
-    @torch.no_grad()
     def renew(self, step: int) -> None:
         """Batch-norm statistics of the averaged weights."""
-        kinds = torch.nn.modules.batchnorm._BatchNorm
-        norms = [m for m in self.averaged.modules() if isinstance(m, kinds)]
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # cumulative average
-        self.averaged.train()
-        for i in range(-(-NORM_IMAGES // self.args.batch_size)):
-            with self.autocast():
-                self.averaged(self.lenses.batch(step, again=i + 1).images)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        self.averaged.eval()
+        count = -(-NORM_IMAGES // self.args.batch_size)
+        batches = (self.lenses.batch(step, again=i + 1).images for i in range(count))
+        renew_batch_norm(self.averaged, batches, self.autocast)
 
     @torch.no_grad()
     def held(self, model: LensNetwork, seed: int) -> Held:
@@ -277,10 +257,8 @@ class Training:
             FileExistsError: It is of a run with other arguments.
         """
         path = self.args.out / "checkpoint.pt"
-        if not path.exists():
+        if (state := read_checkpoint(path, self.decisive())) is None:
             return
-        state = torch.load(path, weights_only=True, map_location="cpu")
-        check_same_run(path, state["arguments"], self.decisive())
         # Other devices simulate other lenses, of a slightly different mean.
         spec = QuantitiesSpec.from_config(json.loads(state["quantities"]))
         self.model.quantities_spec = self.averaged.quantities_spec = spec
@@ -290,17 +268,6 @@ class Training:
         self.first, self.seconds = state["step"], state["seconds"]
         self.best, self.history = state["best"], state["history"]
         print(f"resuming {path} at step {self.first}")
-
-    def places(self, began: float) -> Iterator[tuple[int, float, bool, float]]:
-        """Step, progress, whether it is the last, and the share that is done after."""
-        args = self.args
-        for step in itertools.count(self.first):
-            if args.minutes:
-                done = (time.monotonic() - began) / 60 / args.minutes
-                yield step, min(done, 1.0), done >= 1, done
-            else:
-                done = step / (args.steps - 1)
-                yield step, done, step + 1 >= args.steps, (step + 1) / args.steps
 
     def train(self) -> None:
         """What is trained into its training mode."""
@@ -316,17 +283,13 @@ class Training:
         self.train()
         total = None if args.minutes else args.steps
         bar = tqdm(initial=self.first, total=total, mininterval=5)
-        for step, progress, last, share in self.places(began):
+        left = places(self.first, steps=args.steps, minutes=args.minutes, began=began)
+        for step, progress, share, last in left:
             loss = self.step(step, progress)
             due = last or share * args.evaluations >= len(self.history) + 1
             if step % 20 == 0 or due:
-                value = float(loss)
-                if not math.isfinite(value):
-                    raise ValueError(
-                        f"the loss is {value} at step {step + 1}: training has "
-                        "diverged; OUT/best has the best weights; try a lower --lr"
-                    )
-                bar.set_postfix(loss=f"{value:.3f}", best=f"{self.best:.3f}")
+                check_finite(loss, step + 1, "OUT/best")
+                bar.set_postfix(loss=f"{float(loss):.3f}", best=f"{self.best:.3f}")
             self.seconds = time.monotonic() - began
             if due:
                 self.evaluate(step)
@@ -336,5 +299,3 @@ class Training:
             if due or time.monotonic() - self.saved > SAVE_EVERY:
                 self.save(step + 1)
             bar.update()
-            if last:
-                break

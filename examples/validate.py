@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -16,7 +17,9 @@ from lensequiv.models import LensNetwork
 
 @torch.no_grad()
 def renew_batch_norm(
-    model: LensNetwork, batches: Iterable[Tensor], accelerator: Accelerator
+    model: LensNetwork,
+    batches: Iterable[Tensor],
+    autocast: Callable[[], AbstractContextManager[Any]],
 ) -> None:
     """Batch-norm statistics of the averaged weights, over augmented images.
 
@@ -32,7 +35,7 @@ def renew_batch_norm(
         norm.momentum = None  # cumulative average
     model.train()
     for x in batches:
-        with accelerator.autocast():
+        with autocast():
             model(x)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
