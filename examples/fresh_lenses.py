@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from lensequiv.simulation import (
     LensStream,
     Recipe,
     get_recipe,
+    load_recipe,
     recorded_name,
 )
 from lensequiv.transforms import RandomPose
@@ -37,6 +39,18 @@ RESAMPLED, TURN = 0.5, 10.0
 EDGE = 8  # pixels around the network's input that such a turn needs
 
 
+def recipe_of(name: str | Recipe) -> Recipe:
+    """A recipe by its name, or that of a `.py` or `.json` file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The name is unknown, or the file holds no recipe.
+    """
+    if isinstance(name, str) and Path(name).suffix in (".py", ".json"):
+        return load_recipe(name)
+    return get_recipe(name)
+
+
 class FreshLenses(Lenses):
     """Lenses simulated while training, on the device that trains: none is seen twice.
 
@@ -45,7 +59,8 @@ class FreshLenses(Lenses):
     `lensequiv.simulation.LensStream`. `open` has to be called first.
 
     Args:
-        recipes: Recipes with the same classes, which take turns, or their names.
+        recipes: Recipes with the same classes, which take turns; or their names or
+            files.
         batch_size: Images a step for this process.
         seed: Of the lenses.
         rank: Of this process.
@@ -71,7 +86,7 @@ class FreshLenses(Lenses):
         shift: int = 6,
     ) -> None:
         self.resampled, self.shift = resampled, shift
-        self.recipes = [get_recipe(name) for name in recipes]
+        self.recipes = [recipe_of(name) for name in recipes]
         first = self.recipes[0]
         if math.gcd(8, batch_size * world) % world:
             raise ValueError(
