@@ -55,6 +55,8 @@ class Batch:
             `domain`.
         maps: For the images without error; None if none were wanted.
         quantities: Likewise.
+        guessed: How many of the images without error were taken to have the pixel
+            scale of the training images, since nothing tells theirs.
     """
 
     names: list[str]
@@ -65,6 +67,7 @@ class Batch:
     scores: Tensor | None
     maps: list[SubstructureMap] | None = None
     quantities: Quantities | None = None
+    guessed: int = 0
 
 
 def batches(
@@ -226,6 +229,7 @@ class Run:
             scores=scores,
             maps=maps,
             quantities=told,
+            guessed=sum(isinstance(i, Prepared) and i.guessed for i in items),
         )
 
     def _mapped(
