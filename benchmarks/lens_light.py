@@ -23,7 +23,7 @@ from scipy.optimize import least_squares
 Image = NDArray[np.float64]
 
 _BLUR = 0.1 / 2.355 / 0.05  # pixels
-_ROUNDS = 3
+_STEPS = (20, 10)  # at most, of each fit
 _CORE = 5.0  # pixels around the centre that no fit of this kind gets right
 # Logarithms of the two radii (pixels), indices, axis ratio, angle, centre.
 _LOW = np.array([0.0, 1.5, 0.5, 0.5, 0.3, -4.0, -4.0, -4.0])
@@ -74,7 +74,7 @@ def subtracted(image: Image) -> Subtraction:
     shape = _START.copy()
     shape[5:] = 0.0, x.flat[brightest], y.flat[brightest]
     shape = np.clip(shape, _LOW + 0.01, _HIGH - 0.01)
-    for _ in range(_ROUNDS):
+    for steps in _STEPS:
         # Brightness varies by orders of magnitude: each pixel by what it tells.
         error = np.sqrt(noise**2 + (0.03 * np.clip(image, 0, None)) ** 2)
         weight = used / error
@@ -83,7 +83,7 @@ def subtracted(image: Image) -> Subtraction:
             shape,
             bounds=(_LOW, _HIGH),
             loss="soft_l1",
-            max_nfev=20,
+            max_nfev=steps,
         ).x
         model = _linear(shape, image, weight, x, y)[0]
         rest = image - model
@@ -113,14 +113,16 @@ def _linear(
         profile = np.exp(-b * ((r / radius) ** (1 / index) - 1))
         parts.append(gaussian_filter(profile, _BLUR, mode="nearest"))
     parts.append(np.ones_like(image))
-    rows = np.stack([(part * weight).ravel() for part in parts], 1)
+    rows = np.stack([(part * weight).ravel() for part in parts])
     wanted = (image * weight).ravel()
-    amplitudes = np.linalg.lstsq(rows, wanted, rcond=None)[0]
+    square, right = rows @ rows.T, rows @ wanted
+    amplitudes = np.linalg.lstsq(square, right, rcond=1e-12)[0]
     for i in (0, 1):
         if amplitudes[i] < 0:
-            keep = [1 - i, 2]
+            keep = np.array([1 - i, 2])
             amplitudes = np.zeros(3)
-            amplitudes[keep] = np.linalg.lstsq(rows[:, keep], wanted, rcond=None)[0]
+            kept = square[keep[:, None], keep]
+            amplitudes[keep] = np.linalg.lstsq(kept, right[keep], rcond=1e-12)[0]
             break
     model = sum(a * part for a, part in zip(amplitudes, parts, strict=True))
-    return model, rows @ amplitudes - wanted
+    return model, amplitudes @ rows - wanted

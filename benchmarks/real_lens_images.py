@@ -17,7 +17,7 @@ from lensequiv.transforms import resample
 Image = NDArray[np.float32]
 
 SCALE = 0.05  # arcsec/pixel, to which everything is brought
-SIDE = 141  # pixels that are kept: more than any weight sees, so that images can turn
+SIDE = 115  # pixels that are kept: more than any weight sees, so that images can turn
 
 # Scales that the files do not tell (see ORIGIN.md of each folder).
 _HUBBLE = 0.05
@@ -55,7 +55,7 @@ class Seen:
     Attributes:
         lens: Its name.
         band: The filter, or the reduction.
-        pixels: (H, W) at most 141 x 141, of 0.05 arcsec.
+        pixels: (H, W) at most 115 x 115, of 0.05 arcsec.
         first: Whether this is the band by which the lens counts in rates.
         kind: "real", or the recipe and whether there is substructure.
         path: The file, for `predict`; None for simulated lenses.
@@ -99,7 +99,7 @@ def read(lens: str, band: str, path: Path, **options: Any) -> Seen:
 def centre(pixels: Image, side: int = SIDE) -> Image:
     """The central part of at most so many pixels a side; sides are made odd.
 
-    With a pixel in the centre, a quarter turn leaves the crop of a network where it was.
+    With a pixel in the centre, a quarter turn leaves a network's crop where it was.
     """
     height, width = (min(n - 1 + n % 2, side) for n in pixels.shape)
     top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
