@@ -178,6 +178,7 @@ def reasons(all_found: dict[str, Answers]) -> Iterator[str]:
             counts: dict[str, int] = {}
             for row in rows:
                 for word in {note.split(" ")[0] for note in row["notes"]}:
+                    word = "size" if word == "only" else word
                     counts[word] = counts.get(word, 0) + 1
             told = ", ".join(
                 f"{w} {n}" for w, n in sorted(counts.items(), key=lambda c: -c[1])

@@ -85,7 +85,8 @@ def load_fits(path: Path, hdu: int | str | None) -> Loaded:
                 else:
                     pixels = _with_blanks(source, others.index(chosen), blank, cards)
                 if len(others) > 1:
-                    size = shape[:2] if axis == 2 else shape[-2:]
+                    first = 0 if axis == 2 else -2
+                    size = shape[first], shape[first + 1]
                     planes = beside(others, lambda h: _check_fits_size(h, length, path))
                     image = planes.pop(others.index(chosen))
                     flags = flag_notes(image, planes, size)
