@@ -66,8 +66,8 @@ class FreshLenses(Lenses):
         rank: Of this process.
         world: Number of processes, 1, 2, 4 or 8; together they see in each step what
             one alone would see.
-        resampled: Share of the lenses that are turned by interpolation; `RESAMPLED` if
-            None. Without any, images need no margin.
+        resampled: Share of the lenses that are turned by interpolation. Without any,
+            images need no margin.
         shift: Largest shift along either axis in pixels.
 
     Raises:
@@ -82,7 +82,7 @@ class FreshLenses(Lenses):
         seed: int,
         rank: int = 0,
         world: int = 1,
-        resampled: float | None = None,
+        resampled: float = RESAMPLED,
         shift: int = 6,
     ) -> None:
         self.resampled, self.shift = resampled, shift
@@ -148,8 +148,7 @@ class FreshLenses(Lenses):
             images, quantities = self.prepare(lenses.images), lenses.quantities
             return Batch(images, lenses.labels, masses, True, quantities)
         # Drawn for the chunks of all processes, whose rows follow one another.
-        share = RESAMPLED if self.resampled is None else self.resampled
-        turns = _small_turns(len(scale) * self.world, key, share)
+        turns = _small_turns(len(scale) * self.world, key, self.resampled)
         mine = turns[self.rank * len(scale) : (self.rank + 1) * len(scale)]
         angle = torch.from_numpy(mine).to(scale)
         drawn = angle, torch.ones_like(angle), angle.new_zeros(2, len(angle), 1)

@@ -7,96 +7,29 @@ from __future__ import annotations
 
 import argparse
 import copy
-import itertools
 import json
 import math
 import platform
 import random
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from finish import (
-    check_same_run,
-    earlier_run,
-    recorded_training,
-    save_atomically,
-)
-from fresh_lenses import RESAMPLED, FreshLenses
-from schedule import one_cycle
-from sets import number, whole
+from finish import earlier_run, recorded_training
+from fresh_lenses import FreshLenses
+from loop import SAVE_EVERY, check_finite, places, read_checkpoint, save_atomically
+from schedule import set_rate
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm.auto import tqdm
+from validate import renew_batch_norm
 
 import lensequiv
-from lensequiv._devices import resolve_device
 from lensequiv.models import LensNetwork
 from lensequiv.simulation import Recipe
-
-SAVE_EVERY = 60  # seconds between checkpoints
-
-
-def add_training_options(p: argparse.ArgumentParser) -> None:
-    """What every head's training can be told."""
-    p.add_argument("--out", type=Path, required=True)
-    p.add_argument("--whole", action="store_true", help="train the body, too")
-    p.add_argument("--minutes", type=number(0.001), help="in place of --steps")
-    p.add_argument("--steps", type=whole(2), default=4000)
-    p.add_argument("--lr", type=number(1e-12), help="peak of the one-cycle")
-    p.add_argument("--warm-up", type=number(0, 1), default=0.1)
-    p.add_argument("--ema", type=number(0, 0.999999), default=0.998)
-    p.add_argument("--class-weight", type=number(0), default=0.3, help="of their loss")
-    p.add_argument("--evaluations", type=whole(1), default=6)
-    p.add_argument(
-        "--norm-images",
-        type=whole(1),
-        default=4096,
-        help="images for the batch-norm statistics of the averaged weights",
-    )
-    p.add_argument("--held-out", type=whole(8), default=6000, help="lenses, each time")
-    p.add_argument(
-        "--resampled",
-        type=number(0, 1),
-        default=RESAMPLED,
-        help="share of the lenses turned by interpolation; 0 needs fewer pixels",
-    )
-    p.add_argument("--shift", type=whole(0), default=6, help="of lenses, in pixels")
-    p.add_argument(
-        "--no-finish",
-        action="store_true",
-        help="end with the last evaluation; the same command without this finishes it, "
-        "on any device",
-    )
-    p.add_argument("--seed", type=whole(0), default=0)
-    p.add_argument("--device", default="auto")
-    p.add_argument("--precision", choices=("bf16", "fp32"), help="bf16 on CUDA")
-
-
-def parsed(
-    p: argparse.ArgumentParser,
-    argv: Sequence[str] | None,
-    given: Sequence[str],
-    rates: tuple[float, float],
-) -> argparse.Namespace:
-    """The command line, with what follows from it.
-
-    Args:
-        p: With `add_training_options`.
-        argv: In place of `given`.
-        given: The command line of the process.
-        rates: Peak learning rates of the head alone, and with `--whole`.
-    """
-    args = p.parse_args(argv)
-    args.device = resolve_device(args.device)
-    args.precision = args.precision or ("fp32", "bf16")[args.device.type == "cuda"]
-    args.lr = args.lr or rates[args.whole]
-    args.argv = list(given if argv is None else argv)
-    return args
 
 
 def fresh_lenses(
@@ -185,10 +118,8 @@ class HeadTraining:
 
     def set_rate(self, progress: float) -> None:
         """Learning rate and momentum of a step."""
-        rate, momentum = one_cycle(progress, self.args.warm_up)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * self.args.lr
-            group["betas"] = (momentum, group["betas"][1])
+        args = self.args
+        set_rate(self.optimizer, progress, peak=args.lr, warm_up=args.warm_up)
 
     def learn(self, loss: Tensor, step: int) -> None:
         """Moves the weights against the gradient of a loss, and their mean after."""
@@ -200,24 +131,12 @@ class HeadTraining:
         decay = min(self.args.ema, (1 + step) / (10 + step))
         get_ema_multi_avg_fn(decay)(self.moving, self.parameters, step)
 
-    @torch.no_grad()
     def renew(self, step: int) -> None:
         """Batch-norm statistics of the averaged weights: all of them, or the head's."""
         renewed = self.averaged if self.args.whole else self.head_of(self.averaged)
-        kinds = torch.nn.modules.batchnorm._BatchNorm
-        norms = [m for m in renewed.modules() if isinstance(m, kinds)]
-        if not norms:
-            return
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # cumulative average
-        renewed.train()
-        for i in range(-(-self.args.norm_images // self.args.batch_size)):
-            with self.autocast():
-                self.averaged.heads(self.lenses.batch(step, again=i + 1).images)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+        count = -(-self.args.norm_images // self.args.batch_size)
+        batches = (self.lenses.batch(step, again=i + 1).images for i in range(count))
+        renew_batch_norm(renewed, batches, self.autocast, self.averaged.heads)
         self.averaged.eval()
 
     def evaluate(self, step: int) -> None:
@@ -293,10 +212,8 @@ class HeadTraining:
             FileExistsError: It is of a run with other arguments.
         """
         path = self.args.out / "checkpoint.pt"
-        if not path.exists():
+        if (state := read_checkpoint(path, self.decisive())) is None:
             return
-        state = torch.load(path, weights_only=True, map_location="cpu")
-        check_same_run(path, state["arguments"], self.decisive())
         self.take_extra(state)
         self.model.load_tensors(state["model"])
         self.averaged.load_tensors(state["averaged"])
@@ -304,17 +221,6 @@ class HeadTraining:
         self.first, self.seconds = state["step"], state["seconds"]
         self.best, self.history = state["best"], state["history"]
         print(f"resuming {path} at step {self.first}")
-
-    def places(self, began: float) -> Iterator[tuple[int, float, bool, float]]:
-        """Step, progress, whether it is the last, and the share that is done after."""
-        args = self.args
-        for step in itertools.count(self.first):
-            if args.minutes:
-                done = (time.monotonic() - began) / 60 / args.minutes
-                yield step, min(done, 1.0), done >= 1, done
-            else:
-                done = step / (args.steps - 1)
-                yield step, done, step + 1 >= args.steps, (step + 1) / args.steps
 
     def train(self) -> None:
         """What is trained into its training mode."""
@@ -329,17 +235,13 @@ class HeadTraining:
         self.train()
         total = None if args.minutes else args.steps
         bar = tqdm(initial=self.first, total=total, mininterval=5)
-        for step, progress, last, share in self.places(began):
+        left = places(self.first, steps=args.steps, minutes=args.minutes, began=began)
+        for step, progress, share, last in left:
             loss = self.step(step, progress)
             due = last or share * args.evaluations >= len(self.history) + 1
             if step % 20 == 0 or due:
-                value = float(loss)
-                if not math.isfinite(value):
-                    raise ValueError(
-                        f"the loss is {value} at step {step + 1}: training has "
-                        "diverged; OUT/best has the best weights; try a lower --lr"
-                    )
-                bar.set_postfix(loss=f"{value:.3f}", best=f"{self.best:.3f}")
+                check_finite(loss, step + 1, "OUT/best")
+                bar.set_postfix(loss=f"{float(loss):.3f}", best=f"{self.best:.3f}")
             self.seconds = time.monotonic() - began
             if due:
                 self.evaluate(step)
@@ -349,5 +251,3 @@ class HeadTraining:
             if due or time.monotonic() - self.saved > SAVE_EVERY:
                 self.save(step + 1)
             bar.update()
-            if last:
-                break

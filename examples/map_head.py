@@ -33,7 +33,7 @@ import numpy as np
 import torch
 from finish import calibrate_if_possible
 from fresh_lenses import recipe_of
-from head_training import add_training_options, parsed
+from head_options import add_training_options, parsed
 from map_targets import (
     EINSTEIN_RADIUS,
     MASS,
@@ -42,7 +42,7 @@ from map_targets import (
     shares,
 )
 from map_training import Training
-from sets import number, whole
+from option_types import number, whole
 
 import lensequiv
 from lensequiv.domain import statistics_ranges

@@ -25,9 +25,10 @@ from typing import Any
 
 import torch
 from finish import calibrate_if_possible, images_to_calibrate
-from head_training import add_training_options, parsed
+from head_options import add_training_options, parsed
+from option_types import number, whole
 from quantity_training import Held, Training, spec_of
-from sets import Sets, number, simulated_set, whole
+from sets import Sets, simulated_set
 
 import lensequiv
 from lensequiv.domain import statistics_ranges

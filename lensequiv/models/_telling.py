@@ -111,7 +111,7 @@ class Telling(Trainable):
             TypeError: The network's class is not registered.
             ValueError: A number is out of range, or a name comes twice.
         """
-        from lensequiv.models._quantities import with_quantities
+        from lensequiv.models._rebuilding import with_quantities
 
         inputs = self._embedding_size() if quantities else 1
         made = with_quantities(self, quantities, inputs, hidden, components)
