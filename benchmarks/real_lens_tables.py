@@ -48,8 +48,9 @@ def share(hits: int, n: int) -> str:
     """A share with its 95 % interval, in percent."""
     if not n:
         return "-"
-    low, high = wilson(np.array([hits / n]), np.array([n]))
-    return f"{hits} of {n} ({100 * float(low[0]):.0f} to {100 * float(high[0]):.0f} %)"
+    ends = wilson(np.array([hits / n]), np.array([n]))
+    low, high = (100 * max(0.0, float(end[0])) for end in ends)
+    return f"{hits} of {n} ({low:.0f} to {high:.0f} %)"
 
 
 def called(found: Answers, rows: list[dict[str, Any]]) -> str:

@@ -10,8 +10,9 @@ turns, shifts, one more draw of the sky's noise, and a pixel scale told wrong by
 The same is done with simulated lenses of the recipe `hst` and of each weight's own
 recipe, without substructure and with it; their seed has not been used elsewhere.
 Answers are kept in OUT, and the same command goes on where it was killed; tables go to
-the screen and to `OUT/real_lenses.md`. Needs the extras `fits`, `hdf5`, `sim` and, to
-draw, `plots`.
+the screen and to `OUT/real_lenses.md`. With `--sizes N`, N lenses of each weight's own
+recipe are classified in ever smaller cut-outs, too. Needs the extras `fits`, `hdf5`,
+`sim` and, to draw, `plots`.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from real_lens_images import (
     SCALE,
     Image,
     Seen,
+    centre,
     other_images,
     real_images,
     simulated,
@@ -41,6 +43,7 @@ from lensequiv.domain import OutOfDomainWarning
 from lensequiv.evaluation._evaluate import weights_facts
 from lensequiv.files import write_atomically
 from lensequiv.models import LensNetwork
+from lensequiv.simulation import simulate
 from lensequiv.transforms import resample
 
 SEED = 302_700
@@ -49,6 +52,7 @@ ANGLES = (30, 45, 60)  # degrees
 STEP = 2  # pixels of a shift
 DRAWS = 4  # of noise
 WRONG = (1.05, 0.95)  # scales that are told, over the true one
+SIDES = (41, 50, 64, 72, 80, 90, 120)  # pixels of smaller and smaller cut-outs
 CHANGED = 12  # simulated lenses of each kind that are changed, too
 
 
@@ -158,6 +162,28 @@ def measure(
     return kept
 
 
+def by_size(names: list[str], count: int) -> str:
+    """Share of right labels in cut-outs of the weight's own recipe, as Markdown."""
+    lines = ["| weight | " + " | ".join(f"{n} x {n}" for n in SIDES) + " |"]
+    lines.append("|---" * (1 + len(SIDES)) + "|")
+    for name in names:
+        model = lensequiv.from_pretrained(name).eval()
+        recipe = base_recipe(model)
+        if recipe is None:
+            continue
+        lenses = simulate(recipe, count, seed=SEED)
+        right = []
+        for side in SIDES:
+            images = np.stack([centre(image.numpy(), side) for image in lenses.images])
+            truth = [lenses.classes[i] for i in lenses.labels]
+            found = model.predict(images).labels
+            right.append(np.mean([a == b for a, b in zip(found, truth, strict=True)]))
+        lines.append(
+            f"| {name} | " + " | ".join(f"{100 * r:.0f}" for r in right) + " |"
+        )
+    return "## Right in cut-outs, in %\n\n" + "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Measures, prints and draws."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -169,6 +195,7 @@ def main() -> None:
     parser.add_argument("--also", nargs="*", type=Path, default=[], metavar="PATH")
     parser.add_argument("--pixel-scale", type=float, help="of --also without a header")
     parser.add_argument("--smooth", type=int, default=40, help="simulated lenses")
+    parser.add_argument("--sizes", type=int, default=0, metavar="N")
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw the figures")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -181,6 +208,8 @@ def main() -> None:
         for name in args.weights
     }
     text = tables(found)
+    if args.sizes:
+        text += by_size(args.weights, args.sizes)
     print(text)
     (args.out / "real_lenses.md").write_text(text, encoding="utf-8")
     if args.plot:
