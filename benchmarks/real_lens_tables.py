@@ -53,39 +53,38 @@ def share(hits: int, n: int) -> str:
     return f"{hits} of {n} ({low:.0f} to {high:.0f} %)"
 
 
-def called(found: Answers, rows: list[dict[str, Any]]) -> str:
-    """How many of some lenses are called substructure."""
-    return share(sum(label(found, row) != "no" for row in rows), len(rows))
+def called(found: Answers, lenses: list[dict[str, Any]], state: str) -> str:
+    """How many lenses are called substructure, flagged ones and others apart."""
+    rows, cells = unchanged(lenses, state), []
+    for flagged, word in ((True, "flagged"), (False, "not flagged")):
+        part = [row for row in rows if bool(row["notes"]) == flagged]
+        hits = sum(label(found, row) != "no" for row in part)
+        cells += [f"{word}: {share(hits, len(part))}"] if part else []
+    return "; ".join(cells) or "-"
 
 
 def rates(all_found: dict[str, Answers]) -> Iterator[str]:
     """Real and simulated lenses that are called substructure."""
-    yield "| weight | lenses | state | of the flagged | of the others | AUC |"
-    yield "|---|---|---|---|---|---|"
+    yield "| weight | state | real | hst, smooth | hst, AUC | own, smooth | own, AUC |"
+    yield "|---" * 7 + "|"
     for name, found in all_found.items():
-        parts = groups(found)
-        for kind, lenses in parts.items():
-            for state in STATES:
-                rows = unchanged(lenses, state)
-                if not rows:
-                    continue
-                split = [[r for r in rows if bool(r["notes"]) == f] for f in (1, 0)]
-                cells = [called(found, part) for part in split]
-                yield (
-                    f"| {name} | {kind} | {state} | {cells[0]} | {cells[1]} | "
-                    f"{separation(found, parts, kind, state)} |"
-                )
+        parts, own = groups(found), (found["recipe"] or "").partition("@")[0]
+        for state in STATES:
+            cells = [called(found, parts.get("real", []), state)]
+            for base in ("hst", own):
+                cells.append(called(found, parts.get(f"{base}, smooth", []), state))
+                cells.append(separation(found, parts, base, state))
+            yield f"| {name} | {state} | " + " | ".join(cells) + " |"
 
 
 def separation(
-    found: Answers, parts: dict[str, list[dict[str, Any]]], kind: str, state: str
+    found: Answers, parts: dict[str, list[dict[str, Any]]], base: str, state: str
 ) -> str:
-    """AUC of the probability of substructure, beside rows that have some."""
-    base, _, what = kind.partition(", ")
-    if what != "with substructure" or f"{base}, smooth" not in parts:
-        return ""
-    smooth = unchanged(parts[f"{base}, smooth"], state)
-    other = unchanged(parts[kind], state)
+    """AUC of the probability of substructure between lenses without and with some."""
+    smooth = unchanged(parts.get(f"{base}, smooth", []), state)
+    other = unchanged(parts.get(f"{base}, with substructure", []), state)
+    if not smooth or not other:
+        return "-"
     truth = [0] * len(smooth) + [1] * len(other)
     values = [substructure(found, row) for row in smooth + other]
     return f"{roc_auc_score(truth, values):.2f}"
