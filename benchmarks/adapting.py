@@ -88,18 +88,20 @@ def tried(
     model: lensequiv.models.LensNetwork,
     images: torch.Tensor,
     test: tuple[torch.Tensor, torch.Tensor],
+    before: dict,
     balanced: bool,
 ) -> dict:
-    """What `adapt` makes of a weight, and how that does."""
+    """What `adapt` makes of a weight, and how that does, where it did `before`."""
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", AdaptationWarning)
         adapted = adapt(model, images, balanced=balanced)
     messages = [str(warning.message) for warning in told]
+    record = adapted.weights_info.get("adapted", {})
     return {
-        "record": adapted.weights_info.get("adapted", {}),
+        "record": record,
         "refused": any("unequal parts" in message for message in messages),
         "told": messages,
-        **scored(adapted, *test),
+        **(scored(adapted, *test) if record else before),
     }
 
 
@@ -134,14 +136,16 @@ def main() -> None:
         if images.shape[-1] < model.input_size:
             model.set_input_size(49)
         chances = answers(model, model.preprocess(images))[0]
-        default = tried(model, images, test, False)
-        forced = tried(model, images, test, True) if default["refused"] else default
+        before = scored(model, *test)
+        default = forced = tried(model, images, test, before, False)
+        if default["refused"]:
+            forced = tried(model, images, test, before, True)
         row = {
             "weight": weights,
             "images": " ".join(filter(None, (recipe, change))),
             "share": share,
             "suggested": class_parts(chances).tolist(),
-            "before": scored(model, *test),
+            "before": before,
             "default": default,
             "balanced": forced,
         }

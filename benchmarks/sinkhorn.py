@@ -1,7 +1,7 @@
 """Alignment of embeddings by optimal transport, beside what `adapt` does.
 
     python benchmarks/sinkhorn.py [--images 180] [--test 300] [--cases 2 3]
-        [--json FILE]
+        [--affine-alone] [--json FILE]
 
 The embeddings of unlabelled images of another instrument are compared with embeddings
 that the weight's domain describes, a Gaussian for each class: by the Sinkhorn
@@ -41,9 +41,7 @@ DRAWN = 40  # embeddings of each class, for each step
 BATCH, RATE = 32, 3e-3
 
 
-def potentials(
-    costs: Tensor, a: Tensor, b: Tensor, price: float | None = None
-) -> Tensor:
+def plan(costs: Tensor, a: Tensor, b: Tensor, price: float | None = None) -> Tensor:
     """The transport plan between weights a (n,) and b (m,) at costs (n, m)."""
     f, g = torch.zeros_like(a), torch.zeros_like(b)
     damped = 1.0 if price is None else price / (price + BLUR)
@@ -69,7 +67,7 @@ def divergence(
     across = (x[:, None] - y).square().sum(2) / unit
     within = (x[:, None] - x).square().sum(2) / unit
     with torch.no_grad():
-        plans = potentials(across, a, b, price), potentials(within, a, a)
+        plans = plan(across, a, b, price), plan(within, a, a)
     return (plans[0] * across).sum() - (plans[1] * within).sum() / 2
 
 
@@ -151,7 +149,7 @@ def moved(model: LensNetwork, embeddings: Tensor, by: tuple[Tensor, Tensor]) -> 
 
 
 def candidates(
-    model: LensNetwork, inputs: Tensor, test: Tensor, steps: int
+    model: LensNetwork, inputs: Tensor, test: Tensor, steps: int, norms: bool
 ) -> dict[str, Tensor]:
     """Probabilities of the test images, by what was done."""
     assert model.domain is not None
@@ -161,9 +159,9 @@ def candidates(
     made = {"as it is": found}
     renewed = mixed_norms(model, inputs, 1.0, BATCH)
     made["statistics"], tested_renewed = answers(renewed, test)
-    made["statistics, then information"] = answers(
-        inform(renewed, inputs, steps, 1e-3, BATCH, 0, False), test
-    )[0]
+    if norms:
+        informed = inform(renewed, inputs, steps, 1e-3, BATCH, 0, False)
+        made["statistics, then information"] = answers(informed, test)[0]
     known, suggested = model.domain.embedding, class_parts(chances)
     fresh = answers(renewed, inputs)[1]
     for kind, parts, price in (
@@ -175,8 +173,10 @@ def candidates(
         made[f"affine, {kind}"] = moved(model, tested, by)
         by = affine(fresh, Source(known, parts), price, 5 * steps)
         made[f"statistics, affine, {kind}"] = moved(renewed, tested_renewed, by)
-        network = trained_norms(renewed, inputs, Source(known, parts), price, steps)
-        made[f"statistics, norms, {kind}"] = answers(network, test)[0]
+        if norms:
+            source = Source(known, parts)
+            network = trained_norms(renewed, inputs, source, price, steps)
+            made[f"statistics, norms, {kind}"] = answers(network, test)[0]
     return made
 
 
@@ -187,6 +187,7 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=300)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--cases", type=int, nargs="+", help="numbers, from 1")
+    parser.add_argument("--affine-alone", action="store_true", help="train no norms")
     parser.add_argument("--json", type=check_output, help="where to save the numbers")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -201,7 +202,8 @@ def main() -> None:
             model.set_input_size(49)
         inputs, test = model.preprocess(raw), model.preprocess(raw_test)
         name = f"{recipe} {change or ''} {share:.0%}"
-        for kind, chances in candidates(model, inputs, test, args.steps).items():
+        options = args.steps, not args.affine_alone
+        for kind, chances in candidates(model, inputs, test, *options).items():
             found = scored(chances, labels)
             rows.append({"images": name, "candidate": kind, **found})
             print(

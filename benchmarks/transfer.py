@@ -6,9 +6,9 @@
         [--plot FILE.png] [--json FILE]
 
 Ways: "probe" is logistic regression on the frozen embedding, "all" tunes all layers in
-the loop of `examples/finetune.py`. A start is a weight, NAME=FOLDER, `random:WEIGHT`
-(the same architecture from random weights), or, for probes alone, `resampled:WEIGHT`,
-with the images brought to the weight's pixel scale. Each seed takes other
+the loop of `examples/finetune.py`. A start is a weight or NAME=FOLDER, after `random:`
+for the same architecture from random weights, after `resampled:` for images brought to
+the weight's pixel scale (`resampled:random:WEIGHT` for both). Each seed takes other
 labelled images out of the pool. Validation images (the same for everybody) choose
 strength or learning rate, and the step at which tuning stops; test images are scored
 once. Sets are simulated on the first call. What is done is kept in `--out`, so a killed
@@ -20,11 +20,9 @@ prints it alone.
 import argparse
 import json
 import sys
-from collections import defaultdict
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from statistics import mean, stdev
 from types import SimpleNamespace
 
 import numpy as np
@@ -32,6 +30,7 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor
+from transfer_curves import file_name, gathered, plot, table
 
 import lensequiv
 from lensequiv.data import open_dataset
@@ -67,8 +66,6 @@ SEEDS = {"train": 521, "val": 522, "test": 523}
 VALIDATION, TEST = 200, 500  # images a class
 RATES = {"weight": (2e-3, 8e-3), "random": (4e-3, 12e-3)}
 STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-# Accuracy on the original files of Model II (docs/finetuning.md), by labels a class.
-PUBLISHED = {100: 0.482, 500: 0.719, 1000: 0.797, 5000: 0.899}
 
 
 def prepared(
@@ -91,7 +88,7 @@ def started(
     start: str, data: lensequiv.data.HDF5Images, recipe: str, seed: int
 ) -> LensNetwork:
     """A network with a new head, for images of a set."""
-    weight = start.removeprefix("random:").removeprefix("resampled:")
+    weight = start.rpartition(":")[2]
     model = lensequiv.from_pretrained(
         weight.partition("=")[2] or weight,
         num_classes=len(data.classes),
@@ -103,10 +100,20 @@ def started(
     else:
         model.pixel_scale = scale
     model.set_input_size(choose_size(model, None, image.shape[-1], model.input_size))
-    if start.startswith("random:"):
+    if "random:" in start:
         torch.manual_seed(seed)
         model = fresh_weights(model)
     return model
+
+
+def images_of(
+    data: lensequiv.data.HDF5Images, model: LensNetwork, recipe: str
+) -> Tensor:
+    """Images (N, 1, H, W) at the pixel scale of the network."""
+    assert model.pixel_scale is not None
+    images = data.load_arrays(progress=False)
+    scales = RECIPES[recipe].pixel_scale, model.pixel_scale
+    return torch.cat([resample(part, *scales) for part in images.split(1024)])
 
 
 def some(labels: Tensor, each: int, seed: int) -> Tensor:
@@ -176,11 +183,7 @@ def embedded(
         if not path.exists():
             if model is None:
                 model = started(start, data, recipe, 0).to(args.device)
-            images = data.load_arrays(progress=False)
-            scales = RECIPES[recipe].pixel_scale, model.pixel_scale
-            found = torch.cat(
-                [embeddings(model, resample(x, *scales)) for x in images.split(1024)]
-            )
+            found = embeddings(model, images_of(data, model, recipe), path.stem)
             torch.save(found, path.with_suffix(".part"))
             path.with_suffix(".part").replace(path)
         known[split] = torch.load(path, weights_only=True), data.labels
@@ -191,14 +194,16 @@ def tuned(sets: dict, rows: Tensor, cell: dict, args: argparse.Namespace) -> dic
     """Scores of all layers tuned on some training images."""
     start = cell["start"]
     model = started(start, sets["train"], cell["set"], cell["seed"])
-    val, test = (sets[k].load_arrays(progress=False) for k in ("val", "test"))
+    val, test = (images_of(sets[k], model, cell["set"]) for k in ("val", "test"))
     options = SimpleNamespace(
         **{"lr": cell["rate"], "steps": args.steps, "evaluations": 8, "patience": 3},
-        **{"scratch": start.startswith("random:"), "layer_decay": 0.8},
+        **{"scratch": "random:" in start, "layer_decay": 0.8},
         **{"head_share": 0.2, "seed": cell["seed"], "images": len(rows)},
         batch_size=args.batch_size,
     )
-    lenses = StoredLenses(sets["train"].take(rows), args.batch_size, seed=cell["seed"])
+    train = sets["train"].take(rows)
+    lenses = StoredLenses(train, args.batch_size, seed=cell["seed"])
+    lenses.images = images_of(train, model, cell["set"])
     accelerator = Accelerator(
         cpu=args.device == "cpu",
         mixed_precision="no" if args.device == "cpu" else "bf16",
@@ -227,15 +232,12 @@ def tuned(sets: dict, rows: Tensor, cell: dict, args: argparse.Namespace) -> dic
     }
 
 
-def file_name(*parts: object) -> str:
-    """A name for files of what these parts say."""
-    text = "_".join(str(part).partition("=")[0] for part in parts)
-    return text.replace("/", "-").replace(":", "-")
-
-
 def measured(cell: dict, sets: dict, args: argparse.Namespace) -> dict:
     """The record of a cell: done now unless it was before."""
     path = args.out / "cells" / f"{file_name(*cell.values())}.json"
+    settings = {"pool": args.pool}
+    if cell["way"] == "all":
+        settings |= {"steps": args.steps, "batch_size": args.batch_size}
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = some(sets["train"].labels, cell["labels"], cell["seed"])
@@ -244,15 +246,15 @@ def measured(cell: dict, sets: dict, args: argparse.Namespace) -> dict:
             found = probed(known, rows)
         else:
             found = tuned(sets, rows, cell, args)
-        write_atomically(
-            path, json.dumps({**cell, "pool": args.pool, **found}).encode()
-        )
+        write_atomically(path, json.dumps({**cell, **settings, **found}).encode())
         print(f"{path.stem}: {found}", file=sys.stderr, flush=True)
     record = json.loads(path.read_text())
-    if record["pool"] != args.pool:
-        raise ValueError(
-            f"{path} was measured with --pool {record['pool']}: choose another --out"
-        )
+    for name, value in settings.items():
+        if record[name] != value:
+            raise ValueError(
+                f"{path} was measured with {name} {record[name]}, not {value}: choose "
+                "another --out"
+            )
     return record
 
 
@@ -266,7 +268,7 @@ def measure(args: argparse.Namespace) -> None:
             cell = {"set": recipe, "start": start, "way": way, "labels": labels}
             rates: tuple[float | None, ...] = (None,)
             if way == "all":
-                rates = RATES["random" if start.startswith("random:") else "weight"]
+                rates = RATES["random" if "random:" in start else "weight"]
             # The first seed chooses the rate for the others.
             first = [
                 measured({**cell, "seed": 0, "rate": rate}, sets, args)
@@ -277,87 +279,6 @@ def measure(args: argparse.Namespace) -> None:
             many = 1 if way == "probe" and labels == args.pool else args.seeds
             for seed in range(1, many):
                 measured({**cell, "seed": seed, "rate": rate}, sets, args)
-
-
-def gathered(out: Path) -> dict[tuple[str, str, str], dict[int, list[dict]]]:
-    """All that was measured: by set, way and start, then by labels a class."""
-    found: dict = defaultdict(lambda: defaultdict(list))
-    for path in sorted((out / "cells").glob("*.json")):
-        run = json.loads(path.read_text())
-        key = run["set"], run["way"], file_name(run["start"])
-        found[key][run["labels"]].append(run)
-    for columns in found.values():
-        for labels, runs in columns.items():
-            best = min((r for r in runs if r["seed"] == 0), key=lambda r: r["loss"])
-            columns[labels] = [r for r in runs if r["rate"] == best["rate"]]
-    return found
-
-
-def spread(values: list[float]) -> float:
-    """Standard deviation of the seeds; 0 for one."""
-    return stdev(values) if len(values) > 1 else 0.0
-
-
-def table(found: dict) -> None:
-    """Prints accuracies: their mean over the seeds, and their standard deviation."""
-    columns = sorted({labels for rows in found.values() for labels in rows})
-    print(f"| set | trained | start | {' | '.join(map(str, columns))} |")
-    print("|---" * (3 + len(columns)) + "|")
-    for (name, way, start), runs in found.items():
-        line = []
-        for labels in columns:
-            right = [run["accuracy"] for run in runs.get(labels, ())]
-            text = f"{mean(right):.3f}" if right else ""
-            line.append(text + (f" ± {stdev(right):.3f}" if len(right) > 1 else ""))
-        print(f"| {name} | {way} | {start} | {' | '.join(line)} |")
-
-
-def plot(found: dict, path: Path) -> None:
-    """Accuracy by labels a class, a panel for each set."""
-    from lensequiv.plots._style import (
-        KEY,
-        PANEL,
-        figure_class,
-        finish,
-        line_styles,
-        tidy,
-    )
-
-    names = [name for name in RECIPES if any(key[0] == name for key in found)]
-    kinds = sorted({key[1:] for key in found})
-    looks = dict(zip(kinds, line_styles(len(kinds)), strict=True))
-    width = 0.8 * PANEL * len(names)
-    figure = figure_class()(figsize=(width, 1.3 * PANEL), layout="constrained")
-    panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
-    for panel, name in zip(panels, names, strict=True):
-        for way, start in kinds:
-            runs = found.get((name, way, start), {})
-            if not runs:
-                continue
-            labels = sorted(runs)
-            right = [[run["accuracy"] for run in runs[n]] for n in labels]
-            panel.errorbar(
-                *(labels, [mean(r) for r in right], [spread(r) for r in right]),
-                **looks[way, start],
-                label=f"{start}, {way}",
-            )
-        if name == "deeplensesim2":
-            panel.plot(*zip(*PUBLISHED.items(), strict=True), "k*", label="published")
-        panel.set_xscale("log")
-        tidy(panel, title=name, x="labelled images a class", y="accuracy")
-    entries = {
-        label: line
-        for panel in panels
-        for line, label in zip(*panel.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(
-        list(entries.values()),
-        list(entries),
-        loc="outside lower center",
-        ncols=3,
-        **KEY,
-    )
-    finish(figure, path)
 
 
 def main() -> None:
