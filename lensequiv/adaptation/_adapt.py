@@ -28,7 +28,8 @@ from lensequiv.adaptation._recording import (
     warn_unchecked,
     warn_unequal,
 )
-from lensequiv.inference._batches import Options, network_inputs
+from lensequiv.inference._batches import network_inputs
+from lensequiv.inference._options import Options
 from lensequiv.inference._source import ImagesOrPaths, source_of
 from lensequiv.models import LensNetwork
 
