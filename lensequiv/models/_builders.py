@@ -66,7 +66,8 @@ def build(name: str, **kwargs: Any) -> Recorded:
     import torch
     from torch.random import fork_rng
 
-    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    # Not `get_default_device`, which forgets `with torch.device(...)` in torch 2.4.
+    dtype, device = torch.get_default_dtype(), torch.empty(0).device
     builder = _builder(name)
     # Weights that will be replaced must not change what is drawn at random later.
     keep = nullcontext() if kwargs.get("initialize", True) else fork_rng(devices=[])
