@@ -23,6 +23,7 @@ from pathlib import Path
 import ideal_observer
 import limit_fits
 import limit_report
+import limit_scores
 import numpy as np
 import torch
 from tqdm.auto import tqdm
@@ -82,7 +83,7 @@ def measure_ideal(args: argparse.Namespace) -> None:
 def measure_fits(args: argparse.Namespace) -> None:
     """Fits of some of the lenses, one file each."""
     recipe = get_recipe(args.recipe)
-    lenses = limit_report.read_lenses(args.out, recipe.name)
+    lenses = limit_scores.read_lenses(args.out, recipe.name)
     fits = limit_fits.chosen(lenses.label, lenses.snr, args.fits)
     for label, index in tqdm(fits, "fits"):
         path = args.out / f"{recipe.name}-fit-{label}-{index:05d}.npz"
