@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import limit_fits
 import numpy as np
 from limit_scores import ALARMS, Judged, pair_errors, read_ideal, read_lenses
 from scipy.stats import norm
@@ -63,7 +64,10 @@ def together(judged: Judged) -> dict[str, Any]:
 
 
 def fits(out: Path, judged: Judged, recipe: str) -> dict[str, Any]:
-    """AUC of the fits' gain in chi^2 between smooth and faint lenses of `sphere`."""
+    """Fits of one and two masses beside the networks, on the same lenses.
+
+    A lens is found if its score is above that of every smooth lens that was fitted.
+    """
     gain: dict[int, list[np.ndarray]] = {0: [], 1: []}
     rows: dict[int, list[int]] = {0: [], 1: []}
     for path in sorted(out.glob(f"{recipe}-fit-*.npz")):
@@ -73,36 +77,37 @@ def fits(out: Path, judged: Judged, recipe: str) -> dict[str, Any]:
         rows[label].append(int(np.flatnonzero(judged.label == label)[index]))
     if not gain[0] or not gain[1]:
         return {}
-    smooth, faint = np.array(gain[0]), np.array(gain[1])
-    judges = {"one mass": smooth[:, 0], "two masses": smooth.sum(1)}
-    found = {"one mass": faint[:, 0], "two masses": faint.sum(1)}
+    masses = {label: np.array(found).cumsum(1) for label, found in gain.items()}
+    scores = {
+        f"{count} mass(es)": [masses[label][:, k] for label in (0, 1)]
+        for k, count in enumerate(("one", "two"))
+    }
     for title in judged.logits:
         odds = -judged.of(title).odds()[:, 0]
-        judges[title], found[title] = odds[rows[0]], odds[rows[1]]
-    snr = judged.snr[rows[1]]
-    result: dict[str, Any] = {
-        "smooth lenses": len(smooth),
-        "gain by one mass, smooth lenses": np.quantile(smooth[:, 0], [0.5, 0.9, 1.0]),
-    }
-    for low, high in pairwise((0.0, 7.0, 10.0, 15.0, 20.0)):
+        scores[title] = [odds[rows[0]], odds[rows[1]]]
+    snr, bins = judged.snr[rows[1]], []
+    for low, high in pairwise(limit_fits.EDGES):
         inside = (snr >= low) & (snr < high)
-        row = {"lenses": int(inside.sum())}
-        for title, values in judges.items():
-            if not inside.any():
-                continue
-            scores = np.concatenate([values, found[title][inside]])
-            row[title] = roc_auc(scores, np.arange(len(scores)) >= len(values))
-            row[f"{title}, above all smooth"] = float(
-                (found[title][inside] > values.max()).mean()
-            )
-        result[f"{low:g} to {high:g}"] = row
-    return result
+        if not inside.any():
+            continue
+        row = {"from": low, "lenses": int(inside.sum())}
+        row["median"] = float(np.median(snr[inside]))
+        for title, (smooth, faint) in scores.items():
+            both = np.concatenate([smooth, faint[inside]])
+            row[f"AUC, {title}"] = roc_auc(both, np.arange(len(both)) >= len(smooth))
+            row[f"found, {title}"] = int((faint[inside] > smooth.max()).sum())
+        row["missed"] = 1 - row["found, one mass(es)"] / row["lenses"]
+        bins.append(row)
+    return {
+        "smooth lenses": len(gain[0]),
+        "gain by one mass, smooth": np.sort(masses[0][:, 0]).round(1).tolist(),
+        "bins": bins,
+    }
 
 
 def report(args: argparse.Namespace) -> None:
     """Prints, draws and writes."""
     results: dict[str, Any] = {}
-    judged: dict[str, tuple[Judged, dict[str, Judged]]] = {}
     for recipe in ("modelJ", "modelF"):
         try:
             lenses = read_lenses(args.out, recipe)
@@ -110,11 +115,11 @@ def report(args: argparse.Namespace) -> None:
             print(error)
             continue
         ideal = read_ideal(args.out, recipe, args.candidates)
-        judged[recipe] = lenses, ideal
         everyone = {t: (lenses, t) for t in lenses.logits}
         everyone |= {t: (one, t) for t, one in ideal.items()}
         results[recipe] = {
             "lenses": np.bincount(lenses.label).tolist(),
+            "networks": list(lenses.logits),
             "measures": {
                 t: measured(one, t, RESAMPLES if one is lenses else FEW)
                 for t, (one, _) in everyone.items()
@@ -128,9 +133,9 @@ def report(args: argparse.Namespace) -> None:
         }
         tell(recipe, results[recipe])
     if args.json:
-        args.json.write_text(json.dumps(results, indent=1, default=list) + "\n")
+        args.json.write_text(json.dumps(results, indent=1) + "\n")
     if args.plot:
-        draw(judged, results, args.plot)
+        draw(results, args.plot)
 
 
 def tell(recipe: str, result: dict[str, Any]) -> None:
@@ -152,54 +157,44 @@ def tell(recipe: str, result: dict[str, Any]) -> None:
             print(f"| {title} | " + " | ".join(cells) + " |")
     for key in ("told of two images", "together"):
         print(f"{key}: {json.dumps(result[key])}")
-    print(json.dumps(result["fits"], default=list))
+    print(json.dumps(result["fits"]))
 
 
-def draw(judged: dict[str, Any], results: dict[str, Any], path: Path) -> None:
-    """Share of `sphere` missed against the signal, and 1 - AUC of everybody."""
-    from lensequiv.plots._style import COLOURS, KEY, MARKERS, figure_class, tidy
+def draw(results: dict[str, Any], path: Path) -> None:
+    """Share of `sphere` missed against the signal, a panel for each recipe."""
+    from lensequiv.plots._style import KEY, figure_class, line_styles, tidy
 
-    figure = figure_class()(figsize=(9.6, 3.9 * len(results)), layout="constrained")
-    panels = figure.subplots(len(results), 2, squeeze=False)
-    for (left, right), (recipe, result) in zip(panels, results.items(), strict=True):
-        ideal = judged[recipe][1]
+    figure = figure_class()(figsize=(4.9 * len(results), 3.9), layout="constrained")
+    panels = figure.subplots(1, len(results), squeeze=False)[0]
+    for panel, (recipe, result) in zip(panels, results.items(), strict=True):
         d = np.geomspace(1, 100, 400)
-        left.plot(
+        panel.plot(
             d,
             norm.cdf(norm.isf(ALARMS) - d),
             color="black",
             label="told lens and substructure",
         )
-        for title, colour in zip(result["sphere by signal"], COLOURS * 3, strict=False):
-            if title in ideal and not title.startswith("fitted, one of 2"):
-                continue
-            bins = [b for b in result["sphere by signal"][title] if b["lenses"] > 2]
-            share = np.array([b["missed"] for b in bins])
-            n = np.array([b["lenses"] for b in bins])
-            error = np.sqrt((share * (1 - share) + 1 / n) / n)
-            left.errorbar(
-                [b["median"] for b in bins],
-                share,
-                error,
-                fmt="--" if title in ideal else "-",
-                marker=MARKERS[0],
-                markersize=4,
-                color="0.45" if title in ideal else colour,
-                label="told 256 of each class" if title in ideal else title,
-            )
-        left.set(xscale="log", xlim=(1.5, 100), ylim=(-0.02, 1.02))
+        shown = {t: result["sphere by signal"][t] for t in result["networks"]}
+        if result["fits"]:
+            shown["fit of one point mass"] = result["fits"]["bins"]
+        for (title, rows), look in zip(
+            shown.items(), line_styles(len(shown)), strict=True
+        ):
+            bins = [row for row in rows if row["lenses"] > 1]
+            share = np.array([row["missed"] for row in bins])
+            n = np.array([row["lenses"] for row in bins])
+            # Wilson's interval of one standard deviation.
+            centre = (share + 0.5 / n) / (1 + 1 / n)
+            half = np.sqrt(share * (1 - share) / n + 0.25 / n**2) / (1 + 1 / n)
+            bars = np.stack([share - centre + half, centre + half - share]).clip(min=0)
+            at = [row["median"] for row in bins]
+            panel.errorbar(at, share, bars, markersize=4, label=title, **look)
+        panel.set(xscale="log", xlim=(1.5, 100), ylim=(-0.02, 1.02))
         tidy(
-            left,
+            panel,
             title=f"{recipe}: subhalos missed at 1 % false alarms",
             x="signal-to-noise ratio of the substructure",
-            y="share of lenses",
+            y="share of the lenses of sphere",
         )
-        left.legend(**KEY)
-        names = list(result["measures"])
-        found = [result["measures"][name] for name in names]
-        value = [max(f["value"]["1 - AUC"], 1e-7) for f in found]
-        error = [f["error"]["1 - AUC"] for f in found]
-        right.errorbar(value, range(len(names)), xerr=error, fmt="o", color=COLOURS[0])
-        right.set(xscale="log", yticks=range(len(names)), yticklabels=names)
-        tidy(right, title=f"{recipe}: 1 - AUC, micro-average", x="1 - AUC", y="")
+        panel.legend(**KEY)
     figure.savefig(path, dpi=110)
