@@ -28,8 +28,8 @@ NAMES = {
     "data": "arrays",
     "_checks": "ground",
 }
-WIDTH, ROW, LEFT = 900, 74, 130
-LETTER, HIGH = 7.4, 28  # width of a letter, height of a box
+ROW, LEFT = 74, 130
+LETTER, HIGH, APART = 7.4, 28, 8  # width of a letter, height of a box, between boxes
 GREY, RED = "#5b7083", "#d55e00"
 
 Arrow = tuple[str, str]
@@ -89,9 +89,10 @@ def essential(found: set[Arrow]) -> set[Arrow]:
 def draw(rows: list[list[str]], found: set[Arrow]) -> str:
     """The picture as SVG."""
     size = {p: LETTER * len(p) + 18 for row in rows for p in row}
+    width = round(LEFT + max(sum(size[p] + APART for p in row) for row in rows))
     place: dict[str, tuple[float, float]] = {}
     for i, row in enumerate(rows):
-        free = (WIDTH - LEFT - sum(size[p] for p in row)) / len(row)
+        free = (width - LEFT - sum(size[p] for p in row)) / len(row)
         x = LEFT + free / 2
         for part in row:
             place[part] = (x + size[part] / 2, i * ROW + ROW / 2)
@@ -123,10 +124,10 @@ def draw(rows: list[list[str]], found: set[Arrow]) -> str:
     height = ROW * len(rows)
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
             'font-family="monospace" font-size="12">',
             f"<title>Which part of {PACKAGE} imports which</title>",
-            f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>',
+            f'<rect width="{width}" height="{height}" fill="#fff"/>',
             '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" '
             'markerWidth="6" markerHeight="6" orient="auto">'
             f'<path d="M0 0L8 4L0 8z" fill="{GREY}"/></marker></defs>',

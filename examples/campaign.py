@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from option_types import number
 from options import arguments
-from sets import number
 from train import Training, accelerator_of
 
 from lensequiv.files import check_output, write_atomically

@@ -34,17 +34,15 @@ from accelerate import Accelerator
 from finish import calibrate_if_possible
 from lenses import StoredLenses
 from linear import linear_check, linear_verdict
+from option_types import add_image_options, number, whole
 from sets import (
     Sets,
     SimulatedSet,
-    add_image_options,
     check_images,
     check_room,
     choose_size,
     half_if_harmless,
-    number,
     open_sets,
-    whole,
 )
 from tuning import CHECKPOINT, Tuning
 

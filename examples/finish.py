@@ -36,32 +36,6 @@ from lensequiv.models import LensNetwork
 SEED = 3  # of lenses simulated for the calibration alone
 
 
-def save_atomically(state: dict[str, Any], path: Path) -> None:
-    """A checkpoint that is either the old one or the new one, never half of one."""
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    temporary.replace(path)
-
-
-def check_same_run(path: Path, then: dict[str, str], now: dict[str, str]) -> None:
-    """Requires a checkpoint to be of a run with the arguments of this one.
-
-    Args:
-        path: Of the checkpoint.
-        then: Arguments that it was written with.
-        now: Arguments of this run.
-
-    Raises:
-        FileExistsError: One of them differs.
-    """
-    for name, value in then.items():
-        if now.get(name) != value:
-            raise FileExistsError(
-                f"{path} is of a run with {name} {value}, not {now.get(name)}: "
-                "choose another --out, or give the arguments of that run"
-            )
-
-
 def calibrate_if_possible(model: LensNetwork, images: Tensor, labels: Tensor) -> None:
     """`calibrate` with validation images; too few are no reason to lose a run."""
     # What a weight that training started from brought along is not this model's.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from lensequiv.simulation import (
     LensStream,
     Recipe,
     get_recipe,
+    load_recipe,
     recorded_name,
 )
 from lensequiv.transforms import RandomPose
@@ -37,6 +39,18 @@ RESAMPLED, TURN = 0.5, 10.0
 EDGE = 8  # pixels around the network's input that such a turn needs
 
 
+def recipe_of(name: str | Recipe) -> Recipe:
+    """A recipe by its name, or that of a `.py` or `.json` file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The name is unknown, or the file holds no recipe.
+    """
+    if isinstance(name, str) and Path(name).suffix in (".py", ".json"):
+        return load_recipe(name)
+    return get_recipe(name)
+
+
 class FreshLenses(Lenses):
     """Lenses simulated while training, on the device that trains: none is seen twice.
 
@@ -45,14 +59,15 @@ class FreshLenses(Lenses):
     `lensequiv.simulation.LensStream`. `open` has to be called first.
 
     Args:
-        recipes: Recipes with the same classes, which take turns, or their names.
+        recipes: Recipes with the same classes, which take turns; or their names or
+            files.
         batch_size: Images a step for this process.
         seed: Of the lenses.
         rank: Of this process.
         world: Number of processes, 1, 2, 4 or 8; together they see in each step what
             one alone would see.
-        resampled: Share of the lenses that are turned by interpolation; `RESAMPLED` if
-            None. Without any, images need no margin.
+        resampled: Share of the lenses that are turned by interpolation. Without any,
+            images need no margin.
         shift: Largest shift along either axis in pixels.
 
     Raises:
@@ -67,11 +82,11 @@ class FreshLenses(Lenses):
         seed: int,
         rank: int = 0,
         world: int = 1,
-        resampled: float | None = None,
+        resampled: float = RESAMPLED,
         shift: int = 6,
     ) -> None:
         self.resampled, self.shift = resampled, shift
-        self.recipes = [get_recipe(name) for name in recipes]
+        self.recipes = [recipe_of(name) for name in recipes]
         first = self.recipes[0]
         if math.gcd(8, batch_size * world) % world:
             raise ValueError(
@@ -133,8 +148,7 @@ class FreshLenses(Lenses):
             images, quantities = self.prepare(lenses.images), lenses.quantities
             return Batch(images, lenses.labels, masses, True, quantities)
         # Drawn for the chunks of all processes, whose rows follow one another.
-        share = RESAMPLED if self.resampled is None else self.resampled
-        turns = _small_turns(len(scale) * self.world, key, share)
+        turns = _small_turns(len(scale) * self.world, key, self.resampled)
         mine = turns[self.rank * len(scale) : (self.rank + 1) * len(scale)]
         angle = torch.from_numpy(mine).to(scale)
         drawn = angle, torch.ones_like(angle), angle.new_zeros(2, len(angle), 1)

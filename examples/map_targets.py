@@ -14,18 +14,10 @@ from lensequiv.plain import KNEE, light_at
 from lensequiv.spec import MapSpec
 
 STRIDE = 4
-SCALE = 0.05  # arcsec a pixel, of Model J
 RADIUS = 5.0  # pixels: within which a subhalo counts as being at a place
 # Of 1e12 solar masses at redshifts 0.5 and 1 the study's Einstein radius is 1.2815
 # arcsec (docs/simulation.md); it goes as the square root of the mass.
 MASS, EINSTEIN_RADIUS = 1e9, 0.040525
-MAP = MapSpec(
-    stride=STRIDE,
-    smoothing=WIDTH * SCALE,
-    radius=RADIUS * SCALE,
-    einstein_radius=EINSTEIN_RADIUS,
-    mass=MASS,
-)
 QUANTILES = (0.16, 0.5, 0.84)
 DARK = 0.1  # weight of places without light, beside 1 for those with
 
@@ -42,27 +34,46 @@ class Targets(NamedTuple):
     present: Tensor
 
 
-def targets(masses: Tensor, size: int) -> Targets:
+def map_spec(pixel_scale: float, einstein_radius: float, mass: float) -> MapSpec:
+    """What a map on images of this pixel scale means.
+
+    Args:
+        pixel_scale: *Unit*: arcsec.
+        einstein_radius: Of the lightest subhalo that counts as present. *Unit*: arcsec.
+        mass: What that is. *Unit*: solar masses.
+    """
+    return MapSpec(
+        stride=STRIDE,
+        smoothing=WIDTH * pixel_scale,
+        radius=RADIUS * pixel_scale,
+        einstein_radius=einstein_radius,
+        mass=mass,
+    )
+
+
+def targets(masses: Tensor, size: int, least: float) -> Targets:
     """The truth on the map's grid.
 
     Args:
         masses: (N, K, 3) x, y (pixels from the central pixel) and squared Einstein
             radius (pixels^2) of the point masses.
         size: Side of the network's input in pixels.
+        least: Einstein radius of the lightest mass that counts as present, in pixels.
     """
-    steps = torch.arange(0, size, STRIDE) - size // 2
+    steps = torch.arange(0, size, STRIDE, device=masses.device) - size // 2
     # (x or y, N, K, cells)
     offsets = steps - masses[..., :2].movedim(2, 0)[..., None]
     columns, rows = torch.exp(-offsets.square() / (2 * WIDTH**2)).unbind()
     # The integral of kappa over the sky is pi times the squared Einstein radius.
     kappa = (rows * (masses[..., 2:] / (2 * WIDTH**2))).mT @ columns
-    heavy = masses[..., 2] >= (EINSTEIN_RADIUS / SCALE) ** 2
+    heavy = masses[..., 2] >= least**2
     present = torch.zeros_like(kappa)
+    lens = torch.arange(len(masses), device=masses.device)
     for k in range(int(heavy.sum(1).max()) if heavy.any() else 0):
         # The k-th heavy one of each lens, where there are so many.
         which = (heavy.cumsum(1) == k + 1) & heavy
         index = which.int().argmax(1)
-        x, y = (o[torch.arange(len(o)), index].square() for o in offsets)
+        x, y = (o[lens, index].square() for o in offsets)
         near = y[:, :, None] + x[:, None, :] <= RADIUS**2
         present += near * which.any(1)[:, None, None]
     return Targets(torch.log1p(kappa / KNEE), present.clamp_max(1))
@@ -79,15 +90,20 @@ def map_losses(raw: Tensor, wanted: Targets, x: Tensor) -> tuple[Tensor, Tensor]
         x: (N, 1, H, W) preprocessed.
     """
     weight = DARK + light_at(x, STRIDE)[:, 0]
-    middle, below, above, presence = raw.float().unbind(1)
+    return _losses(raw.float().movedim(1, -1), wanted.y, wanted.present, weight)
+
+
+def _losses(
+    raw: Tensor, y: Tensor, present: Tensor, weight: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The losses of cells (...), whose `raw` is (..., 4)."""
+    middle, below, above, presence = raw.unbind(-1)
     quantiles = middle - below.exp(), middle, middle + above.exp()
     loss = torch.zeros_like(middle)
     for q, found in zip(QUANTILES, quantiles, strict=True):
-        error = wanted.y - found
+        error = y - found
         loss = loss + torch.maximum(q * error, (q - 1) * error)
-    entropy = F.binary_cross_entropy_with_logits(
-        presence, wanted.present, reduction="none"
-    )
+    entropy = F.binary_cross_entropy_with_logits(presence, present, reduction="none")
     total = weight.sum()
     return (weight * loss).sum() / total, (weight * entropy).sum() / total
 
@@ -106,6 +122,11 @@ class Drawn(NamedTuple):
     y: Tensor
     present: Tensor
     weight: Tensor
+
+    def losses(self) -> tuple[float, float]:
+        """Quantile loss and cross-entropy, by the cells' light."""
+        quantiles, entropy = _losses(self.raw, self.y, self.present, self.weight)
+        return float(quantiles), float(entropy)
 
     def quantiles(self) -> tuple[Tensor, Tensor, Tensor]:
         """Of y, not below 0."""

@@ -7,7 +7,6 @@ has what that is worth.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -15,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lensequiv.models import LensNetwork
-from lensequiv.plain import turned_copies
+from lensequiv.plain import copy_angles, turned_copies
 
 STRIDE = 8  # image pixels a pixel of the map, as nearly as a layer has it
 WIDTH = 4.0  # pixels: the Gaussian that a point mass is smeared into
@@ -96,7 +95,7 @@ class MappingModel(nn.Module):
         turns = getattr(self.model, "turns", 1)
         if turns == 1:
             return masses, x
-        angles = (torch.arange(turns, device=x.device) + 0.5) * (math.pi / 2 / turns)
+        angles = torch.tensor(copy_angles(turns), device=x.device)
         cos, sin = (f(angles).repeat(len(x))[:, None] for f in (torch.cos, torch.sin))
         across, down, theta2 = masses.repeat_interleave(turns, 0).unbind(-1)
         moved = [cos * across + sin * down, cos * down - sin * across, theta2]

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sets import add_image_options, number, whole
+from option_types import add_image_options, number, whole
 
 DESCRIPTION = "Train a model to tell lenses apart: the loop behind the bundled weights."
 

@@ -21,17 +21,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
 from finish import calibrate_if_possible, images_to_calibrate
-from fresh_lenses import RESAMPLED
+from head_options import add_training_options, parsed
+from option_types import number, whole
 from quantity_training import Held, Training, spec_of
-from sets import Sets, number, simulated_set, whole
+from sets import Sets, simulated_set
 
 import lensequiv
-from lensequiv._devices import resolve_device
 from lensequiv.domain import statistics_ranges
 from lensequiv.evaluation.quantities import (
     calibrated,
@@ -58,55 +57,25 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         type=lambda names: names.split(","),
         help="of the lenses; several recipes, with commas, take turns",
     )
-    p.add_argument("--out", type=Path, required=True)
-    p.add_argument("--whole", action="store_true", help="train the body, too")
     p.add_argument(
         "--quantities",
         type=lambda names: names.split(","),
         help=f"some of {', '.join(QUANTITIES)} (default: all that vary)",
     )
-    p.add_argument("--minutes", type=number(0.001), help="in place of --steps")
-    p.add_argument("--steps", type=whole(2), default=4000)
     p.add_argument("--batch-size", type=whole(8), default=256)
-    p.add_argument("--lr", type=number(1e-12), help="peak (0.002; 0.008 if --whole)")
     p.add_argument(
         "--repeat",
         type=whole(0),
         default=4,
         help="for the head alone: steps on earlier embeddings after each fresh batch",
     )
-    p.add_argument("--warm-up", type=number(0, 1), default=0.1)
     p.add_argument("--weight-decay", type=number(0), default=1e-3)
-    p.add_argument("--ema", type=number(0, 0.999999), default=0.998)
-    p.add_argument("--class-weight", type=number(0), default=0.3, help="of their loss")
-    p.add_argument("--evaluations", type=whole(1), default=6)
-    p.add_argument("--held-out", type=whole(8), default=6000, help="lenses, each time")
     p.add_argument("--hidden", type=whole(1), default=128)
     p.add_argument("--components", type=whole(1), default=4, help="Gaussians")
     p.add_argument("--size", type=whole(1), help="side of the input in pixels")
     p.add_argument("--options", type=json.loads, default={}, help="of a new network")
-    p.add_argument(
-        "--resampled",
-        type=number(0, 1),
-        default=RESAMPLED,
-        help="share of the lenses turned by interpolation; 0 needs fewer pixels",
-    )
-    p.add_argument("--shift", type=whole(0), default=6, help="of lenses, in pixels")
-    p.add_argument(
-        "--no-finish",
-        action="store_true",
-        help="end with the last evaluation; the same command without this finishes it, "
-        "on any device",
-    )
-    p.add_argument("--seed", type=whole(0), default=0)
-    p.add_argument("--device", default="auto")
-    p.add_argument("--precision", choices=("bf16", "fp32"), help="bf16 on CUDA")
-    args = p.parse_args(argv)
-    args.device = resolve_device(args.device)
-    args.precision = args.precision or ("fp32", "bf16")[args.device.type == "cuda"]
-    args.lr = args.lr or (0.008 if args.whole else 0.002)
-    args.argv = list(sys.argv[1:] if argv is None else argv)
-    return args
+    add_training_options(p)
+    return parsed(p, argv, sys.argv[1:], rates=(0.002, 0.008))
 
 
 def scores_of(held: Held, spec: QuantitiesSpec) -> dict[str, Any]:

@@ -17,19 +17,6 @@ FIRST = 1536  # lenses that say how quantities and embeddings are spread
 WHOLE = ("subhalos_above_1e9_msun",)  # numbers of things
 
 
-def lenses_of(args: argparse.Namespace, seed: int, model: LensNetwork) -> FreshLenses:
-    """Fresh lenses of one seed."""
-    lenses = FreshLenses(
-        args.fresh,
-        args.batch_size,
-        seed=seed,
-        resampled=args.resampled,
-        shift=args.shift,
-    )
-    lenses.open(model.input_size, args.device, model.preprocess)
-    return lenses
-
-
 def started(args: argparse.Namespace) -> LensNetwork:
     """The network to begin with, without a head for quantities.
 

@@ -1,36 +1,18 @@
-"""The training loop of `quantities.py`, which can be killed and gone on with."""
+"""The training loop of `quantities.py`: what a step is, and how it is scored."""
 
 from __future__ import annotations
 
 import argparse
-import copy
-import itertools
 import json
-import math
-import platform
-import random
-import shlex
-import time
 from collections import deque
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from finish import (
-    check_same_run,
-    earlier_run,
-    recorded_training,
-    save_atomically,
-)
-from quantity_lenses import FIRST, described, lenses_of, started
-from schedule import one_cycle
+from head_training import HeadTraining, fresh_lenses
+from quantity_lenses import FIRST, described, started
 from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
-from tqdm.auto import tqdm
 
-import lensequiv
 from lensequiv.evaluation.quantities import (
     score_quantities,
     spread_whole,
@@ -40,9 +22,7 @@ from lensequiv.models import LensNetwork
 from lensequiv.plain import Mixture
 from lensequiv.spec import QuantitiesSpec
 
-SAVE_EVERY = 60  # seconds between checkpoints
 KEPT = 200  # batches whose embeddings are seen again
-NORM_IMAGES = 4096  # for the batch-norm statistics of averaged weights
 
 
 class Held(NamedTuple):
@@ -74,44 +54,26 @@ def density_loss(mixture: Mixture, truth: Tensor) -> Tensor:
     return -mixture.log_density(truth).sum() / known.clamp_min(1)
 
 
-class Training:
-    """Everything that changes while training, and how a step changes it."""
+class Training(HeadTraining):
+    """Trains the head for quantities, with `--whole` the classes, too."""
+
+    script, part, head_name = "quantities.py", "quantities_training", "quantity_head"
 
     def __init__(self, args: argparse.Namespace) -> None:
-        self.args = args
         torch.manual_seed(args.seed)
         model = started(args).to(args.device)
-        self.lenses = lenses_of(args, args.seed, model)
-        quantities, self.columns = described(self.lenses, args.quantities)
+        lenses = fresh_lenses(args, args.fresh, args.seed, model)
+        quantities, self.columns = described(lenses, args.quantities)
         model = model.with_quantities(
             quantities, hidden=args.hidden, components=args.components
         )
         names = ", ".join(spec_of(model).names)
         print(f"{model.name}, {model.input_size} pixels, tells {names}", flush=True)
-        self.model = model.to(args.device)
-        self.centre()
-        if args.whole and args.device.type == "cuda":
-            self.model.to(memory_format=torch.channels_last)
-        self.averaged = copy.deepcopy(self.model)
-        pair: list[Any] = [self.model, self.averaged]
-        parts = pair if args.whole else [one.quantity_head for one in pair]
-        self.parameters, self.moving = (list(part.parameters()) for part in parts)
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=args.lr, weight_decay=args.weight_decay, fused=True
-        )
-        self.first, self.seconds, self.best = 0, 0.0, math.inf
-        self.history: list[dict[str, Any]] = []
-        self.saved = time.monotonic()
+        super().__init__(args, model, lenses)
         self.kept: deque[tuple[Tensor, Tensor]] = deque(maxlen=KEPT)
-        self.draw = random.Random(args.seed)
-
-    def autocast(self) -> torch.autocast:
-        """Half precision, if so wanted."""
-        bf16 = self.args.precision == "bf16"
-        return torch.autocast(self.args.device.type, torch.bfloat16, enabled=bf16)
 
     @torch.no_grad()
-    def centre(self) -> None:
+    def prepare(self) -> None:
         """Tells the head how the embeddings are spread."""
         head: Any = self.model.quantity_head
         seen = []
@@ -132,7 +94,7 @@ class Training:
         return quantities[:, self.columns]
 
     def step(self, step: int, progress: float) -> Tensor:
-        """One step; returns the loss of the quantities."""
+        """See `HeadTraining.step`."""
         args, model = self.args, self.model
         batch, spec = self.lenses.batch(step), spec_of(model)
         seed = args.seed * 1_000_003 + step
@@ -140,10 +102,7 @@ class Training:
         even = standardised(even, spec)
         with torch.set_grad_enabled(args.whole), self.autocast():
             logits, embedding = model.logits_and_embedding(batch.images)
-        rate, momentum = one_cycle(progress, args.warm_up)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * args.lr
-            group["betas"] = (momentum, group["betas"][1])
+        self.set_rate(progress)
         loss = total = density_loss(model.posterior(embedding.float()), even)
         if args.whole:
             classes = F.cross_entropy(logits.float(), batch.labels)
@@ -156,37 +115,10 @@ class Training:
                 self.learn(density_loss(model.posterior(seen), wanted), step)
         return loss.detach()
 
-    def learn(self, loss: Tensor, step: int) -> None:
-        """Moves the weights against the gradient of a loss, and their mean after."""
-        self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        self.optimizer.step()
-        # At first over fewer steps, so that the untrained weights are soon forgotten.
-        decay = min(self.args.ema, (1 + step) / (10 + step))
-        get_ema_multi_avg_fn(decay)(self.moving, self.parameters, step)
-
-    @torch.no_grad()
-    def renew(self, step: int) -> None:
-        """Batch-norm statistics of the averaged weights."""
-        kinds = torch.nn.modules.batchnorm._BatchNorm
-        norms = [m for m in self.averaged.modules() if isinstance(m, kinds)]
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # cumulative average
-        self.averaged.train()
-        for i in range(-(-NORM_IMAGES // self.args.batch_size)):
-            with self.autocast():
-                self.averaged(self.lenses.batch(step, again=i + 1).images)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        self.averaged.eval()
-
     @torch.no_grad()
     def held(self, model: LensNetwork, seed: int) -> Held:
         """What a network says of held-out lenses."""
-        lenses = lenses_of(self.args, seed, model)
+        lenses = fresh_lenses(self.args, self.args.fresh, seed, model)
         parts: list[tuple[Any, ...]] = []
         model.eval()
         for i in range(-(-self.args.held_out // self.args.batch_size)):
@@ -198,143 +130,23 @@ class Training:
         found = [torch.cat(values).cpu() for values in zip(*parts, strict=True)]
         return Held(Mixture(*found[:3]), *found[3:])
 
-    def evaluate(self, step: int) -> None:
-        """Scores the averaged weights on held-out lenses, and keeps the best."""
-        if self.args.whole:
-            self.renew(step)
+    def score(self) -> tuple[float, dict[str, float]]:
+        """See `HeadTraining.score`."""
         spec = spec_of(self.averaged)
         held = self.held(self.averaged, self.args.seed + 1)
         even = standardised(spread_whole(held.truth, spec), spec)
-        loss = float(density_loss(held.mixture, even))
         scores = score_quantities(held.quantiles, held.truth, spec)
-        self.history.append(
-            {
-                "step": step + 1,
-                "minutes": round(self.seconds / 60, 2),
-                "loss": round(loss, 4),
-                "accuracy": round(float(held.right.double().mean()), 4),
-                **{score.name: round(score.error, 5) for score in scores},
-            }
-        )
-        print(f"\n{json.dumps(self.history[-1])}", flush=True)
-        if loss < self.best:
-            self.best = loss
-            self.averaged.save_pretrained(self.args.out / "best", info=self.told())
-            print(f"written to {self.args.out / 'best'}", flush=True)
-
-    def told(self) -> dict[str, Any]:
-        """What is known of the run, for the card."""
-        args, source = self.args, self.lenses.describe()
-        where = torch.cuda.get_device_name() if args.device.type == "cuda" else "cpu"
-        run = {
-            "command": shlex.join(["python", "examples/quantities.py", *args.argv]),
-            "started_from": args.start,
-            "recipes": source.get("recipes", [source["recipe"]]),
-            "images_seen": self.history[-1]["step"] * args.batch_size,
-            "minutes": round(self.seconds / 60, 1),
-            "seed": args.seed,
-            "machine": f"{platform.machine()}, {where}",
-            "date": datetime.now(UTC).date().isoformat(),
-            "validation": self.history,
+        return float(density_loss(held.mixture, even)), {
+            "accuracy": round(float(held.right.double().mean()), 4),
+            **{score.name: round(score.error, 5) for score in scores},
         }
-        info = dict(self.model.weights_info)
-        if args.whole:  # its classes are of this run, too
-            told = {k: v for k, v in run.items() if k not in ("recipes", "validation")}
-            info["trained_on"] = recorded_training(source)
-            known = args.start not in lensequiv.list_models()
-            info["training"] = {
-                **told,
-                "started_from": args.start if known else None,
-                "before": earlier_run(args.start if known else None),
-            }
-        return {**info, "licence": "MIT", "quantities_training": run}
 
-    def decisive(self) -> dict[str, str]:
-        """The arguments that a run must be continued with, as text."""
-        free = ("out", "argv", "device", "precision", "held_out", "no_finish")
-        return {k: str(v) for k, v in vars(self.args).items() if k not in free}
+    def extra(self) -> dict[str, Any]:
+        """See `HeadTraining.extra`."""
+        return {"quantities": json.dumps(spec_of(self.model).to_config())}
 
-    def save(self, step: int) -> None:
-        """Writes the checkpoint: the old one stays until the new one is whole."""
-        self.saved = time.monotonic()
-        state = {
-            "model": self.model.tensors(),
-            "averaged": self.averaged.tensors(),
-            "quantities": json.dumps(spec_of(self.model).to_config()),
-            "optimizer": self.optimizer.state_dict(),
-            "step": step,
-            "seconds": self.seconds,
-            "best": self.best,
-            "history": self.history,
-            "arguments": self.decisive(),
-        }
-        save_atomically(state, self.args.out / "checkpoint.pt")
-
-    def resume(self) -> None:
-        """Goes on from the checkpoint, if there is one.
-
-        Raises:
-            FileExistsError: It is of a run with other arguments.
-        """
-        path = self.args.out / "checkpoint.pt"
-        if not path.exists():
-            return
-        state = torch.load(path, weights_only=True, map_location="cpu")
-        check_same_run(path, state["arguments"], self.decisive())
+    def take_extra(self, state: dict[str, Any]) -> None:
+        """See `HeadTraining.take_extra`."""
         # Other devices simulate other lenses, of a slightly different mean.
         spec = QuantitiesSpec.from_config(json.loads(state["quantities"]))
         self.model.quantities_spec = self.averaged.quantities_spec = spec
-        self.model.load_tensors(state["model"])
-        self.averaged.load_tensors(state["averaged"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.first, self.seconds = state["step"], state["seconds"]
-        self.best, self.history = state["best"], state["history"]
-        print(f"resuming {path} at step {self.first}")
-
-    def places(self, began: float) -> Iterator[tuple[int, float, bool, float]]:
-        """Step, progress, whether it is the last, and the share that is done after."""
-        args = self.args
-        for step in itertools.count(self.first):
-            if args.minutes:
-                done = (time.monotonic() - began) / 60 / args.minutes
-                yield step, min(done, 1.0), done >= 1, done
-            else:
-                done = step / (args.steps - 1)
-                yield step, done, step + 1 >= args.steps, (step + 1) / args.steps
-
-    def train(self) -> None:
-        """What is trained into its training mode."""
-        head: Any = self.model.train(self.args.whole).quantity_head
-        head.train()
-
-    def run(self) -> None:
-        """All steps that are left."""
-        args = self.args
-        if self.history and self.history[-1].get("last"):
-            return
-        began = time.monotonic() - self.seconds
-        self.train()
-        total = None if args.minutes else args.steps
-        bar = tqdm(initial=self.first, total=total, mininterval=5)
-        for step, progress, last, share in self.places(began):
-            loss = self.step(step, progress)
-            due = last or share * args.evaluations >= len(self.history) + 1
-            if step % 20 == 0 or due:
-                value = float(loss)
-                if not math.isfinite(value):
-                    raise ValueError(
-                        f"the loss is {value} at step {step + 1}: training has "
-                        "diverged; OUT/best has the best weights; try a lower --lr"
-                    )
-                bar.set_postfix(loss=f"{value:.3f}", best=f"{self.best:.3f}")
-            self.seconds = time.monotonic() - began
-            if due:
-                self.evaluate(step)
-                self.train()
-                if last:
-                    self.history[-1]["last"] = True
-            if due or time.monotonic() - self.saved > SAVE_EVERY:
-                self.save(step + 1)
-            bar.update()
-            if last:
-                break

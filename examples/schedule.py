@@ -2,6 +2,8 @@
 
 import math
 
+import torch
+
 
 def one_cycle(progress: float, warm_up: float) -> tuple[float, float]:
     """Rate relative to its peak, and momentum, at a point of a run.
@@ -20,3 +22,20 @@ def one_cycle(progress: float, warm_up: float) -> tuple[float, float]:
     if up:
         return 1 + (1 / 25 - 1) * mix, 0.85 + 0.1 * mix
     return 4e-6 + (1 - 4e-6) * mix, 0.95 - 0.1 * mix
+
+
+def set_rate(
+    optimizer: torch.optim.Optimizer, progress: float, *, peak: float, warm_up: float
+) -> None:
+    """Gives an Adam the rate and the momentum of `one_cycle`.
+
+    Args:
+        optimizer: Its parameters all get the same.
+        progress: From 0 to 1.
+        peak: The highest rate.
+        warm_up: Where it lies, from 0 to 1.
+    """
+    rate, momentum = one_cycle(progress, warm_up)
+    for group in optimizer.param_groups:
+        group["lr"] = rate * peak
+        group["betas"] = (momentum, group["betas"][1])

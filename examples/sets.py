@@ -6,11 +6,10 @@ of all sets, room on the disk. Hours of work are not to fail for a missing folde
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -304,39 +303,3 @@ def manifest(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return {}
     return dict(described)
-
-
-def number(low: float, high: float = 1e12, whole: bool = False) -> Callable[[str], Any]:
-    """A type for argparse: a number within bounds, which are allowed."""
-
-    def parse(text: str) -> float:
-        try:
-            value = int(text) if whole else float(text)
-        except ValueError:
-            value = float("nan")
-        if not low <= value <= high:
-            kind = "a whole number" if whole else "a number"
-            above = (
-                f"of at least {low:g}" if high >= 1e12 else f"from {low:g} to {high:g}"
-            )
-            raise argparse.ArgumentTypeError(f"{text!r}: expected {kind} {above}")
-        return value
-
-    return parse
-
-
-def whole(low: int) -> Callable[[str], Any]:
-    """A type for argparse: a whole number of at least `low`."""
-    return number(low, whole=True)
-
-
-def add_image_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options `--plane`, also called `--hdu`, and `--pixel-scale`."""
-    parser.add_argument(
-        "--plane", "--hdu", help="which image, where files have several: its name"
-    )
-    parser.add_argument(
-        "--pixel-scale",
-        type=number(1e-9),
-        help="of the images in arcsec, where neither manifest nor header tells it",
-    )

@@ -29,30 +29,20 @@ from __future__ import annotations
 import argparse
 import copy
 import functools
-import itertools
 import time
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from finish import (
-    check_same_run,
-    earlier_run,
-    run_information,
-    save_atomically,
-    write_weights,
-)
+from finish import earlier_run, run_information, write_weights
 from fresh_lenses import FreshLenses
 from lenses import Batch
+from loop import SAVE_EVERY, check_finite, places, read_checkpoint, save_atomically
 from mass_map import MappingModel, map_loss, posed_masses
 from options import arguments
-from schedule import one_cycle
-from sets import (
-    check_images,
-    check_room,
-    half_if_harmless,
-)
+from schedule import set_rate
+from sets import check_images, check_room, half_if_harmless
 from start import first_weights, opened_sets, training_images
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -61,8 +51,6 @@ from validate import renew_batch_norm, validate
 
 from lensequiv.models import synchronise_batch_norm
 from lensequiv.transforms import RandomPose
-
-SAVE_EVERY = 60  # seconds between checkpoints
 
 
 class Training:
@@ -172,10 +160,8 @@ class Training:
     def resume(self) -> None:
         """Goes on from the checkpoint, if there is one."""
         path = self.args.out / "checkpoint.pt"
-        if not path.exists():
+        if (state := read_checkpoint(path, self.decisive())) is None:
             return
-        state = torch.load(path, weights_only=True, map_location="cpu")
-        check_same_run(path, state.get("arguments", {}), self.decisive())
         for name, part in self.parts().items():
             part.load_state_dict(state[name])
         self.first, self.seconds = state["step"], state["seconds"]
@@ -219,10 +205,8 @@ class Training:
         self.optimizer.zero_grad()
         self.accelerator.backward(total)
         self.accelerator.clip_grad_norm_(self.parameters, 1.0)
-        rate, momentum = one_cycle(progress, self.args.warm_up)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * self.args.lr
-            group["betas"] = (momentum, group["betas"][1])
+        args = self.args
+        set_rate(self.optimizer, progress, peak=args.lr, warm_up=args.warm_up)
         self.optimizer.step()
         self.move_average(*self.moving, step)
         return loss.detach()
@@ -240,7 +224,7 @@ class Training:
         args, accelerator = self.args, self.accelerator
         enough = -(-args.norm_images // args.batch_size)
         batches = (self.augmented(step, again + 1).images for again in range(enough))
-        renew_batch_norm(self.averaged, batches, accelerator)
+        renew_batch_norm(self.averaged, batches, accelerator.autocast)
         labels = self.sets.val.labels
         result = validate(self.averaged, self.val, labels, accelerator)
         self.history.append({"step": step + 1, "loss": loss, **result})
@@ -279,35 +263,19 @@ class Training:
             mininterval=5,
             disable=not self.accelerator.is_local_main_process,
         )
-        for step in itertools.count(self.first):
-            if args.minutes:
-                done = (time.monotonic() - started) / 60 / args.minutes
-                last, share = done >= 1, done
-            else:
-                done = step / (args.steps - 1)
-                last, share = step + 1 >= args.steps, (step + 1) / args.steps
-            loss = self.step(step, min(done, 1.0))
+        left = places(self.first, steps=args.steps, minutes=args.minutes, began=started)
+        for step, progress, share, last in left:
+            loss = self.step(step, progress)
             due = last or share * args.evaluations >= len(self.history) + 1
             if step % 20 == 0 or due:
                 loss = self.mean(loss)
-                check_finite(loss, step)
+                check_finite(loss, step + 1, "OUT/best")
                 bar.set_postfix(loss=f"{loss.item():.3f}", best=f"{self.best:.4f}")
             if due:
                 self.evaluate(step, loss.item(), time.monotonic() - started)
             if due or time.monotonic() - self.saved > SAVE_EVERY:
                 self.save(step + 1, time.monotonic() - started)
             bar.update()
-            if last:
-                break
-
-
-def check_finite(loss: Tensor, step: int) -> None:
-    """Ends a run that has diverged: nothing it would still do is of use."""
-    if not bool(torch.isfinite(loss)):
-        raise ValueError(
-            f"the loss is {loss.item()} at step {step + 1}: training has diverged. The "
-            "best weights so far are in OUT/best; try a lower --lr or --precision fp32"
-        )
 
 
 def accelerator_of(args: argparse.Namespace) -> Accelerator:

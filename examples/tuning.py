@@ -16,8 +16,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from finish import check_same_run, save_atomically
 from lenses import StoredLenses
+from loop import SAVE_EVERY, check_finite, read_checkpoint, save_atomically
 from torch import Tensor
 from tqdm.auto import tqdm
 from validate import renew_batch_norm
@@ -25,7 +25,6 @@ from validate import renew_batch_norm
 from lensequiv.models import LensNetwork
 from lensequiv.transforms import RandomPose
 
-SAVE_EVERY = 60  # seconds between checkpoints
 NORM_BATCHES = 40  # of augmented images, for the batch-norm statistics
 WATCHED = 1000  # validation images that decide when to stop, at most
 CHECKPOINT = "checkpoint.pt"
@@ -129,10 +128,8 @@ class Tuning:
             FileExistsError: It is of a run with other arguments.
         """
         path = out / CHECKPOINT
-        if not path.exists():
+        if (state := read_checkpoint(path, self.decisive())) is None:
             return None
-        state = torch.load(path, weights_only=True, map_location="cpu")
-        check_same_run(path, state["arguments"], self.decisive())
         self.model.load_tensors(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
@@ -210,7 +207,7 @@ class Tuning:
         batches = (
             self.augmented(self.args.steps - 1, i + 1)[0] for i in range(NORM_BATCHES)
         )
-        renew_batch_norm(self.model, batches, self.accelerator)
+        renew_batch_norm(self.model, batches, self.accelerator.autocast)
 
     @torch.no_grad()
     def score(self, loss: float) -> None:
@@ -255,12 +252,3 @@ class Tuning:
             self.renew()
         self.model.unfreeze()
         self.model.cpu().eval()
-
-
-def check_finite(loss: Tensor, step: int) -> None:
-    """Ends a run that has diverged: nothing it would still do is of use."""
-    if not bool(torch.isfinite(loss)):
-        raise ValueError(
-            f"the loss is {loss.item()} at step {step}: training has diverged; try a "
-            "lower --lr or --precision fp32"
-        )

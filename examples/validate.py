@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -16,12 +17,22 @@ from lensequiv.models import LensNetwork
 
 @torch.no_grad()
 def renew_batch_norm(
-    model: LensNetwork, batches: Iterable[Tensor], accelerator: Accelerator
+    model: nn.Module,
+    batches: Iterable[Tensor],
+    autocast: Callable[[], AbstractContextManager[Any]],
+    forward: Callable[[Tensor], Any] | None = None,
 ) -> None:
     """Batch-norm statistics of the averaged weights, over augmented images.
 
     The running ones belong to older weights and lag behind at high learning rates.
     Several processes have to share them: see `lensequiv.models.synchronise_batch_norm`.
+
+    Args:
+        model: A network, or the part of it whose statistics are wanted; it is left in
+            evaluation mode.
+        batches: (N, C, H, W) each, preprocessed; none is taken if there is no norm.
+        autocast: In which precision the images are seen.
+        forward: Sends images through the whole network; `model` itself if None.
     """
     norms = [
         m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
@@ -31,9 +42,9 @@ def renew_batch_norm(
         norm.reset_running_stats()
         norm.momentum = None  # cumulative average
     model.train()
-    for x in batches:
-        with accelerator.autocast():
-            model(x)
+    for x in batches if norms else ():
+        with autocast():
+            (forward or model)(x)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     model.eval()

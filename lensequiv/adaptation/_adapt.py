@@ -22,7 +22,8 @@ from lensequiv.adaptation._networks import (
     norms_of,
 )
 from lensequiv.domain import fit_domain, image_features, statistics_ranges
-from lensequiv.inference._batches import Options, network_inputs
+from lensequiv.inference._batches import network_inputs
+from lensequiv.inference._options import Options
 from lensequiv.inference._source import ImagesOrPaths, source_of
 from lensequiv.models import LensNetwork
 

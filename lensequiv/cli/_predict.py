@@ -200,7 +200,7 @@ def _classify(
 
     The last is the pixel scale of the pictures, if all are known to have the same.
     """
-    from lensequiv.inference._batches import Options, network_inputs
+    from lensequiv.inference import Options, network_inputs
     from lensequiv.inference._rows import rows_of_prediction
     from lensequiv.inference._source import source_of
 

@@ -28,8 +28,8 @@ from lensequiv.evaluation._manifest import (
 )
 from lensequiv.evaluation._score import Evaluation, score
 from lensequiv.evaluation._turned import changed, turns
-from lensequiv.inference._batches import Options, batches
-from lensequiv.inference._options import Precision
+from lensequiv.inference._batches import batches
+from lensequiv.inference._options import Options, Precision
 from lensequiv.inference._scale import PixelScales
 from lensequiv.inference._source import PathLike, Source
 from lensequiv.models import LensNetwork
@@ -153,12 +153,12 @@ def evaluate(
     """
     check_count("resamples", resamples, low=0)
     options = Options(
-        batch_size,
-        progress,
-        workers,
-        precision,
-        pixel_scale,
-        resample,
+        batch_size=batch_size,
+        progress=progress,
+        workers=workers,
+        precision=precision,
+        pixel_scale=pixel_scale,
+        resample=resample,
         device=device,
     )
     dataset = open_labelled(data, plane, hdu)

@@ -8,22 +8,20 @@ way of their own, as `examples/survey.py` does: a `Source` of images, `Options`,
 
 from lensequiv._devices import device_name, resolve_device
 from lensequiv._moved import moved
-from lensequiv.inference._batches import (
-    Batch,
-    Options,
-    batches,
-    network_inputs,
-    network_of,
-)
+from lensequiv.inference._batch import Batch
+from lensequiv.inference._batches import batches, network_inputs
 from lensequiv.inference._calibrate import calibrate
 from lensequiv.inference._classifier import Classifier
+from lensequiv.inference._image_prediction import ImagePrediction
 from lensequiv.inference._map import Detection, SubstructureMap
 from lensequiv.inference._map_files import check_map_output, write_maps
+from lensequiv.inference._options import Options
 from lensequiv.inference._predict import iter_predict, predict
-from lensequiv.inference._prediction import ImagePrediction, Prediction
+from lensequiv.inference._prediction import Prediction
 from lensequiv.inference._quantities import Measured, Quantities
 from lensequiv.inference._resuming import record_request, request_of
 from lensequiv.inference._rows import parquet_schema, rows_of
+from lensequiv.inference._running import network_of
 from lensequiv.inference._scale import PixelScales
 from lensequiv.inference._source import (
     ImagesOrPaths,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from torch import Tensor
 from lensequiv._devices import resolve_device
 from lensequiv._threads import map_in_threads
 from lensequiv.domain._statistics import STATISTICS, statistics_out_of_range
+from lensequiv.inference._batch import Batch
 from lensequiv.inference._classifier import Classifier
 from lensequiv.inference._map import LAYERS, SubstructureMap
 from lensequiv.inference._options import Options
@@ -35,36 +35,9 @@ from lensequiv.spec import LEVELS
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-__all__ = ["Batch", "Options", "batches", "network_inputs", "network_of"]
-
+__all__ = ["batches", "network_inputs"]
 
 Items = list[Prepared | Failed]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Some images on their way through the network.
-
-    Attributes:
-        names: Of all images that were asked for.
-        errors: Why one could not be used, or None, for each name.
-        logits: (n, classes) float32 on the CPU, for the images without error.
-        probabilities: Likewise.
-        notes: For the images without error.
-        scores: (n,) float32, for the images without error; None if the model has no
-            `domain`.
-        maps: For the images without error; None if none were wanted.
-        quantities: Likewise.
-    """
-
-    names: list[str]
-    errors: list[str | None]
-    logits: Tensor
-    probabilities: Tensor
-    notes: list[list[str]]
-    scores: Tensor | None
-    maps: list[SubstructureMap] | None = None
-    quantities: Quantities | None = None
 
 
 def batches(

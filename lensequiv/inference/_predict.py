@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from lensequiv.domain import OutOfDomainWarning
-from lensequiv.inference._batches import Batch, Options, batches
+from lensequiv.inference._batch import Batch
+from lensequiv.inference._batches import batches
 from lensequiv.inference._classifier import Classifier
-from lensequiv.inference._options import Precision
+from lensequiv.inference._options import Options, Precision
 from lensequiv.inference._prediction import Prediction
 from lensequiv.inference._source import ImagesOrPaths, Source, source_of
 
@@ -91,12 +92,12 @@ def predict(
             quantities, or another argument is out of range.
     """
     options = Options(
-        batch_size,
-        progress,
-        workers,
-        precision,
-        pixel_scale,
-        resample,
+        batch_size=batch_size,
+        progress=progress,
+        workers=workers,
+        precision=precision,
+        pixel_scale=pixel_scale,
+        resample=resample,
         device=device,
         maps=maps,
         quantities=quantities,
@@ -157,12 +158,12 @@ def iter_predict(
         ValueError: See `predict`.
     """
     options = Options(
-        batch_size,
-        progress,
-        workers,
-        precision,
-        pixel_scale,
-        resample,
+        batch_size=batch_size,
+        progress=progress,
+        workers=workers,
+        precision=precision,
+        pixel_scale=pixel_scale,
+        resample=resample,
         device=device,
         maps=maps,
         quantities=quantities,

@@ -1,11 +1,10 @@
-"""What a model says: of one image, and of many."""
+"""What a model says of many images."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -14,75 +13,19 @@ from torch import Tensor
 
 from lensequiv.inference._columns import class_columns, written_path
 from lensequiv.inference._frames import as_pandas, as_table
+from lensequiv.inference._image_prediction import ImagePrediction, as_html, equal
 from lensequiv.inference._map import SubstructureMap
 from lensequiv.inference._positions import positions
-from lensequiv.inference._quantities import Measured, Quantities, joined
+from lensequiv.inference._quantities import Quantities, joined
 
 if TYPE_CHECKING:
     import pandas as pd
     from astropy.table import QTable
 
-__all__ = ["ImagePrediction", "Prediction"]
+__all__ = ["Prediction"]
 
 _SHOWN_CLASSES = 6  # in a repr
 _SHOWN_ROWS = 20  # in a notebook
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class ImagePrediction:
-    """What a model says about one image: an element of a `Prediction`.
-
-    Attributes:
-        label: The likeliest class's name.
-        probabilities: (classes,) float32 on the CPU, adding up to 1.
-        logits: (classes,) float32 on the CPU, as the network returns them.
-        path: Where the image came from, or None for arrays.
-        classes: Class names in the order of the probabilities.
-        notes: In what respects it is unlike the training images; empty if in none.
-        ood_score: Distance from the training images; None if the model has no
-            `domain`.
-        map: Where its substructure is; None if no maps were asked for.
-        quantities: What was measured of it, by name; None if none were asked for.
-    """
-
-    label: str
-    probabilities: Tensor
-    logits: Tensor
-    path: str | None
-    classes: tuple[str, ...]
-    notes: list[str]
-    ood_score: float | None = None
-    map: SubstructureMap | None = None
-    quantities: dict[str, Measured] | None = None
-
-    @property
-    def probability(self) -> float:
-        """Of the label."""
-        return float(self.probabilities[self.classes.index(self.label)])
-
-    @property
-    def unlike_training(self) -> bool:
-        """Whether there is a note, so that the label may mean nothing."""
-        return bool(self.notes)
-
-    def __eq__(self, other: object) -> bool:
-        """Whether everything is equal, numbers to the last bit."""
-        if not isinstance(other, ImagePrediction):
-            return NotImplemented
-        return _equal(self, other)
-
-    def __hash__(self) -> int:
-        """Equal for what is equal."""
-        return hash((self.label, self.path, self.classes, self.ood_score))
-
-    def __repr__(self) -> str:
-        """Path, label and its probability, and what is to be known."""
-        where = "" if self.path is None else f"{self.path}: "
-        unlike = "; unlike training" if self.unlike_training else ""
-        return f"ImagePrediction({where}{self.label} {self.probability:.4f}{unlike})"
-
-    def _repr_html_(self) -> str:
-        return _as_prediction(self)._repr_html_()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -189,7 +132,7 @@ class Prediction:
         """Whether everything is equal, numbers to the last bit."""
         if not isinstance(other, Prediction):
             return NotImplemented
-        return _equal(self, other)
+        return equal(self, other)
 
     def __hash__(self) -> int:
         """Equal for what is equal."""
@@ -211,21 +154,10 @@ class Prediction:
 
     def _repr_html_(self) -> str:
         """A table for notebooks: the first rows, with what is unlike training."""
-        heading = ["", "label", *self.classes, "score", "unlike training"]
-        lines = [f"<p>{escape(repr(self))}</p><table><thead><tr>"]
-        lines += [f"<th>{escape(cell)}</th>" for cell in heading]
-        lines.append("</tr></thead><tbody>")
-        for i, one in enumerate(self[:_SHOWN_ROWS]):
-            name = f"x[{i}]" if one.path is None else written_path(one.path)
-            score = "" if one.ood_score is None else f"{one.ood_score:.3g}"
-            cells = [name, one.label, *(f"{p:.4f}" for p in one.probabilities.tolist())]
-            cells += [score, "; ".join(one.notes)]
-            row = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-            lines.append(f"<tr>{row}</tr>")
-        lines.append("</tbody></table>")
+        page = as_html(repr(self), self.classes, self[:_SHOWN_ROWS])
         if len(self) > _SHOWN_ROWS:
-            lines.append(f"<p>and {len(self) - _SHOWN_ROWS} more</p>")
-        return "".join(lines)
+            page += f"<p>and {len(self) - _SHOWN_ROWS} more</p>"
+        return page
 
     @staticmethod
     def concatenate(parts: Sequence[Prediction]) -> Prediction:
@@ -324,28 +256,3 @@ class Prediction:
         told = {} if self.quantities is None else self.quantities.units()
         scored = self.ood_score is not None
         return as_table(self._columns(), scored=scored, told=told)
-
-
-def _as_prediction(one: ImagePrediction) -> Prediction:
-    return Prediction(
-        probabilities=one.probabilities[None],
-        logits=one.logits[None],
-        labels=[one.label],
-        paths=None if one.path is None else [one.path],
-        classes=one.classes,
-        notes=[one.notes],
-        ood_score=None if one.ood_score is None else torch.tensor([one.ood_score]),
-        maps=None if one.map is None else [one.map],
-    )
-
-
-def _equal(a: Any, b: Any) -> bool:
-    """Whether two of the same class have equal attributes."""
-    for name in a.__dataclass_fields__:
-        x, y = getattr(a, name), getattr(b, name)
-        if isinstance(x, Tensor) and isinstance(y, Tensor):
-            if not torch.equal(x, y):
-                return False
-        elif isinstance(x, Tensor) or isinstance(y, Tensor) or x != y:
-            return False
-    return True

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import torch
 
-from lensequiv.inference._batches import Batch
+from lensequiv.inference._batch import Batch
 from lensequiv.inference._columns import (
     class_columns,
     column_names,

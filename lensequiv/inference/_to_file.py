@@ -12,9 +12,9 @@ from typing import Any, Literal
 import torch
 
 from lensequiv import files
-from lensequiv.inference._batches import Options, batches
+from lensequiv.inference._batches import batches
 from lensequiv.inference._classifier import Classifier
-from lensequiv.inference._options import Precision
+from lensequiv.inference._options import Options, Precision
 from lensequiv.inference._quantities import quantity_columns
 from lensequiv.inference._resuming import Done, record_request, request_of
 from lensequiv.inference._rows import CsvRows, parquet_schema, rows_of
@@ -23,6 +23,7 @@ from lensequiv.inference._source import PathLike, source_of
 __all__ = ["check_output", "predict_to_file", "unfinished_folder"]
 
 _ROW_GROUP = 8192  # rows that Parquet stores together
+_ADVICE = "begin anew with restart=True (--restart)"
 
 
 def unfinished_folder(out: Path) -> Path:
@@ -122,14 +123,14 @@ def predict_to_file(
         ValueError: An argument is out of range, or `out` has another ending.
     """
     options = Options(
-        batch_size,
-        progress,
-        workers,
-        precision,
-        pixel_scale,
-        resample,
-        on_error,
-        device,
+        batch_size=batch_size,
+        progress=progress,
+        workers=workers,
+        precision=precision,
+        pixel_scale=pixel_scale,
+        resample=resample,
+        on_error=on_error,
+        device=device,
         quantities=quantities,
     )
     out = check_output(out)
@@ -152,17 +153,16 @@ def predict_to_file(
         model.check_quantities()
         assert model.spec.quantities is not None
         told = quantity_columns(model.spec.quantities.names)
+    table = CsvRows(model.classes, told)
     folder = unfinished_folder(out)
     with _held(folder, out):
         if restart:
             _clear(folder)
-        advice = "begin anew with restart=True (--restart)"
-        record_request(folder / "request.json", out, request, advice)
+        record_request(folder / "request.json", out, request, _ADVICE)
         try:
             done = Done(folder / "progress.json", source.names)
         except FileExistsError as error:
-            raise FileExistsError(f"{error}: repeat that call, or {advice}") from None
-        table = CsvRows(model.classes, told)
+            raise FileExistsError(f"{error}: repeat that call, or {_ADVICE}") from None
         with (folder / "rows").open("a", newline="", encoding="utf-8") as stream:
             stream.truncate(done.bytes)
             if done.bytes == 0:
@@ -174,10 +174,7 @@ def predict_to_file(
                 done.add(len(rows), stream.tell())
         ready = folder / "rows"
         if out.suffix.lower() == ".parquet":
-            ready = folder / "rows.parquet"
-            with (folder / "rows").open(newline="", encoding="utf-8") as stream:
-                schema = parquet_schema(model.classes, told)
-                _write_parquet(ready, iter(table.read(stream)), schema)
+            ready = _as_parquet(ready, table, parquet_schema(model.classes, told))
         ready.rename(out)
         (folder / "progress.json").unlink()  # with it, the rest of the folder goes
     return out
@@ -216,9 +213,16 @@ def _clear(folder: Path) -> None:
             file.unlink()
 
 
-def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], schema: Any) -> None:
+def _as_parquet(path: Path, table: CsvRows, schema: Any) -> Path:
+    """Writes the rows of a CSV file into a Parquet file beside it."""
     import pyarrow.parquet
 
-    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+    made = path.with_suffix(".parquet")
+    with (
+        path.open(newline="", encoding="utf-8") as stream,
+        pyarrow.parquet.ParquetWriter(made, schema) as writer,
+    ):
+        rows = iter(table.read(stream))
         while group := list(islice(rows, _ROW_GROUP)):
             writer.write_table(pyarrow.Table.from_pylist(group, schema))
+    return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,12 +15,19 @@ from lensequiv._neutral import neutral
 from lensequiv.models._builders import build
 from lensequiv.models._call import Call
 from lensequiv.models._fitting import check_sides
-from lensequiv.models._quantities import attach_quantities
+from lensequiv.models._heads import attach_heads
 from lensequiv.models._recorded import Recorded
-from lensequiv.spec import Origin, Spec
+from lensequiv.plain import QuantityHead
+from lensequiv.spec import Origin, QuantitiesSpec, Quantity, Spec
 from lensequiv.transforms import preprocessing_from_config
 
-__all__ = ["check_rebuildable", "rebuild", "with_map", "with_options"]
+__all__ = [
+    "check_rebuildable",
+    "rebuild",
+    "with_map",
+    "with_options",
+    "with_quantities",
+]
 
 
 def check_rebuildable(model: Recorded) -> None:
@@ -53,7 +60,7 @@ def check_rebuildable(model: Recorded) -> None:
             f"create_model({model.recipe!r}) builds a {type(twin).__name__}, not this "
             f"{kind}: register {kind} under a name of its own"
         )
-    attach_quantities(twin, model.spec)
+    attach_heads(twin, model.spec)
     ours, theirs = (
         {name: tuple(tensor.shape) for name, tensor in one.tensors().items()}
         for one in (model, twin)
@@ -101,7 +108,7 @@ def rebuild(
         lazy = {"initialize": False} if call.takes_initialize else {}
         with fork_rng(devices=[]):
             model = network(*call.args, **call.kwargs, **lazy)
-    attach_quantities(model, spec)
+    attach_heads(model, spec)
     first = next(iter(tensors.values()))
     model.to(first.device)
     for key, value in model.tensors().items():
@@ -149,7 +156,7 @@ def with_options(
             f"{', '.join(f'{name}={value}' for name, value in changed.items())}"
         )
     made = build(model.recipe, **{**model.config, **changed})
-    attach_quantities(made, model.spec)
+    attach_heads(made, model.spec)
     first = next(model.parameters())
     made.to(first.device, first.dtype)
     kept = model.tensors()
@@ -170,3 +177,45 @@ def with_map(model: Recorded, fields: int) -> Recorded:
     none = fields == 0 and "map_fields" not in model.config
     changed = {} if none else {"map_fields": fields}
     return with_options(model, "map_head.", {"map": None}, **changed)
+
+
+def with_quantities(
+    model: Recorded,
+    quantities: Sequence[Quantity],
+    inputs: int,
+    hidden: int,
+    components: int,
+) -> Recorded:
+    """See `LensNetwork.with_quantities`.
+
+    Args:
+        model: Any.
+        quantities: Of the new head.
+        inputs: Length of the embedding.
+        hidden: Width of the head.
+        components: Gaussians.
+    """
+    if model.recipe is None:
+        raise TypeError(
+            f"{type(model).__name__} is not registered, so it cannot be built with "
+            "another head"
+        )
+    told = None
+    if quantities:
+        told = QuantitiesSpec(inputs, hidden, components, tuple(quantities))
+    made = build(model.recipe, **model.config, initialize=False)
+    first = next(model.parameters())
+    made.to(first.device, first.dtype)
+    attach_heads(made, replace(model.spec, quantities=None))
+    kept = {
+        name: value
+        for name, value in model.tensors().items()
+        if not name.startswith("quantity_head.")
+    }
+    made.load_tensors(kept)
+    if told is not None:
+        with neutral():
+            made.quantity_head = QuantityHead(*told.shape).to(first.device, first.dtype)
+    made.spec = replace(model.spec, options=made.spec.options, quantities=told)
+    made.origin = model.origin
+    return made.eval()

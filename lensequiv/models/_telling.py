@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lensequiv.models._trainable import Trainable
 from lensequiv.plain import describe_quantities, told_quantiles
+from lensequiv.weights import list_pretrained
 
 if TYPE_CHECKING:
     from lensequiv.plain import Mixture
@@ -32,9 +33,11 @@ class Telling(Trainable):
             ValueError: There is none.
         """
         if self.quantity_head is None:
+            known = ", ".join(list_pretrained(quantities=True))
             raise ValueError(
-                f"this {self.name} tells no quantities of a lens; "
-                "examples/quantities.py trains a head that does (docs/quantities.md)"
+                f"this {self.name} tells no quantities of a lens; bundled weights that "
+                f"tell some: {known}; examples/quantities.py trains a head "
+                "(docs/quantities.md)"
             )
 
     def forward_quantities(self, x: Tensor) -> Tensor:
@@ -108,7 +111,7 @@ class Telling(Trainable):
             TypeError: The network's class is not registered.
             ValueError: A number is out of range, or a name comes twice.
         """
-        from lensequiv.models._quantities import with_quantities
+        from lensequiv.models._rebuilding import with_quantities
 
         inputs = self._embedding_size() if quantities else 1
         made = with_quantities(self, quantities, inputs, hidden, components)

@@ -45,6 +45,7 @@ from ._poolings import (
     MapStatistics,
     TurnedCopies,
     check_statistics,
+    copy_angles,
     map_statistics,
     turned_copies,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "check_device",
     "check_input",
     "check_statistics",
+    "copy_angles",
     "describe_quantities",
     "disc_weights",
     "enlarged",

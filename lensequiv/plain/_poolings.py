@@ -13,6 +13,11 @@ from torch import Tensor, nn
 from ._filters import disc_weights
 
 
+def copy_angles(count: int) -> list[float]:
+    """By how many radians the copies of `turned_copies` are turned."""
+    return [math.radians((k + 0.5) * 90 / count) for k in range(count)]
+
+
 def turned_copies(x: Tensor, count: int) -> Tensor:
     """Maps turned by (k + 1/2) 90 / count degrees, k = 0 ... count - 1.
 
@@ -30,8 +35,7 @@ def turned_copies(x: Tensor, count: int) -> Tensor:
     side = x.shape[-1]
     steps = (2 * torch.arange(side, dtype=x.dtype, device=x.device) + 1) / side - 1
     grids = []
-    for k in range(count):
-        angle = math.radians((k + 0.5) * 90 / count)
+    for angle in copy_angles(count):
         cos, sin = math.cos(angle), math.sin(angle)
         columns = cos * steps - sin * steps[:, None]
         rows = sin * steps + cos * steps[:, None]

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
-from lensequiv._checks import check_class_names, ordered_names
+from lensequiv._checks import ordered_names
 from lensequiv._devices import resolve_device
 from lensequiv._neutral import neutral
 from lensequiv._suggestions import did_you_mean, explains_keywords
 from lensequiv.models import LensNetwork, create_model, list_models
-from lensequiv.models._fitting import neutral_classes
-from lensequiv.models._quantities import attach_quantities
+from lensequiv.models._heads import attach_heads
+from lensequiv.pretrained._body import with_body_of
 from lensequiv.spec import Origin, Spec
 from lensequiv.weights._catalogue import Release, find_release, list_pretrained
 from lensequiv.weights._format import (
@@ -141,7 +141,7 @@ def from_pretrained(
             "repository itself is wrong: tell its owner]"
         ) from error
     if (num_classes, classes, in_channels) != (None, None, None):
-        model = _adapted(model, num_classes, classes, in_channels)
+        model = with_body_of(model, num_classes, classes, in_channels)
     return model.eval().to(place)
 
 
@@ -234,78 +234,9 @@ def _build(path: Path, spec: Spec) -> LensNetwork:
         model = create_model(spec.model, **spec.options, initialize=False)
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{path}: cannot build the model: {short(error)}") from error
-    attach_quantities(model, spec)
+    attach_heads(model, spec)
     try:
         model.spec = replace(spec, options=model.spec.options)
     except ValueError as error:
         raise WeightsError(f"{path}: {short(error)}") from None
     return model
-
-
-def _adapted(
-    model: LensNetwork,
-    num_classes: int | None,
-    classes: list[str] | tuple[str, ...] | None,
-    in_channels: int | None,
-) -> LensNetwork:
-    """The trained body with a new head, other input channels, or both."""
-    if classes is not None and num_classes not in (None, len(classes)):
-        raise ValueError(f"num_classes={num_classes}, but {len(classes)} class names")
-    new_head = num_classes is not None or not (
-        classes is None or tuple(classes) == model.classes
-    )
-    if not new_head and in_channels in (None, model.in_channels):
-        return model
-    count = num_classes if classes is None else len(classes)
-    options = dict(model.config)
-    if new_head:
-        options["num_classes"] = count
-    if in_channels is not None:
-        options["in_channels"] = in_channels
-    if model.map_head is not None:
-        options["map_fields"] = 0
-    fresh = create_model(model.name, **options)
-    state = {k: v for k, v in model.tensors().items() if k in fresh.tensors()}
-    if fresh.in_channels != model.in_channels:
-        name = model.input_weight
-        state[name] = _shared_out(state[name], model.in_channels, fresh)
-    if new_head:
-        head = fresh.tensors()
-        state.update({k: v for k, v in head.items() if k.startswith("head.")})
-        state = {k: state[k] for k in head}
-    with torch.no_grad():
-        fresh.load_tensors(state)
-    if not new_head:
-        names = model.classes
-    elif classes is not None:
-        names = check_class_names(classes, fresh.num_classes)
-    else:
-        names = neutral_classes(fresh.num_classes)
-    # What was fitted to the old classes or images stays behind.
-    fresh.spec = replace(
-        fresh.spec,
-        classes=names,
-        input_size=model.input_size,
-        preprocess=model.preprocess,
-        pixel_scale=model.pixel_scale,
-    )
-    fresh.origin = model.origin
-    return fresh
-
-
-def _shared_out(
-    weight: torch.Tensor, channels: int, fresh: LensNetwork
-) -> torch.Tensor:
-    """A first layer's weights for the channels of `fresh`.
-
-    Both kinds of layers order them by output, input channel, and the rest: pixels of a
-    filter, or coefficients of e2cnn's basis (in one dimension, with as many outputs as
-    there are fields).
-    """
-    wanted = fresh.get_parameter(fresh.input_weight)
-    layer = fresh.get_submodule(fresh.input_weight.rpartition(".")[0])
-    fields = getattr(layer, "out_type", None)
-    outputs = len(weight) if fields is None else len(fields.representations)
-    parts = weight.reshape(outputs, channels, -1).sum(1, keepdim=True)
-    spread = parts.expand(-1, fresh.in_channels, -1) / fresh.in_channels
-    return spread.reshape(wanted.shape).clone()

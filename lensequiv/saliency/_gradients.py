@@ -14,7 +14,7 @@ from torch import Tensor
 from lensequiv._devices import resolve_device
 from lensequiv._neutral import without_tf32
 from lensequiv.data import as_images
-from lensequiv.inference._batches import network_of
+from lensequiv.inference._running import network_of
 from lensequiv.models import LensNetwork
 from lensequiv.saliency._measures import smooth_maps
 
@@ -156,12 +156,8 @@ def integrated_gradients(
     baselines = _baselines(model, inputs, given, baseline, blur)
     network = network_of(model, "fp32", place)
     each = max(1, batch_size // steps)
-    targets = None
-    if target is not None:
-        targets = _labels(model, target, len(inputs), "target")
-    minus = None
-    if against is not None:
-        minus = _labels(model, against, len(inputs), "against")
+    targets = _labels(model, target, len(inputs), "target")
+    minus = _labels(model, against, len(inputs), "against")
     maps, difference, found = [], [], []
     bar = tqdm(total=len(inputs), unit="img", disable=not progress)
     with bar:
@@ -263,8 +259,12 @@ def _baselines(
     return model.preprocess(images)
 
 
-def _labels(model: LensNetwork, given: Labels, n: int, name: str) -> Tensor:
-    """N class indices from names or indices, one or N."""
+def _labels(
+    model: LensNetwork, given: Labels | None, n: int, name: str
+) -> Tensor | None:
+    """N class indices from names or indices, one or N; None if none were given."""
+    if given is None:
+        return None
     items: Sequence[Label]
     if isinstance(given, Tensor | np.ndarray):
         items = given.tolist()

@@ -128,7 +128,10 @@ class LensLight:
         radii = np.stack([radius, 2 * radius], 1)
         indices = np.stack([index, np.ones(n)], 1)
         fluxes = np.stack([flux, flux * double], 1) * shines[:, None]
-        amplitude = fluxes / sersic_flux(indices, radii)
+        # A lens whose substructure is all of its mass has neither size nor light.
+        there = radii > 0
+        profiles = sersic_flux(indices, np.where(there, radii, 1.0))
+        amplitude = np.where(there, fluxes, 0.0) / profiles
         model = -amplitude * wrong[:, :1] * subtracted[:, None]
         return {
             "light_x": np.broadcast_to(lens["halo_x"][:, None], shape).copy(),

@@ -1,6 +1,7 @@
 """What travels with a network: its record, and where its weights came from."""
 
 from lensequiv.spec._fingerprint import DOMAIN, fingerprint, stored_tensors
+from lensequiv.spec._formats import FORMAT, migrated
 from lensequiv.spec._information import (
     Converted,
     Cost,
@@ -23,7 +24,7 @@ from lensequiv.spec._map import MapSpec
 from lensequiv.spec._network import Network
 from lensequiv.spec._origin import Origin
 from lensequiv.spec._quantities import LEVELS, QuantitiesSpec, Quantity
-from lensequiv.spec._spec import FORMAT, Spec, checked_info, migrated
+from lensequiv.spec._spec import Spec, checked_info
 
 __all__ = [
     "DOMAIN",

@@ -54,7 +54,8 @@ class MapScores(TypedDict, total=False):
 
     `below_interval`, `within_interval` and `above_interval`: how often the true
     convergence lies there, seen from the central 68 % interval. `presence_error` is the
-    expected calibration error of the presence.
+    expected calibration error of the presence, `accuracy` that of classes that were
+    trained along.
     """
 
     lenses: int
@@ -63,6 +64,7 @@ class MapScores(TypedDict, total=False):
     above_interval: float
     presence_error: float
     smooth_lenses: int
+    accuracy: float
 
 
 class QuantityScore(TypedDict):

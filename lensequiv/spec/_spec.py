@@ -8,7 +8,7 @@ else.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,53 +17,20 @@ from torch import Tensor
 from lensequiv._checks import check_class_names, check_count
 from lensequiv._neutral import neutral
 from lensequiv.domain import Domain, check_ranges
+from lensequiv.spec._formats import (
+    FORMAT,
+    MAP_FIELDS,
+    WITH_MAP,
+    WITHOUT_MAP,
+    migrated,
+)
 from lensequiv.spec._information import Information, read_information
 from lensequiv.spec._json import as_json
 from lensequiv.spec._map import MapSpec
 from lensequiv.spec._quantities import QuantitiesSpec
 from lensequiv.transforms import Preprocessing, preprocessing_from_config
 
-__all__ = ["FORMAT", "Spec", "checked_info", "migrated"]
-
-FORMAT = 4
-"""The newest of `to_config`, of a network with a head that tells quantities.
-
-A network without one is written in format 3 if it has a head that maps substructure,
-else in format 2, so that older versions read it: their steerable networks know no
-option `map_fields`, which stands for 0 there. 1 held the options that were given, not
-all, and no pixel scale.
-"""
-_WITH_MAP, _WITHOUT_MAP = 3, 2
-_MAP_FIELDS, _STEERABLE = "map_fields", "stem_fields"
-
-# Key -> what its value must be.
-REQUIRED: dict[str, type] = {
-    "format": int,
-    "model": str,
-    "options": dict,
-    "classes": list,
-    "input_size": int,
-    "preprocess": dict,
-    "info": dict,
-}
-# Models that were never calibrated have no `domain` and no `temperature`, which is 1;
-# format 1 had no pixel scale.
-OPTIONAL: dict[str, tuple[type, ...]] = {
-    "temperature": (float,),
-    "domain": (dict,),
-    "pixel_scale": (float, type(None)),
-    "map": (dict,),
-    "quantities": (dict,),
-}
-JSON_NAMES: dict[type, str] = {
-    dict: "an object",
-    list: "a list",
-    str: "a text",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    type(None): "null",
-}
+__all__ = ["Spec", "checked_info"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,12 +131,12 @@ class Spec:
                 message names it.
         """
         options = as_json(self.options, "options")
-        draws = options.get(_MAP_FIELDS, 0) != 0 or self.map is not None
-        version = _WITH_MAP if draws else _WITHOUT_MAP
+        draws = options.get(MAP_FIELDS, 0) != 0 or self.map is not None
+        version = WITH_MAP if draws else WITHOUT_MAP
         if self.quantities is not None:
             version = FORMAT
         elif not draws:
-            options.pop(_MAP_FIELDS, None)
+            options.pop(MAP_FIELDS, None)
         config = {
             "format": version,
             "model": self.model,
@@ -204,42 +171,36 @@ class Spec:
         if "domain" not in config and domain_tensors:
             name = min(domain_tensors)
             raise ValueError(f"there is a tensor {name!r}, but no 'domain'")
-        try:
-            preprocess = preprocessing_from_config(config["preprocess"])
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"'preprocess': {error}") from error
-        domain = None
-        if "domain" in config:
-            try:
-                domain = Domain.from_config(config["domain"], domain_tensors)
-            except ValueError as error:
-                raise ValueError(f"'domain': {error}") from error
-        drawn = None
-        if "map" in config:
-            try:
-                drawn = MapSpec.from_config(config["map"])
-            except ValueError as error:
-                raise ValueError(f"'map': {error}") from error
-        told = None
-        if "quantities" in config:
-            try:
-                told = QuantitiesSpec.from_config(config["quantities"])
-            except ValueError as error:
-                raise ValueError(f"'quantities': {error}") from error
         _check_statistics(config["info"])
         return cls(
             model=config["model"],
             options=config["options"],
             classes=tuple(config["classes"]),
             input_size=config["input_size"],
-            preprocess=preprocess,
+            preprocess=_read(config, "preprocess", preprocessing_from_config),
             pixel_scale=config["pixel_scale"],
             temperature=config["temperature"],
-            domain=domain,
-            map=drawn,
-            quantities=told,
+            domain=_read(config, "domain", Domain.from_config, domain_tensors),
+            map=_read(config, "map", MapSpec.from_config),
+            quantities=_read(config, "quantities", QuantitiesSpec.from_config),
             info=config["info"],
         )
+
+
+def _read(
+    config: Mapping[str, Any], key: str, parse: Callable[..., Any], *more: Any
+) -> Any:
+    """A part of the config as an object; None if it is not there.
+
+    Raises:
+        ValueError: It cannot be; the message names the key.
+    """
+    if key not in config:
+        return None
+    try:
+        return parse(config[key], *more)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{key!r}: {error}") from error
 
 
 def checked_info(info: Mapping[str, Any]) -> dict[str, Any]:
@@ -260,52 +221,6 @@ def _check_statistics(info: Mapping[str, Any]) -> None:
     if "image_statistics" in info:
         with neutral():
             check_ranges(info["image_statistics"])
-
-
-def migrated(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config in today's format.
-
-    Args:
-        config: Content of `config.json`, of this or an older format. The keys `sha256`
-            and `config_sha256`, which belong to the file, may stand in it.
-
-    Raises:
-        ValueError: It is of a newer format, or a key is missing, unknown or of a wrong
-            type; the message names it.
-    """
-    for key, kind in REQUIRED.items():
-        if key not in config:
-            raise ValueError(f"key {key!r} is missing")
-        if type(config[key]) is not kind:
-            raise ValueError(
-                f"{key!r} is {JSON_NAMES[type(config[key])]}; "
-                f"expected {JSON_NAMES[kind]}"
-            )
-    if config["format"] not in range(1, FORMAT + 1):
-        raise ValueError(
-            f"format {str(config['format'])[:20]}; this lensequiv reads formats 1 to "
-            f"{FORMAT}: a newer one may read it"
-        )
-    known = {*REQUIRED, *OPTIONAL, "sha256", "config_sha256"}
-    if config["format"] == 1:
-        known.discard("pixel_scale")
-    if config["format"] <= _WITHOUT_MAP:
-        known.discard("map")
-    if config["format"] <= _WITH_MAP:
-        known.discard("quantities")
-    if unknown := sorted(set(config) - known):
-        raise ValueError(f"unknown key {unknown[0]!a:.200}")
-    for key, kinds in OPTIONAL.items():
-        if key in config and type(config[key]) not in kinds:
-            raise ValueError(
-                f"{key!r} is {JSON_NAMES[type(config[key])]}; expected "
-                f"{' or '.join(JSON_NAMES[kind] for kind in kinds)}"
-            )
-    today = {"temperature": 1.0, "pixel_scale": None, **config}
-    today["format"] = max(config["format"], _WITHOUT_MAP)
-    if config["format"] <= _WITHOUT_MAP and _STEERABLE in config["options"]:
-        today["options"] = {**config["options"], _MAP_FIELDS: 0}
-    return today
 
 
 def _check_positive(name: str, value: Any) -> None:

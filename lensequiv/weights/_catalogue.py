@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -68,7 +69,9 @@ def _catalogue() -> dict[str, list[Release]]:
     }
 
 
-def list_pretrained(pattern: str = "*", *, maps: bool = False) -> list[str]:
+def list_pretrained(
+    pattern: str = "*", *, maps: bool = False, quantities: bool = False
+) -> list[str]:
     """Names of the bundled weights that match a shell-style pattern, sorted.
 
     A name stands for the newest version of its weight; `"c8-modelF@1"` is the first.
@@ -76,16 +79,20 @@ def list_pretrained(pattern: str = "*", *, maps: bool = False) -> list[str]:
     Args:
         pattern: Such as `"c8-*"`.
         maps: Whether to name only weights that map the substructure, too.
+        quantities: Whether to name only weights that tell quantities of a lens, too.
     """
     names = sorted(fnmatch.filter(_catalogue(), pattern))
-    return [name for name in names if not maps or _draws_map(name)]
+    wanted = {"map": maps, "quantities": quantities}
+    heads = [head for head, so in wanted.items() if so]
+    return [name for name in names if not heads or _has_heads(name, heads)]
 
 
-def _draws_map(name: str) -> bool:
+def _has_heads(name: str, heads: Sequence[str]) -> bool:
     newest = _catalogue()[name][-1]
     if newest.folder is None:
         return False
-    return "map" in json.loads((newest.directory / "config.json").read_text())
+    config = json.loads((newest.directory / "config.json").read_text())
+    return all(head in config for head in heads)
 
 
 def releases(name: str) -> list[Release]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from lensequiv._checks import check_class_names, check_count
 from lensequiv.spec import migrated
-from lensequiv.spec._spec import JSON_NAMES
+from lensequiv.spec._formats import JSON_NAMES
 
 __all__ = [
     "CONFIG",

@@ -7,6 +7,7 @@ import tarfile
 from types import SimpleNamespace
 
 import campaign
+import loop
 import options
 import pytest
 import sets
@@ -28,6 +29,7 @@ def small(monkeypatch):
     ticks = itertools.count()
     clock = SimpleNamespace(monotonic=lambda: 0.1 * next(ticks))
     monkeypatch.setattr(train, "time", clock)
+    monkeypatch.setattr(loop, "time", clock)
     monkeypatch.setattr(campaign, "time", clock)
     monkeypatch.setattr(
         start,

@@ -26,16 +26,9 @@ def fresh(monkeypatch):
     return fresh
 
 
-def stream_of(*recipes, **options):
-    return LensStream(recipes, size=49 + 2 * fresh_lenses.EDGE, chunk=24, **options)
-
-
-def test_fresh_lenses_are_those_of_the_stream_preprocessed(fresh, monkeypatch):
-    monkeypatch.setattr(fresh_lenses, "RESAMPLED", 0.0)
-    source, stream = (
-        fresh("modelF", "modelJ", seed=9),
-        stream_of("modelF", "modelJ", seed=9),
-    )
+def test_fresh_lenses_are_those_of_the_stream_preprocessed(fresh):
+    source = fresh("modelF", "modelJ", seed=9, resampled=0)
+    stream = LensStream(("modelF", "modelJ"), size=49, chunk=24, seed=9)
     for step, chunk, place in ((1, 0, 1), (5, 1, 2)):
         batch, wanted = source.batch(step), stream.chunk(chunk)
         rows = torch.arange(24).view(8, 3)[:, place]
@@ -53,8 +46,9 @@ def test_fresh_lenses_are_those_of_the_stream_preprocessed(fresh, monkeypatch):
 
 def test_half_of_the_fresh_lenses_are_turned_with_their_masses(fresh, monkeypatch):
     turned = [fresh("modelF", seed=3).batch(step) for step in range(3)]
-    monkeypatch.setattr(fresh_lenses, "RESAMPLED", 0.0)
-    still = [fresh("modelF", seed=3).batch(step) for step in range(3)]
+    with monkeypatch.context() as without:
+        without.setattr(fresh_lenses, "TURN", 0.0)
+        still = [fresh("modelF", seed=3).batch(step) for step in range(3)]
     angles, noise = [], []
     for one, other in zip(turned, still, strict=True):
         for i in (other.masses[:, 0, 2] > 0).nonzero()[:, 0]:

@@ -12,27 +12,31 @@ import torch
 import lensequiv
 from lensequiv.evaluation.detection import true_convergence
 
+SCALE = 0.05  # arcsec a pixel
+QUICK = ["--steps", "6", "--evaluations", "2", "--batch-size", "24", "--device", "cpu"]
+QUICK += ["--held-out", "48", "--norm-images", "24", "--smooth", "100"]
+
 
 def test_targets_are_the_convergence_and_who_is_near():
     # x, y in pixels from the centre, squared Einstein radius in pixels^2.
-    heavy, light = 2 * (t.EINSTEIN_RADIUS / t.SCALE) ** 2, 0.1
+    heavy, light = 2 * (t.EINSTEIN_RADIUS / SCALE) ** 2, 0.1
     masses = torch.tensor(
         [
             [[8.0, -12.0, heavy], [-20.0, 20.0, heavy], [0.0, 0.0, light]],
             [[0.0, 0.0, light], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]],
         ]
     )
-    wanted = t.targets(masses, 97)
+    wanted = t.targets(masses, 97, t.EINSTEIN_RADIUS / SCALE)
     assert wanted.y.shape == wanted.present.shape == (2, 25, 25)
     kappa = t.KNEE * torch.expm1(wanted.y)
     x, y, theta2 = masses[0].double().numpy().T
     expected = true_convergence(
-        x * t.SCALE,
-        y * t.SCALE,
-        theta2 * t.SCALE**2,
+        x * SCALE,
+        y * SCALE,
+        theta2 * SCALE**2,
         shape=(25, 25),
-        cell=t.STRIDE * t.SCALE,
-        smoothing=t.MAP.smoothing,
+        cell=t.STRIDE * SCALE,
+        smoothing=t.map_spec(SCALE, 0.04, 1e9).smoothing,
     )
     np.testing.assert_allclose(kappa[0].numpy(), expected, rtol=1e-3, atol=1e-6)
     # Column 12 + 8/4, row 12 - 12/4, and the four cells around, 4 pixels away.
@@ -94,10 +98,9 @@ def test_calibration_mends_wrong_widths_and_logits():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.* are? unlike the training images")  # 1 % are
 def test_a_short_run_makes_weights_whose_classes_stay(tmp_path, monkeypatch):
-    monkeypatch.setattr(map_head, "BATCH", 24)
     monkeypatch.setattr("fresh_lenses.CHUNK", (24, 24))
     argv = ["map_head.py", "c8-modelJ@2", "--seed", "3", "--out", str(tmp_path)]
-    argv += ["--minutes", "0.1", "--held-out", "2", "--fields", "2", "--smooth", "100"]
+    argv += ["--fields", "2", *QUICK]
     monkeypatch.setattr(sys, "argv", argv)
     map_head.main()
     model = lensequiv.from_pretrained(tmp_path / "weights")
@@ -109,3 +112,47 @@ def test_a_short_run_makes_weights_whose_classes_stay(tmp_path, monkeypatch):
     assert 0 < model.map_spec.threshold(0.1) <= model.map_spec.threshold(0.01) < 1
     card = (tmp_path / "weights" / "README.md").read_text()
     assert "## Map of the substructure" in card and "c8-modelJ@2" in card
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.* are? unlike the training images")
+def test_everything_trained_for_a_recipe_of_ones_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("fresh_lenses.CHUNK", (24, 24))
+    recipe = tmp_path / "mine.json"
+    recipe.write_text(
+        """{"base": "modelJ", "name": "mine", "substructure": {
+        "smooth": {"type": "NoSubstructure"},
+        "clumpy": {"type": "Subhalos", "number": 2, "mass": [1e9, 1e10]}}}"""
+    )
+    argv = ["map_head.py", "c4-modelJ@2", "--whole", "--fresh", str(recipe)]
+    argv += ["--out", str(tmp_path / "run"), "--einstein-radius", "0.06", *QUICK]
+    argv += ["--held-out", "240"]
+    monkeypatch.setattr(sys, "argv", [*argv, "--no-finish"])
+    map_head.main()
+    assert not (tmp_path / "run" / "weights").exists()
+    monkeypatch.setattr(sys, "argv", argv)
+    map_head.main()
+    assert "resuming" in capsys.readouterr().out
+    model = lensequiv.from_pretrained(tmp_path / "run" / "weights")
+    assert model.classes == ("smooth", "clumpy") and model.domain is not None
+    assert model.map_spec.einstein_radius == 0.06
+    assert model.map_spec.smoothing == pytest.approx(0.2)
+    told = model.weights_info
+    assert told["training"]["started_from"] == "c4-modelJ@2"
+    assert told["map_training"]["recipes"] == ["mine"]
+    assert told["trained_on"]["recipe"] == "mine"
+    assert len(told["map_training"]["validation"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["c8-modelJ@2", "--fresh", "euclid"], "expected --whole"),
+        (["c8-modelJ@2", "--fresh", "modelJ,deeplensesim2"], "one and the same pixel"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(tmp_path, monkeypatch, argv, message):
+    argv = ["map_head.py", *argv, "--out", str(tmp_path), *QUICK]
+    monkeypatch.setattr(sys, "argv", argv)
+    with pytest.raises(ValueError, match=message):
+        map_head.main()

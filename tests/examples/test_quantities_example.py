@@ -14,6 +14,7 @@ from lensequiv.simulation import simulate
 pytestmark = pytest.mark.slow
 
 QUICK = ["--batch-size", "24", "--held-out", "96", "--device", "cpu"]
+QUICK += ["--norm-images", "48"]
 SMALL = {"stem_fields": 2, "stages": [[2], [2], [3]], "stem_stride": 4}
 
 
@@ -21,7 +22,6 @@ SMALL = {"stem_fields": 2, "stages": [[2], [2], [3]], "stem_stride": 4}
 def little(monkeypatch):
     monkeypatch.setattr(quantity_training, "FIRST", 96)
     monkeypatch.setattr("quantity_lenses.FIRST", 96)
-    monkeypatch.setattr(quantity_training, "NORM_IMAGES", 48)
     monkeypatch.setattr("fresh_lenses.CHUNK", (48, 48))
 
 

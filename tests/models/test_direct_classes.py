@@ -12,6 +12,7 @@ from lensequiv.models import InputSizes, LensNetwork, _builders
 from lensequiv.models.resnet import ResNet18
 from lensequiv.models.singh2021 import Singh2021
 from lensequiv.models.steerable import SteerableCNN
+from lensequiv.spec import Quantity
 
 SMALL = {"stem_fields": 1, "stem_kernel": 5, "stages": ((1,), (2,))}
 DIRECT = {
@@ -85,6 +86,18 @@ def test_by_name_for_any_group(tmp_path):
         lensequiv.create_model("c16")
     with pytest.raises(ValueError, match="group 'x9'"):
         lensequiv.create_model("singh2021-x9")
+
+
+def test_unregistered_classes_are_not_built_with_other_heads_or_options():
+    model = Wider("c4", **SMALL)
+    told = Quantity("shear", "", 0.1, 0.05)
+    for change, named in (
+        (lambda: model.with_turns(1), "turns=1"),
+        (lambda: model.with_map(2), "map_fields=2"),
+        (lambda: model.with_quantities([told]), "another head"),
+    ):
+        with pytest.raises(TypeError, match=f"Wider is not registered, .* {named}"):
+            change()
 
 
 @pytest.mark.parametrize("build", [lambda: Small(4), lambda: Wider("c4", **SMALL)])

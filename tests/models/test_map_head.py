@@ -5,32 +5,27 @@ and flips: at most 5e-6 (float32).
 """
 
 import copy
-import pickle
 
-import numpy as np
 import pytest
 import torch
+from heads import SIDE, SMALL, check_onnx, other_forms, small_network
 
 import lensequiv
 from lensequiv.plain import load_plain
 from lensequiv.spec import MapSpec
 
-SMALL = {"stem_fields": 2, "stages": ((2,), (2, 2), (3,)), "stem_stride": 2}
 SPEC = MapSpec(4, 0.2, 0.25, 0.0405, 1e9, {"0.1": 0.3, "0.01": 0.8})
-SIDE = 97
 
 
 def lively(name="c8", fields=3, **options):
     """A small network whose norms have seen data, with a map like a trained one's."""
-    torch.manual_seed(0)
-    options = {**SMALL, "activation": "gelu", "map_fields": fields, **options}
-    model = lensequiv.create_model(name, **options).set_input_size(SIDE)
-    model.pixel_scale, model.map_spec = 0.05, SPEC
+    options = {"activation": "gelu", "map_fields": fields, **options}
+    model = small_network(name, **options)
+    model.map_spec = SPEC
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "norm" in name:
                 parameter.uniform_(0.5, 1.5)
-        model.train()
         for _ in range(3):
             x = torch.randn(4, model.in_channels, SIDE, SIDE)
             model.map_head(x, model.stages(x))
@@ -50,12 +45,6 @@ def model():
     return lively()
 
 
-@pytest.fixture
-def x():
-    torch.manual_seed(1)
-    return torch.randn(2, 1, SIDE, SIDE)
-
-
 def mapped(model, x):
     with torch.no_grad():
         return model.forward_map(x)
@@ -66,7 +55,7 @@ def test_the_map_turns_with_the_image(name, x):
     # In double precision: the convergence is an exponential, which magnifies rounding.
     model, x = lively(name).double(), x.double()
     drawn = mapped(model, x)
-    assert drawn.shape == (2, 4, 25, 25)
+    assert drawn.shape == (3, 4, 25, 25)
     scale = drawn.abs().amax((0, 2, 3))
     assert bool((drawn.std((0, 2, 3)) > 0.02 * scale).all())  # it is not flat
     for turns in (1, 2, 3):
@@ -153,43 +142,17 @@ def test_a_plain_form_without_a_map_says_so(x):
 
 @pytest.mark.slow
 def test_onnx(model, x, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    path = tmp_path / "model.onnx"
-    heads = model.to_torch().all_heads()
-    torch.onnx.export(
-        heads,
-        (x,),
-        path,
-        dynamo=True,
-        input_names=["images"],
-        output_names=["logits", "map"],
-        dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=64)},),
-        verbose=False,
-    )
-    session = onnxruntime.InferenceSession(path)
-    for n in (2, 5):
-        x = torch.randn(n, 1, SIDE, SIDE)
-        found = session.run(None, {"images": x.numpy()})
-        for got, expected in zip(found, heads(x), strict=True):
-            scale = expected.abs().max()
-            assert np.abs(got - expected.numpy()).max() < 1e-4 * scale
+    check_onnx(model, x, "map", tmp_path / "model.onnx")
 
 
 def test_copies_files_and_state_dicts_carry_it(model, x, tmp_path):
     expected = mapped(model, x)
-    stored = lensequiv.from_pretrained(model.save_pretrained(tmp_path / "a"))
     state = lively(fields=3)
     with torch.no_grad():
         for parameter in state.parameters():
             parameter.zero_()
     state.map_spec = None
-    state.load_state_dict(model.state_dict())
-    for other in (
-        pickle.loads(pickle.dumps(model)),
-        copy.deepcopy(model),
-        stored,
-        state,
-    ):
+    for other in other_forms(model, state, tmp_path / "a"):
         assert torch.equal(mapped(other, x), expected)
         assert other.map_spec == SPEC
     half = copy.deepcopy(model).double()

@@ -1,19 +1,16 @@
 """The head that tells quantities: no turn changes what it says, and all forms agree."""
 
 import copy
-import pickle
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
+from heads import SIDE, SMALL, check_onnx, other_forms, small_network
 
 import lensequiv
 from lensequiv.plain import QuantityHead, load_plain
 from lensequiv.spec import Quantity
 
-SMALL = {"stem_fields": 2, "stages": ((2,), (2, 2), (3,)), "stem_stride": 2}
-SIDE = 97
 TOLD = (
     Quantity("einstein_radius_arcsec", "arcsec", 1.3, 0.2),
     Quantity("shear", "", 0.15, 0.09, levels=(0.03, 0.2, 0.5, 0.8, 0.97)),
@@ -23,11 +20,7 @@ TOLD = (
 
 def lively(name="c8", told=TOLD, **options):
     """A small network whose norms have seen data, with a head that looks closely."""
-    torch.manual_seed(0)
-    options = {} if name == "resnet18" else {**SMALL, **options}
-    model = lensequiv.create_model(name, **options).set_input_size(SIDE)
-    model.pixel_scale = 0.05
-    model.train()
+    model = small_network(name, **options)
     with torch.no_grad():
         for _ in range(3):
             model(torch.randn(4, 1, SIDE, SIDE))
@@ -44,12 +37,6 @@ def lively(name="c8", told=TOLD, **options):
 @pytest.fixture(scope="module")
 def model():
     return lively()
-
-
-@pytest.fixture
-def x():
-    torch.manual_seed(1)
-    return torch.randn(3, 1, SIDE, SIDE)
 
 
 def said(model, x):
@@ -131,18 +118,11 @@ def test_a_plain_form_without_quantities_says_so(x):
 
 def test_copies_files_and_state_dicts_carry_it(model, x, tmp_path):
     expected = said(model, x)
-    folder = model.save_pretrained(tmp_path / "a")
     state = lively(told=[replace(q, mean=0.0) for q in TOLD])
-    state.load_state_dict(model.state_dict())
-    for other in (
-        pickle.loads(pickle.dumps(model)),
-        copy.deepcopy(model),
-        lensequiv.from_pretrained(folder),
-        state,
-    ):
+    for other in other_forms(model, state, tmp_path / "a"):
         assert torch.equal(said(other, x), expected)
         assert other.quantities_spec == model.quantities_spec
-    assert '"format": 4' in (folder / "config.json").read_text()
+    assert '"format": 4' in (tmp_path / "a" / "config.json").read_text()
 
 
 def test_files_without_quantities_keep_their_format(tmp_path):
@@ -212,22 +192,4 @@ def test_samples_follow_the_quantiles():
 
 @pytest.mark.slow
 def test_onnx(model, x, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    path = tmp_path / "model.onnx"
-    heads = model.to_torch().all_heads()
-    torch.onnx.export(
-        heads,
-        (x,),
-        path,
-        dynamo=True,
-        input_names=["images"],
-        output_names=["logits", "quantities"],
-        dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=64)},),
-        verbose=False,
-    )
-    session = onnxruntime.InferenceSession(path)
-    for n in (2, 5):
-        x = torch.randn(n, 1, SIDE, SIDE)
-        found = session.run(None, {"images": x.numpy()})
-        for got, expected in zip(found, heads(x), strict=True):
-            assert np.abs(got - expected.numpy()).max() < 1e-4 * expected.abs().max()
+    check_onnx(model, x, "quantities", tmp_path / "model.onnx")

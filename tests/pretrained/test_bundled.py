@@ -181,6 +181,11 @@ def test_heads_can_be_left_out():
 
 def test_the_map_came_without_changing_the_classes():
     assert lensequiv.list_pretrained(maps=True) == ["c8-modelJ"]
+    tell = ["c8-modelJ", "d8-deeplensesim1"]
+    assert lensequiv.list_pretrained(quantities=True) == tell
+    assert lensequiv.list_pretrained("d*", maps=True, quantities=True) == []
+    with pytest.raises(ValueError, match=", ".join(tell)):
+        lensequiv.from_pretrained("c4-modelF@1").check_quantities()
     before = lensequiv.from_pretrained("c8-modelJ@2")
     model = lensequiv.from_pretrained("c8-modelJ@3")
     result = model.predict(sample_paths("modelJ"), maps=True)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load, save
 
 import lensequiv
-from lensequiv.spec._spec import REQUIRED
+from lensequiv.spec._formats import REQUIRED
 from lensequiv.weights import _catalogue, _format
 
 pytestmark = pytest.mark.slow

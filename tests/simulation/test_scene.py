@@ -346,3 +346,11 @@ def test_rays_through_halo_centres_stay_finite():
     )
     assert float(ray_grid(recipe)[7]) == 0
     assert torch.isfinite(simulate(recipe, 3, seed=0).images).all()
+
+
+def test_a_lens_that_is_all_substructure_has_no_light():
+    heavy = Halos(profile="point", number=1, mass=(5e12, 6e12))
+    recipe = replace(get_recipe("hst"), substructure={"heavy": heavy})
+    lenses = simulate(recipe, 2, seed=1)
+    assert not lenses.parameters["theta_e"].any()
+    assert torch.isfinite(lenses.images).all()

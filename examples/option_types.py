@@ -1,0 +1,43 @@
+"""Options that several command lines share, and the types of their numbers."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+
+def number(low: float, high: float = 1e12, whole: bool = False) -> Callable[[str], Any]:
+    """A type for argparse: a number within bounds, which are allowed."""
+
+    def parse(text: str) -> float:
+        try:
+            value = int(text) if whole else float(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            kind = "a whole number" if whole else "a number"
+            above = (
+                f"of at least {low:g}" if high >= 1e12 else f"from {low:g} to {high:g}"
+            )
+            raise argparse.ArgumentTypeError(f"{text!r}: expected {kind} {above}")
+        return value
+
+    return parse
+
+
+def whole(low: int) -> Callable[[str], Any]:
+    """A type for argparse: a whole number of at least `low`."""
+    return number(low, whole=True)
+
+
+def add_image_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options `--plane`, also called `--hdu`, and `--pixel-scale`."""
+    parser.add_argument(
+        "--plane", "--hdu", help="which image, where files have several: its name"
+    )
+    parser.add_argument(
+        "--pixel-scale",
+        type=number(1e-9),
+        help="of the images in arcsec, where neither manifest nor header tells it",
+    )

@@ -1,0 +1,3 @@
+from heads import x
+
+__all__ = ["x"]
