@@ -190,6 +190,9 @@ def draw(results: dict[str, Any], path: Path) -> None:
             at = [row["median"] for row in bins]
             panel.errorbar(at, share, bars, markersize=4, label=title, **look)
         panel.set(xscale="log", xlim=(1.5, 100), ylim=(-0.02, 1.02))
+        ticks = (2, 5, 10, 20, 50, 100)
+        panel.set_xticks(ticks, [str(tick) for tick in ticks])
+        panel.minorticks_off()
         tidy(
             panel,
             title=f"{recipe}: subhalos missed at 1 % false alarms",

@@ -12,6 +12,7 @@ from lensequiv.evaluation import score
 from lensequiv.saliency import substructure_signal
 from lensequiv.simulation import get_recipe
 from lensequiv.simulation._blocks import simulate_range
+from lensequiv.simulation._draw import draw
 
 ROOT = Path(__file__).parents[1]
 
@@ -59,6 +60,23 @@ def test_signal_is_that_of_the_library(module, label):
     np.testing.assert_allclose(
         found, whole.double().square().sum((1, 2)).sqrt(), rtol=0.2
     )
+
+
+def test_poisson_noise_is_nearly_normal(module):
+    recipe, rng = get_recipe("modelJ"), np.random.default_rng([7, 0])
+    observer = module("ideal_observer")
+    lens = observer.SmoothLens(recipe, draw(recipe, 0, rng, 1))
+    drawn = recipe.substructure["sphere"].draw(rng, 8, recipe.total_mass)
+    found = lens.differences(*map(torch.from_numpy, drawn), straight=False)
+    d = found["known"].double()
+    weight = lens.weight.double().flatten()
+    smooth = weight**-2
+    ratio = torch.log1p(d * weight)  # ln(B / A)
+    # Mean log-likelihood ratio under one hypothesis less that under the other: d^2 if
+    # the noise were normal.
+    apart = (d / weight * ratio).sum(1).sqrt()
+    np.testing.assert_allclose(lens.image.flatten(), smooth, rtol=1e-5)
+    np.testing.assert_allclose(apart, d.norm(dim=1), rtol=0.06)
 
 
 def test_knowledge_of_the_lens_can_only_help(module):
