@@ -136,7 +136,13 @@ def adapt(
             f"{len(source.names)} images; expected at least {_FEWEST}, some hundreds "
             "better"
         )
-    options = Options(batch_size, progress, pixel_scale=pixel_scale, resample=resample)
+    options = Options(
+        batch_size,
+        progress,
+        pixel_scale=pixel_scale,
+        resample=resample,
+        enlarge=False,
+    )
     inputs = torch.stack(list(network_inputs(model, source, options)))
     order = np.random.default_rng(seed).permutation(len(inputs))
     held_out = min(round(_HELD_OUT * len(inputs)), 1000)
