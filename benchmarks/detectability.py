@@ -1,6 +1,7 @@
 """How much evidence of substructure the images hold at all.
 
-    python benchmarks/detectability.py [--images N] [--seed N] [--json FILE]
+    python benchmarks/detectability.py [--sets modelF deeplensesim2-noisy ...]
+        [--images N] [--seed N] [--json FILE]
 
 For lenses with substructure: the signal-to-noise ratio of the whole difference between
 the expected image and that of the smooth lens which resembles it most
@@ -27,6 +28,7 @@ LIMITS = (3, 5, 10, 20)
 def main() -> None:
     """Prints a row for each set and class."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sets", nargs="+", default=["modelF", "modelJ"])
     parser.add_argument("--images", type=int, default=512, help="of each class")
     parser.add_argument("--seed", type=int, default=77)
     parser.add_argument("--json", type=check_output, help="where to save the numbers")
@@ -35,7 +37,7 @@ def main() -> None:
     below = " | ".join(f"below {limit}" for limit in LIMITS)
     print(f"| set | class | 1 % | median | {below} |")
     print("|---" * (4 + len(LIMITS)) + "|")
-    for name in ("modelF", "modelJ"):
+    for name in args.sets:
         recipe = get_recipe(name)
         for label, kind in enumerate(recipe.classes):
             if kind == "no":
@@ -50,7 +52,7 @@ def main() -> None:
             low, middle = np.quantile(snr, [0.01, 0.5])
             results[f"{name} {kind}"] = {"1 %": low, "median": middle, **shares}
             cells = " | ".join(f"{share:.1%}" for share in shares.values())
-            print(f"| {name} | `{kind}` | {low:.1f} | {middle:.0f} | {cells} |")
+            print(f"| {name} | `{kind}` | {low:.1f} | {middle:.3g} | {cells} |")
     if args.json:
         args.json.write_text(json.dumps(results, indent=2) + "\n")
 

@@ -36,7 +36,7 @@ J = replace(get_recipe("modelJ"), pixels=151)
 ANGLES = (15.0, 30.0, 45.0, 90.0)
 SURE = 0.5
 SEED = 4343
-FRAMES = 36
+FRAMES = 24
 Array = NDArray[np.float64]
 
 
@@ -83,7 +83,7 @@ def compared(
 
 
 def film(model: LensNetwork, path: Path) -> None:
-    """A lens of `sphere` and its map at every tenth degree, as a GIF."""
+    """A lens of `sphere` and its map at every fifteenth degree, as a GIF."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
@@ -92,7 +92,7 @@ def film(model: LensNetwork, path: Path) -> None:
         angle = 360 * number / FRAMES
         lens = simulate(J, 6, seed=77, rotation=angle)
         (one,) = model.predict_map(lens.images[2:3])
-        figure: Any = figure_class()(figsize=(5.2, 2.7), dpi=85, layout="constrained")
+        figure: Any = figure_class()(figsize=(5.2, 2.7), dpi=75, layout="constrained")
         image, presence = figure.subplots(1, 2, sharex=True, sharey=True)
         draw_image(image, lens.images[2].numpy(), J.pixel_scale)
         presence.imshow(
@@ -115,10 +115,10 @@ def film(model: LensNetwork, path: Path) -> None:
         canvas.draw()
         pixels = np.asarray(canvas.buffer_rgba())
         frames.append(Image.fromarray(pixels).convert("RGB"))
-    palette = frames[0].quantize(64)
+    palette = frames[0].quantize(160)
     pictures = [frame.quantize(palette=palette, dither=0) for frame in frames]
     pictures[0].save(
-        path, save_all=True, append_images=pictures[1:], duration=120, loop=0
+        path, save_all=True, append_images=pictures[1:], duration=180, loop=0
     )
 
 

@@ -12,8 +12,10 @@ then all layers, the first ones at the lowest rate; `--head-share 1` leaves the 
 frozen. Validation images decide which state is kept, and when it is enough.
 `--scratch` trains the same architecture from random weights instead, for comparison.
 
-The images may have any size from the network's smallest on: those below the
-weight's input size are taken in the largest one that fits (`--size` chooses another).
+Images of another pixel scale than the weight's are resampled to that, if both are
+known, so that rings are as large as the weight knows them; `--no-resample` leaves them.
+They may have any size from the network's smallest on: those below the weight's input
+size are taken in the largest one that fits (`--size` chooses another).
 Where there is no `test/`, no test scores are written. A run that was killed goes on
 when the same command is given again.
 """
@@ -38,6 +40,7 @@ from option_types import add_image_options, number, whole
 from sets import (
     Sets,
     SimulatedSet,
+    at_scale,
     check_images,
     check_room,
     choose_size,
@@ -114,6 +117,12 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="side of the input in pixels (default: the weight's, or the largest that "
         "fits into smaller images)",
     )
+    p.add_argument(
+        "--resample",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="bring the images to the weight's pixel scale, where both are known",
+    )
     add_image_options(p)
     args = p.parse_args(argv)
     args.argv = list(sys.argv[1:] if argv is None else argv)
@@ -123,8 +132,17 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def begin(args: argparse.Namespace) -> tuple[LensNetwork, Sets, StoredLenses]:
+Scales = tuple[float, float] | None
+
+
+def begin(
+    args: argparse.Namespace,
+) -> tuple[LensNetwork, Sets, StoredLenses, Scales]:
     """The weight with its new head, and the images, after all checks.
+
+    Returns:
+        Network, sets, training images, and from which pixel scale to which those of
+        the sets are to be brought, or None.
 
     Raises:
         FileExistsError: `--out` holds something, but no checkpoint.
@@ -145,22 +163,33 @@ def begin(args: argparse.Namespace) -> tuple[LensNetwork, Sets, StoredLenses]:
         in_channels=lenses.channels,
     )
     usual, trained_at = model.input_size, model.pixel_scale
+    theirs = args.pixel_scale or lenses.scale
+    scales = None
+    lenses.load(**half_if_harmless(model))
+    if args.resample and trained_at and theirs and trained_at != theirs:
+        scales = theirs, trained_at
+        lenses.bring_to(scales)
     model.set_input_size(choose_size(model, args.size, lenses.side, usual))
-    model.pixel_scale = args.pixel_scale or lenses.scale
+    model.pixel_scale = theirs if scales is None else trained_at
     check_room(out, model, copies=12)
-    check_images(model, lenses.data, lenses.load(**half_if_harmless(model)))
+    check_images(model, lenses.data, lenses.load())
     for data in (sets.val, sets.test):
         if data is not None:
-            check_images(model, data)
+            images = None if scales is None else at_scale(data.load_arrays(), scales)
+            check_images(model, data, images)
     told = [f"{len(lenses.labels)} training and {len(sets.val)} validation images"]
     told += [f"{len(sets.test)} test images"] if sets.test is not None else []
     told += [f"classes {', '.join(lenses.classes)}", f"input {model.input_size} pixels"]
-    ours = "of unknown scale" if model.pixel_scale is None else f"{model.pixel_scale:g}"
-    told += [f"{ours} arcsec a pixel" if model.pixel_scale else ours]
-    if trained_at and model.pixel_scale and trained_at != model.pixel_scale:
-        told[-1] += f" (the weight: {trained_at:g})"
+    if theirs is None:
+        told += ["of unknown scale"]
+    elif scales is not None:
+        told += [f"{theirs:g} arcsec a pixel, resampled to the weight's {trained_at:g}"]
+    else:
+        told += [f"{theirs:g} arcsec a pixel"]
+        if trained_at and trained_at != theirs:
+            told[-1] += f" (the weight: {trained_at:g})"
     print("; ".join(told))
-    return model, sets, lenses
+    return model, sets, lenses, scales
 
 
 def fresh_weights(model: LensNetwork) -> LensNetwork:
@@ -187,8 +216,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         cpu=device.type == "cpu",
         mixed_precision="bf16" if args.precision == "bf16" else "no",
     )
-    model, sets, lenses = begin(args)
-    val = sets.val.load_arrays(), sets.val.labels
+    model, sets, lenses, scales = begin(args)
+    val = at_scale(sets.val.load_arrays(), scales), sets.val.labels
     if not (args.out / CHECKPOINT).exists():
         trained = model.to(device)
         check = linear_check(trained, (lenses.load(), lenses.labels), val)
@@ -203,11 +232,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(130)  # as a shell has it after Ctrl-C; nothing was learnt
     tuning.finish()
     calibrate_if_possible(model, *val)
-    write(args, tuning, sets, check, ended)
+    ranges = statistics_ranges(model.preprocess(val[0]))
+    write(args, tuning, sets, scales, ranges, check, ended)
 
 
 def write(
-    args: argparse.Namespace, tuning: Tuning, sets: Sets, check: float, ended: bool
+    args: argparse.Namespace,
+    tuning: Tuning,
+    sets: Sets,
+    scales: Scales,
+    ranges: dict[str, Any],
+    check: float,
+    ended: bool,
 ) -> None:
     """Saves the weights with their card, scores them, and saves them with the scores.
 
@@ -215,6 +251,8 @@ def write(
         args: Of the run.
         tuning: After its last step.
         sets: Validation and test images.
+        scales: Between which they are to be resampled, or None.
+        ranges: Of the validation images' statistics.
         check: What the linear check found.
         ended: Whether the run was not interrupted; else there are no scores.
     """
@@ -230,7 +268,6 @@ def write(
         "date": datetime.now(UTC).date().isoformat(),
         "history": tuning.history,
     }
-    ranges = statistics_ranges(model.preprocess(sets.val.load_arrays()))
     versions = {
         "lensequiv": lensequiv.__version__,
         "torch": str(torch.__version__),
@@ -257,7 +294,15 @@ def write(
             continue
         assert not isinstance(data, SimulatedSet)  # all are in args.data
         try:
-            found = evaluate(model, data, rotated=False, resamples=0, progress=True)
+            found = evaluate(
+                model,
+                data,
+                pixel_scale=args.pixel_scale,
+                resample=scales is not None,
+                rotated=False,
+                resamples=0,
+                progress=True,
+            )
         except Exception:
             print(f"no {name} scores; {args.out} holds the weights without them")
             raise

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from sets import LabelledSet, manifest, path_of, pixel_scale_of
+from sets import LabelledSet, at_scale, manifest, path_of, pixel_scale_of
 from torch import Tensor
 
 from lensequiv.data import HDF5Images, open_dataset
@@ -131,6 +131,14 @@ class StoredLenses(Lenses):
         if self.images is None:
             self.images = self.data.load_arrays(**options)
         return self.images
+
+    def bring_to(self, scales: tuple[float, float]) -> None:
+        """Resamples all images; see `sets.at_scale`. They are loaded before."""
+        assert self.images is not None
+        self.images = at_scale(self.images, scales)
+        self.side, self.scale = min(self.images.shape[2:]), scales[1]
+        if self.pixel_scale is not None:
+            self.pixel_scale = self.scale
 
     def batch(self, step: int, again: int = 0) -> Batch:
         """See `Lenses`."""

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from lensequiv.data import ClassFolder, HDF5Images, open_dataset, read_stored
 from lensequiv.models import LensNetwork
 from lensequiv.simulation import LensStream, get_recipe
-from lensequiv.transforms import CropAndScale
+from lensequiv.transforms import CropAndScale, resample
 
 _SHIFT = 6  # pixels, of the lenses of a `SimulatedSet`
 
@@ -170,6 +170,19 @@ _USE = {"train": "train on", "val": "validate with", "test": "test with"}
 def path_of(data: LabelledSet) -> Path:
     """Where a set lies."""
     return data.root if isinstance(data, ClassFolder) else data.path
+
+
+def at_scale(images: Tensor, scales: tuple[float, float] | None) -> Tensor:
+    """Images brought from one pixel scale to another; as they are if None.
+
+    Args:
+        images: (N, C, H, W).
+        scales: What they have and what they should have. *Unit*: arcsec/pixel.
+    """
+    if scales is None:
+        return images
+    parts = [resample(part.float(), *scales) for part in images.split(512)]
+    return torch.cat(parts).to(images.dtype)
 
 
 def choose_size(model: LensNetwork, wanted: int | None, side: int, usual: int) -> int:

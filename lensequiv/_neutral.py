@@ -26,7 +26,8 @@ def neutral() -> Iterator[None]:
     with ExitStack() as stack:
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
-        if torch.get_default_device().type != "cpu":
+        # Of torch 2.4 `get_default_device` does not know `with torch.device(...)`.
+        if torch.empty(0).device.type != "cpu":
             stack.enter_context(torch.device("cpu"))
         stack.enter_context(full_precision())
         if (dtype := torch.get_default_dtype()) != torch.float32:

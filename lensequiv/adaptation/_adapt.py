@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,14 @@ from lensequiv.adaptation._networks import (
     mixed_norms,
     norms_of,
 )
-from lensequiv.domain import fit_domain, image_features, statistics_ranges
+from lensequiv.adaptation._parts import class_parts, distance_from_equal
+from lensequiv.adaptation._recording import (
+    AdaptationWarning,
+    record,
+    warn_unchanged,
+    warn_unchecked,
+    warn_unequal,
+)
 from lensequiv.inference._batches import network_inputs
 from lensequiv.inference._options import Options
 from lensequiv.inference._source import ImagesOrPaths, source_of
@@ -35,12 +41,12 @@ SHARES = (0.5, 1.0)
 MARGIN = 0.05
 """What a candidate's information must gain to be taken. *Unit*: nat."""
 
+UNEQUAL = 0.2
+"""Estimated class parts further than this from equal ones are not adapted to without
+labels; see `lensequiv.adaptation._parts.distance_from_equal`."""
+
 _HELD_OUT = 1 / 3  # of the images, for the comparison; a thousand at most
 _FEWEST = 60
-
-
-class AdaptationWarning(UserWarning):
-    """No candidate was better than the weight as it is, or nobody knows whether."""
 
 
 @without_tf32()
@@ -74,12 +80,17 @@ def adapt(
     by that information, or, with `validation`, by the cross-entropy of labelled images.
     If none is better the weight comes back as it is, with an `AdaptationWarning`.
 
-    **Without labels this is right only if the classes are in about equal parts**: what
-    is maximised has no other way to know how often a class occurs. Where four of five
-    images were of one class, accuracy fell from 0.72 to 0.34 while the information rose
-    (docs/finetuning.md); nothing in the images tells that case from a good one. So a
-    copy that no label has checked comes with an `AdaptationWarning`, unless `balanced`
-    says that the parts are equal.
+    **Without labels this is right only if the classes are in about equal parts**:
+    neither statistics nor information have another way to know how often a class
+    occurs. Where four of five images were of one class, accuracy fell by up to 0.4
+    while the information rose (docs/finetuning.md). So the parts are estimated from the
+    answers of the weight as it is (Saerens, Latinne and Decaestecker 2002,
+    doi:10.1162/089976602753284446). If they differ from equal ones by more than 0.2 in
+    total variation, the weight comes back as it is, with an `AdaptationWarning`. The
+    estimate can be wrong, in both directions, where the weight is often wrong. So a
+    copy that no label has checked comes with an `AdaptationWarning`, too. `balanced`
+    says that the parts are known to be equal: then there is neither estimate nor
+    warning.
 
     The copy has statistics and domain of the new images, with its own answers for
     labels. Its temperature is the old one: probabilities are not calibrated. It draws
@@ -91,7 +102,8 @@ def adapt(
             `lensequiv.predict`.
         validation: Raw images (N, C, H, W) and labels (N,), index into
             `model.classes`, to compare the candidates by.
-        balanced: Whether the classes are known to be in about equal parts.
+        balanced: Whether the classes are known to be in about equal parts. Nothing
+            checks it.
         steps: Of the training; 0: statistics alone.
         rate: Learning rate.
         batch_size: Images a step.
@@ -124,13 +136,26 @@ def adapt(
             f"{len(source.names)} images; expected at least {_FEWEST}, some hundreds "
             "better"
         )
-    options = Options(batch_size, progress, pixel_scale=pixel_scale, resample=resample)
+    options = Options(
+        batch_size,
+        progress,
+        pixel_scale=pixel_scale,
+        resample=resample,
+        enlarge=False,
+    )
     inputs = torch.stack(list(network_inputs(model, source, options)))
     order = np.random.default_rng(seed).permutation(len(inputs))
     held_out = min(round(_HELD_OUT * len(inputs)), 1000)
     watched, fitted = inputs[order[:held_out]], inputs[order[held_out:]]
     judge = _judge(model, watched, validation)
     start = copy.deepcopy(model).to(place).eval()
+    parts: dict[str, float] | None = None
+    if validation is None and not balanced:
+        found = class_parts(answers(start, inputs)[0])
+        parts = dict(zip(model.classes, found.tolist(), strict=True))
+        if distance_from_equal(found) > UNEQUAL:
+            warn_unequal(parts)
+            return start.to(home)
     scores = {"as it is": judge(start)}
     candidates = {"as it is": start}
     for share in SHARES:
@@ -148,22 +173,16 @@ def adapt(
     margin = MARGIN if validation is None else 0.0
     if scores[best] <= scores["as it is"] + margin:
         best = "as it is"
-        _warn(scores, validation is not None)
-    elif validation is None and not balanced:
-        warnings.warn(
-            f"taken by information alone, which is right only if the classes are in "
-            f"about equal parts ({_listed(scores)}): give labelled images as "
-            "validation, or say balanced=True",
-            AdaptationWarning,
-            stacklevel=3,  # adapt, its decorator, the caller
-        )
+        warn_unchanged(scores, None if validation is not None else MARGIN)
+    elif parts is not None:
+        warn_unchecked(scores, parts)
     adapted = candidates[best].to(home)
     if best != "as it is":
         if adapted.quantity_head is not None:  # trained on the body as it was
             adapted = adapted.with_quantities(())
-        _record(
+        record(
             *(adapted, model, inputs, scores, best),
-            *(validation, pixel_scale, balanced),
+            *(validation, pixel_scale, balanced, parts),
         )
     return adapted
 
@@ -199,71 +218,3 @@ def _judge(
         return float(right.clamp_min(1e-12).log().mean())
 
     return likelihood
-
-
-def _warn(scores: dict[str, float], labelled: bool) -> None:
-    what = "log-likelihood of the labels" if labelled else "information"
-    needed = "" if labelled else f", by more than {MARGIN:g}"
-    warnings.warn(
-        f"no candidate is better than the weight as it is{needed} ({what}: "
-        f"{_listed(scores)}): it comes back unchanged",
-        AdaptationWarning,
-        stacklevel=4,  # _warn, adapt, its decorator, the caller
-    )
-
-
-def _listed(scores: dict[str, float]) -> str:
-    return "; ".join(f"{name}: {score:.3f}" for name, score in scores.items())
-
-
-def _record(
-    adapted: LensNetwork,
-    model: LensNetwork,
-    inputs: Tensor,
-    scores: dict[str, float],
-    chosen: str,
-    validation: tuple[Any, Any] | None,
-    pixel_scale: float | None,
-    balanced: bool,
-) -> None:
-    """Writes into the copy's record what it is, and where its images lie."""
-    adapted.origin = None
-    adapted.map_spec = None
-    # None of the scores of the weight is the copy's.
-    left = ("metrics", "image_statistics", "started_from")
-    info = {k: v for k, v in model.weights_info.items() if k not in left}
-    adapted.weights_info = {
-        **info,
-        "image_statistics": statistics_ranges(inputs),
-        "adapted": {
-            "from": None if model.origin is None else str(model.origin),
-            "images": len(inputs),
-            "chosen": chosen,
-            "criterion": "information"
-            if validation is None
-            else "log-likelihood of labels",
-            "said_to_be_balanced": balanced,
-            "labelled_images": 0 if validation is None else len(validation[0]),
-            "scores": {name: round(score, 4) for name, score in scores.items()},
-        },
-    }
-    if pixel_scale is not None and model.pixel_scale is None:
-        adapted.pixel_scale = pixel_scale
-    adapted.domain = None
-    if model.domain is None:
-        return
-    chances, embeddings = answers(adapted, inputs)
-    try:
-        adapted.domain = fit_domain(
-            image_features(inputs),
-            embeddings,
-            chances.argmax(1),
-            model.num_classes,
-            false_alarms=model.domain.false_alarms,
-        )
-    except ValueError as error:
-        warnings.warn(
-            f"the copy has no domain, so it flags by statistics alone: {error}",
-            AdaptationWarning,
-            stacklevel=4,
-        )

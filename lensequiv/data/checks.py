@@ -190,7 +190,7 @@ def check_pixels(images: Tensor, where: str | os.PathLike[str], indexed: bool) -
         raise ImageError.because(
             name,
             f"holds {count} NaN or infinite {pixels} (as float32)",
-            "finite values everywhere",
+            "finite values everywhere: fill such pixels first",
         )
     levels = ", ".join(f"{level:g}" for level in low[index].tolist())
     raise ImageError.because(

@@ -17,7 +17,7 @@ from lensequiv.data.checks import (
 from lensequiv.data.decompress import unpacked
 from lensequiv.data.errors import ImageError
 from lensequiv.data.fits_cards import Value, read_cards
-from lensequiv.data.fits_planes import beside, choose_hdu, label
+from lensequiv.data.fits_planes import beside, choose_hdu, image_shape, label
 from lensequiv.data.fits_single import Single, read_single
 from lensequiv.data.flags import flag_notes, only_two_values
 from lensequiv.data.pixel_scale import SCALE_KEYWORDS, header_pixel_scale
@@ -69,7 +69,8 @@ def load_fits(path: Path, hdu: int | str | None) -> Loaded:
             options = {"memmap": False, "lazy_load_hdus": True, "uint": True}
             with fits.open(source, mode="readonly", **options) as hdus:
                 chosen, others = choose_hdu(hdus, hdu, length, path)
-                axis = channel_axis(chosen.shape, path)
+                shape = image_shape(chosen.shape)
+                axis = channel_axis(shape, path)
                 cards = _cards(source, chosen)
                 _check_fits_size(chosen, length, path, cards.get("BITPIX"))
                 blank = _check_scaling(cards, chosen, path)
@@ -84,7 +85,8 @@ def load_fits(path: Path, hdu: int | str | None) -> Loaded:
                 else:
                     pixels = _with_blanks(source, others.index(chosen), blank, cards)
                 if len(others) > 1:
-                    size = chosen.shape[:2] if axis == 2 else chosen.shape[-2:]
+                    first = 0 if axis == 2 else -2
+                    size = shape[first], shape[first + 1]
                     planes = beside(others, lambda h: _check_fits_size(h, length, path))
                     image = planes.pop(others.index(chosen))
                     flags = flag_notes(image, planes, size)
@@ -97,6 +99,7 @@ def load_fits(path: Path, hdu: int | str | None) -> Loaded:
                 "a complete FITS file",
             ) from error
     check_dtype(pixels.dtype, path)
+    pixels = pixels.reshape(shape)
     if hdu is None:
         notes += only_two_values(pixels)
     return Loaded(pixels, None, scale, plane, notes, flags)

@@ -122,11 +122,22 @@ def beside(found: Sequence[Any], check: Callable[[Any], None]) -> list[Beside]:
     return [describe(item) for item in found]
 
 
+def image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape without the first axes of four or more, while their length is 1.
+
+    Radio images have such axes for frequency and polarisation.
+    """
+    while len(shape) > 3 and shape[0] == 1:
+        shape = shape[1:]
+    return tuple(shape)
+
+
 def _is_candidate(item: Any) -> bool:
     """Whether an HDU holds 2-D or 3-D data of more than a row: no dummy."""
-    if not item.is_image or len(item.shape) not in (2, 3):
+    shape = image_shape(item.shape) if item.is_image else ()
+    if len(shape) not in (2, 3):
         return False
-    return 0 not in item.shape and sum(axis > 1 for axis in item.shape) >= 2
+    return 0 not in shape and sum(axis > 1 for axis in shape) >= 2
 
 
 def _words(item: Any) -> str:

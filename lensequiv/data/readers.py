@@ -13,12 +13,19 @@ import numpy as np
 from lensequiv.data.errors import ImageError
 from lensequiv.data.fits import load_fits
 from lensequiv.data.hdf5 import load_hdf5, open_hdf5_stack
+from lensequiv.data.margins import without_margin
 from lensequiv.data.npy import load_npy
 from lensequiv.data.npz import load_npz, open_npz_stack
 from lensequiv.data.pictures import load_picture
 from lensequiv.data.pixel_scale import folder_pixel_scale
 from lensequiv.data.stacks import ImageStack
-from lensequiv.data.stored import Loaded, StoredImage, as_float32
+from lensequiv.data.stored import (
+    Loaded,
+    StoredImage,
+    as_float32,
+    channels_first,
+    checked_float32,
+)
 
 _FITS = (".fits", ".fit", ".fts")
 _PACKED = (".gz", ".bz2", ".xz")
@@ -130,6 +137,7 @@ def read_stored(
     plane: int | str | None = None,
     hdu: int | str | None = None,
     index: int | None = None,
+    trim: bool = False,
 ) -> StoredImage:
     """Read one image with what its file says about it.
 
@@ -139,6 +147,10 @@ def read_stored(
         hdu: As for `read_image`.
         index: Which image of a file that holds a stack (HDF5 and NPZ); to read many of
             them use `open_stack`, which opens the file once.
+        trim: Whether to cut away a margin that holds NaN, instead of refusing the
+            image: as many rows at the top as at the bottom, as many columns on the left
+            as on the right, and no more than half of either; a note says so. Not of
+            images in a stack.
 
     Returns:
         The image with pixel scale, plane and notes.
@@ -163,13 +175,18 @@ def read_stored(
     scale = loaded.pixel_scale
     if path.suffix == ".npy":
         scale = folder_pixel_scale(path)
+    pixels, top, left = channels_first(loaded.pixels, path), 0, 0
+    cut: tuple[str, ...] = ()
+    if trim:
+        pixels, top, left, cut = without_margin(pixels)
     return StoredImage(
-        as_float32(loaded.pixels, path),
+        checked_float32(pixels, path),
         loaded.axion_mass,
         scale,
         loaded.plane,
         None,
-        loaded.flags + loaded.notes,
+        loaded.flags + loaded.notes + cut,
+        (top, left),
     )
 
 

@@ -47,7 +47,9 @@ class StoredImage:
         index: Which image of a file that holds a stack; None where it holds one.
         notes: What a user should know about this image before trusting a prediction:
             pixels that a mask or data-quality plane beside the image flags, pixels
-            that are not square, contradictory pixel scales.
+            that are not square, contradictory pixel scales, a margin cut away.
+        corner: Row and column, in the image of the file, of the first pixel; other
+            than 0 where a margin was cut away, see `lensequiv.data.read_stored`.
     """
 
     image: np.ndarray
@@ -56,12 +58,22 @@ class StoredImage:
     plane: str | None = None
     index: int | None = None
     notes: tuple[str, ...] = ()
+    corner: tuple[int, int] = (0, 0)
+
+
+def channels_first(stored: np.ndarray, path: str | os.PathLike[str]) -> np.ndarray:
+    """Bring an array of a valid layout to (C, H, W), as a view."""
+    axis = channel_axis(stored.shape, path)
+    return stored[None] if axis is None else np.moveaxis(stored, axis, 0)
 
 
 def as_float32(stored: np.ndarray, path: str | os.PathLike[str]) -> np.ndarray:
     """Bring an array of a valid layout to (C, H, W) float32, and check its pixels."""
-    axis = channel_axis(stored.shape, path)
-    stored = stored[None] if axis is None else np.moveaxis(stored, axis, 0)
+    return checked_float32(channels_first(stored, path), path)
+
+
+def checked_float32(stored: np.ndarray, path: str | os.PathLike[str]) -> np.ndarray:
+    """Bring (C, H, W) of any real type to float32, and check its pixels."""
     if stored.dtype == np.float32 and stored.flags.carray:
         image = stored
     else:

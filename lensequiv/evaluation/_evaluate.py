@@ -160,6 +160,7 @@ def evaluate(
         pixel_scale=pixel_scale,
         resample=resample,
         device=device,
+        enlarge=False,
     )
     dataset = open_labelled(data, plane, hdu)
     labels = labels_for(model, dataset, str(dataset.place))

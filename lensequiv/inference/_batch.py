@@ -26,6 +26,8 @@ class Batch:
             `domain`.
         maps: For the images without error; None if none were wanted.
         quantities: Likewise.
+        guessed: How many of the images without error were taken to have the pixel
+            scale of the training images, since nothing tells theirs.
     """
 
     names: list[str]
@@ -36,3 +38,4 @@ class Batch:
     scores: Tensor | None
     maps: list[SubstructureMap] | None = None
     quantities: Quantities | None = None
+    guessed: int = 0

@@ -199,6 +199,7 @@ class Run:
             scores=scores,
             maps=maps,
             quantities=told,
+            guessed=sum(isinstance(i, Prepared) and i.guessed for i in items),
         )
 
     def _mapped(

@@ -29,6 +29,8 @@ class Options:
         device: Where the network computes; the model's if None.
         maps: Whether to map the substructure, too.
         quantities: Whether to tell quantities, too.
+        enlarge: Whether images that are too small for the network get more of their
+            edge pixels and a note, instead of being refused.
     """
 
     batch_size: int = 64
@@ -41,6 +43,7 @@ class Options:
     device: str | torch.device | None = None
     maps: bool = False
     quantities: bool = False
+    enlarge: bool = True
 
     def __post_init__(self) -> None:
         """Checks what does not depend on the model.

@@ -49,7 +49,10 @@ def predict(
         model: Any lensequiv model; its mode is kept.
         x: Array or tensor (H, W), (N, H, W) or (N, C, H, W) in any flux unit, a path,
             a folder, or a list of paths and folders. A file that holds many images
-            counts as that many.
+            counts as that many. Of images larger than the network's input it sees the
+            centre. Smaller ones, down to the smallest side it takes (33 pixels for the
+            steerable networks), get more of their edge pixels, and a note. A margin of
+            NaN in a file is cut away, with a note; see `lensequiv.data.read_stored`.
         batch_size: Images that go through the network at once; fewer, after a warning,
             where the device has too little memory for so many.
         plane: Which image, where a file has several: the name of an array (NPZ) or
@@ -106,7 +109,8 @@ def predict(
     parts = list(batches(model, source, options))
     whole = Prediction.concatenate([_prediction(model, source, p) for p in parts])
     share = 0.0 if model.domain is None else model.domain.false_alarms
-    _warn(source.names, whole.notes, share)
+    guessed = 0 if source.paths is None else sum(part.guessed for part in parts)
+    _warn(source.names, whole.notes, share, guessed)
     return whole
 
 
@@ -189,7 +193,9 @@ def _prediction(model: Classifier, source: Source, batch: Batch) -> Prediction:
     )
 
 
-def _warn(names: Sequence[str], notes: list[list[str]], share: float) -> None:
+def _warn(
+    names: Sequence[str], notes: list[list[str]], share: float, guessed: int
+) -> None:
     odd = [(name, note) for name, note in zip(names, notes, strict=True) if note]
     if not odd:
         return
@@ -198,6 +204,12 @@ def _warn(names: Sequence[str], notes: list[list[str]], share: float) -> None:
     chance = ""
     if share:
         chance = f" ({100 * share:.3g} % of images like the training ones are, too)"
+    if guessed:
+        more += (
+            f"\nNo header tells the pixel scale of {guessed} of them all, which were "
+            "taken to have that of the training images: pixel_scale= (--pixel-scale) "
+            "tells it"
+        )
     warnings.warn(
         f"{len(odd)} of {len(names)} images are unlike the training images, so "
         f"their labels may mean nothing{chance}:\n{shown}{more}",

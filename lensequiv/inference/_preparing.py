@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lensequiv.domain import image_features, image_statistics
 from lensequiv.inference._classifier import Classifier
+from lensequiv.inference._cropping import Cropped, crop_to_fit
 from lensequiv.inference._options import Options
 from lensequiv.inference._scale import PixelScales
 from lensequiv.inference._source import Loaded, Source
@@ -58,6 +59,7 @@ class Prepared:
         name: Of the image.
         before: For messages on its size: what it was before it was resampled.
         view: Where it lies in the stored image; None if preprocessing does not say.
+        guessed: Whether nothing tells its pixel scale.
     """
 
     image: Tensor
@@ -66,6 +68,7 @@ class Prepared:
     name: str
     before: str = ""
     view: View | None = None
+    guessed: bool = False
 
 
 Failed = OSError | ValueError
@@ -131,8 +134,12 @@ class Preparation:
 
     def alone(self, item: Prepared) -> Prepared | Failed:
         """Preprocesses and measures one image, or says why it cannot be used."""
+        preprocess = self.preprocess
         try:
-            image = self.model.preprocess(item.image)
+            if isinstance(preprocess, CropAndScale):
+                image = preprocess.scale(item.image)  # it was cropped
+            else:
+                image = self.model.preprocess(item.image)
         except ValueError as error:
             return _named(error, item.name, item.before)
         features = features_of(self.model, image[None])[0]
@@ -149,7 +156,7 @@ class Preparation:
         """One image, cropped if all that follows can be done to many at once."""
         name = self.source.names[position]
         try:
-            loaded = self.source.load(position)
+            loaded = self._grey(self.source.load(position))
             self._check_channels(name, loaded)
             image, notes = self.scales.apply(loaded, name)
         except (OSError, ValueError) as error:
@@ -158,37 +165,55 @@ class Preparation:
         view = None
         if isinstance(self.preprocess, CropAndScale):
             pixels = image.numel()
-            view = self._view(loaded, image)
             try:
-                image = self.preprocess.crop(image)
+                cropped = crop_to_fit(
+                    self.preprocess, image, enlarge=self.options.enlarge
+                )
             except ValueError as error:
                 return _named(error, name, before)
+            view = self._view(loaded, image, cropped)
+            image, notes = cropped.image, [*notes, *cropped.notes]
             if image.numel() < pixels // 4:
                 image = image.clone()  # so that the rest need not stay in memory
-        return Prepared(image, None, [*loaded.notes, *notes], name, before, view)
+        guessed = self.scales.is_guessed(loaded)
+        notes = [*loaded.notes, *notes]
+        return Prepared(image, None, notes, name, before, view, guessed)
 
-    def _view(self, loaded: Loaded, image: Tensor) -> View:
+    def _view(self, loaded: Loaded, image: Tensor, cropped: Cropped) -> View:
         """Where the crop of an image lies in it as it was stored."""
         pixel, scale = self.scales.pixel(loaded)
         (height, width), (rows, columns) = loaded.image.shape[-2:], image.shape[-2:]
-        assert isinstance(self.preprocess, CropAndScale)
-        top, left = self.preprocess.offset(rows, columns)
+        above, before = loaded.corner
         # Resampling keeps the centre.
         return View(
-            (width - 1) / 2 + (left - (columns - 1) / 2) * pixel,
-            (height - 1) / 2 + (top - (rows - 1) / 2) * pixel,
+            before + (width - 1) / 2 + (cropped.left - (columns - 1) / 2) * pixel,
+            above + (height - 1) / 2 + (cropped.top - (rows - 1) / 2) * pixel,
             pixel,
             scale,
         )
 
+    def _grey(self, loaded: Loaded) -> Loaded:
+        """A picture with three equal channels as the one that it is."""
+        image = loaded.image
+        if self.model.in_channels != 1 or len(image) != 3:
+            return loaded
+        grey = torch.equal(image[0], image[1]) and torch.equal(image[0], image[2])
+        return replace(loaded, image=image[:1]) if grey else loaded
+
     def _check_channels(self, name: str, loaded: Loaded) -> None:
         channels, model = loaded.image.shape[0], self.model
         if channels != model.in_channels:
-            several = name.startswith("x[") and channels == 1
+            advice = ""
+            if name.startswith("x[") and channels == 1:
+                advice = "; three axes are (N, H, W): give x[None] for one image"
+            elif model.in_channels == 1:
+                advice = (
+                    "; give one of them (read_image reads them all), or fine-tune a "
+                    f"network for all: from_pretrained(..., in_channels={channels})"
+                )
             raise ValueError(
                 f"{name} has {channels} channels; {model.name} expects "
-                f"{model.in_channels}"
-                + ("; three axes are (N, H, W): give x[None] for one image" * several)
+                f"{model.in_channels}{advice}"
             )
 
     def _scaled(self, group: list[Prepared]) -> list[Prepared | Failed]:

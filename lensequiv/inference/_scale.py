@@ -113,6 +113,11 @@ class PixelScales:
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
 
+    def is_guessed(self, loaded: Loaded) -> bool:
+        """Whether nothing tells an image's scale, so that the wanted one is assumed."""
+        untold = self.given is None and loaded.pixel_scale is None
+        return self.wanted is not None and untold
+
     def pixel(self, loaded: Loaded) -> tuple[float, float | None]:
         """The network's pixels in those of an image.
 

@@ -48,11 +48,14 @@ class Loaded:
         pixel_scale: Of its header, or of the manifest of its set; None if neither
             has one. *Unit*: arcsec/pixel.
         notes: What its file says against it: flagged pixels, for instance.
+        corner: Row and column of its first pixel in the file, where a margin without
+            data was cut away.
     """
 
     image: Tensor
     pixel_scale: float | None = None
     notes: tuple[str, ...] = ()
+    corner: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -163,10 +166,11 @@ class _Files:
         """Reads one image, by any thread."""
         path, index = self._places[i]
         if index is None:
-            stored: StoredImage = read_stored(path, plane=self.plane)
+            stored: StoredImage = read_stored(path, plane=self.plane, trim=True)
         else:
             stored = self._stack(path).read(index)
-        return Loaded(torch.from_numpy(stored.image), stored.pixel_scale, stored.notes)
+        image = torch.from_numpy(stored.image)
+        return Loaded(image, stored.pixel_scale, stored.notes, stored.corner)
 
     def _stack(self, path: str) -> ImageStack:
         """The stack of a file; the blocks of few stacks wait in memory."""

@@ -189,6 +189,7 @@ Adapted = TypedDict(
         "chosen": str,
         "criterion": str,
         "said_to_be_balanced": bool,
+        "estimated_parts": dict[str, float],
         "labelled_images": int,
         "scores": dict[str, float],
     },

@@ -123,6 +123,9 @@ def adapted(info: Information) -> list[str]:
             " No label has checked it: where the classes of those images are not in "
             "about equal parts, it can be far worse than the weight it came from."
         )
+    if parts := done.get("estimated_parts"):
+        shares = (f"{class_name(k)} {100 * v:.0f} %" for k, v in parts.items())
+        told += f" The answers of the weight it came from suggest {', '.join(shares)}."
     lines = ["## Adaptation", "", told, ""]
     if scores := done.get("scores"):
         what = one_line(done.get("criterion", "criterion"))

@@ -106,7 +106,7 @@ def test_training_changes_scales_alone_and_gains_information(tiny, inputs):
 def test_what_is_no_better_comes_back_unchanged(tiny):
     images = np.random.default_rng(0).normal(size=(60, 40, 40)).astype(np.float32)
     with pytest.warns(AdaptationWarning, match="as it is, by more than 0.05"):
-        same = adapt(tiny, images, steps=0)
+        same = adapt(tiny, images, steps=0, balanced=True)
     assert same is not tiny and "adapted" not in same.weights_info
     for name, value in tiny.tensors().items():
         assert torch.equal(same.tensors()[name], value), name
@@ -122,8 +122,10 @@ def test_a_damaged_network_is_mended(tmp_path):
     lenses, others = (simulate("modelF", n, seed=n) for n in (210, 120))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", OutOfDomainWarning)
-        with pytest.warns(AdaptationWarning, match="in about equal parts"):
-            adapted = adapt(model, lenses.images, steps=2, batch_size=40)
+        warnings.simplefilter("error", AdaptationWarning)
+        adapted = adapt(
+            model, lenses.images, steps=2, batch_size=40, balanced=True
+        )  # as it is, its answers do not tell that the parts are equal
         right = [
             float((m.predict(others.images).logits.argmax(1) == others.labels).sum())
             for m in (model, adapted)
@@ -143,6 +145,54 @@ def test_a_damaged_network_is_mended(tmp_path):
     card = (tmp_path / "w" / "README.md").read_text()
     assert "Adapted from `c4-modelF` to 210 unlabelled images: stat" in card
     assert "No label has checked it" in card and "Recorded by the user" not in card
+
+
+def named(model, label):
+    """The model as it is, but that it gives every image the same label."""
+    with torch.no_grad():
+        model.head[-1].bias[label] += 50
+    return model
+
+
+def test_unequal_parts_are_not_adapted_to(tiny):
+    images = np.random.default_rng(0).normal(size=(60, 40, 40)).astype(np.float32)
+    wanted = r"unequal parts \(no 0 %, sphere 100 %, vort 0 %\).*balanced=True"
+    with pytest.warns(AdaptationWarning, match=wanted) as told:
+        same = adapt(named(tiny, 1), images)
+    assert len(told) == 1 and told[0].filename == __file__
+    assert same is not tiny and "adapted" not in same.weights_info
+    for name, value in tiny.tensors().items():
+        assert torch.equal(same.tensors()[name], value), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [1 / 3, 0.8])
+def test_parts_decide_whether_to_adapt(share):
+    """A weight on another simulation's images, which it knows well."""
+    others = round(60 * (1 - share))
+    lenses = simulate("modelF", 180, seed=931)
+    parts = [torch.nonzero(lenses.labels == label).flatten() for label in range(3)]
+    rows = torch.cat([parts[0], parts[1][:others], parts[2][:others]])
+    model = lensequiv.from_pretrained("c8-modelJ@2")
+    with pytest.warns(AdaptationWarning) as told:
+        adapted = adapt(model, lenses.images[rows], steps=0)
+    assert "adapted" not in adapted.weights_info
+    assert ("unequal parts" in str(told[0].message)) == (share > 0.5)
+
+
+@pytest.mark.slow
+def test_what_no_label_has_checked_says_so(tmp_path):
+    model = lensequiv.from_pretrained("c4-modelF")
+    norm = norms_of(model)[2]
+    norm.running_var *= 3  # a change that leaves most answers right
+    lenses = simulate("modelF", 180, seed=932)
+    with pytest.warns(AdaptationWarning, match="answers suggest no .* vort .*stat"):
+        adapted = adapt(model, lenses.images, steps=0, batch_size=40)
+    parts = adapted.weights_info["adapted"]["estimated_parts"]
+    assert list(parts) == ["no", "sphere", "vort"]
+    assert sum(parts.values()) == pytest.approx(1, abs=1e-3)
+    card = adapted.save_pretrained(tmp_path / "w") / "README.md"
+    assert "answers of the weight it came from suggest" in card.read_text()
 
 
 @pytest.mark.slow

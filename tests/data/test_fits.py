@@ -78,7 +78,7 @@ class TestFits:
         path = tmp_path / "a.fits"
         self.fits.HDUList(
             [
-                self.fits.PrimaryHDU(ramp((1, 1, 6, 5))),
+                self.fits.PrimaryHDU(ramp((2, 1, 6, 5))),
                 self.fits.BinTableHDU.from_columns([column], name="CAT"),
                 self.fits.ImageHDU(np.arange(5.0), name="SPECTRUM"),
                 self.fits.ImageHDU(ramp() * 3, name="SCI"),
@@ -86,7 +86,13 @@ class TestFits:
         ).writeto(path)
         assert_is(read_image(path), 3 * ramp()[None])
         refuse(path, "holds no image in HDU 1", "1 CAT: not an image", hdu=1)
-        refuse(path, "4-D array", "(1, 1, 6, 5)", hdu=0)
+        refuse(path, "4-D array", "(2, 1, 6, 5)", hdu=0)
+
+    def test_axes_of_frequency_and_polarisation(self, tmp_path, assert_is):
+        path = self.write(tmp_path / "a.fits", ramp((1, 1, 6, 5)))
+        assert_is(read_image(path), ramp()[None])
+        path = self.write(tmp_path / "b.fits", ramp(), ramp((1, 2, 6, 5)))
+        assert_is(read_image(path, hdu=1), ramp((2, 6, 5)))
 
     def test_named_and_numbered_hdu(self, tmp_path, assert_is):
         path = self.write(tmp_path / "a.fits", ramp(), ramp() * 2, ramp() * 3)

@@ -70,6 +70,7 @@ def test_channels(tmp_path, assert_is):
 @pytest.mark.slow
 def test_written_by_ray(tmp_path):
     """Ray registers its own types, so in a process of its own."""
+    pytest.importorskip("ray")
     code = f"""
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq
 from ray.data.extensions import ArrowTensorArray

@@ -41,8 +41,8 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def run(weight, data, monkeypatch):
-    def run(out, *options, data=data):
-        argv = ["finetune.py", weight, "--data", data, "--out", out, "--steps", 4]
+    def run(out, *options, data=data, start=weight):
+        argv = ["finetune.py", start, "--data", data, "--out", out, "--steps", 4]
         argv += ["--batch-size", 8, "--precision", "fp32", *options]
         monkeypatch.setattr(sys, "argv", [str(a) for a in argv])
         finetune.main()
@@ -123,6 +123,28 @@ def test_small_images_and_no_test_set(run, tmp_path, capsys):
     assert model.predict(small.images).logits.shape == (24, 3)
     with pytest.raises(FileExistsError, match="is not empty: choose a new name"):
         run(tmp_path / "out", data=tmp_path / "own")
+
+
+@pytest.mark.slow
+def test_rings_are_as_large_as_the_weight_knows_them(run, weight, tmp_path, capsys):
+    """Images of another pixel scale, told by a manifest, are resampled to its own."""
+    known = lensequiv.from_pretrained(weight)
+    known.pixel_scale = 0.05
+    start = known.save_pretrained(tmp_path / "known")
+    for seed, (split, n) in enumerate({"train": 12, "val": 6, "test": 6}.items()):
+        folder = tmp_path / "own" / split
+        write_class_folders("deeplensesim2", n, folder, seed=seed, progress=False)
+    model = run(tmp_path / "out", data=tmp_path / "own", start=start)
+    assert model.pixel_scale == 0.05 and model.input_size == 97
+    told = capsys.readouterr().out
+    assert "0.101 arcsec a pixel, resampled to the weight's 0.05" in told
+    tested = model.predict(tmp_path / "own" / "test", resample=True)
+    right = tested.probabilities.argmax(1) == torch.arange(3).repeat_interleave(2)
+    scores = model.weights_info["fine_tuned"]["test"]
+    assert scores["accuracy"] == pytest.approx(float(right.float().mean()), abs=1e-4)
+    left = run(tmp_path / "left", "--no-resample", data=tmp_path / "own", start=start)
+    assert left.pixel_scale == 0.101 and left.input_size == 57
+    assert "(the weight: 0.05)" in capsys.readouterr().out
 
 
 def test_linear_check_sees_what_the_embedding_separates(weight):

@@ -146,9 +146,9 @@ def test_light_in_the_centre_is_flagged(model, images):
         (np.ones((150, 150)), ImageError, "constant"),
         (np.zeros((0, 150, 150)), ImageError, "empty|holds no"),
         (
-            NOISE.normal(size=(60, 60)),
+            NOISE.normal(size=(20, 20)),
             ValueError,
-            r"x\[0\].*60 x 60.*expected at least 97",
+            r"x\[0\].*20 x 20.*expected at least 97",
         ),
         (NOISE.normal(size=(1, 2, 150, 150)), ValueError, r"x\[0\] has 2 channels; c8"),
         ("nowhere.npy", FileNotFoundError, "nowhere.npy"),

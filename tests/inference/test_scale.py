@@ -133,10 +133,12 @@ def test_a_model_without_a_scale_says_so(images):
 
 def test_frames_too_small_after_resampling_name_both_sizes(model, images):
     message = (
-        r"x\[0\].*74 x 74 pixels; expected at least 97 x 97.*"
-        r"resampled from 150 x 150 pixels of 0\.025 arcsec to 74 x 74 of 0\.05"
+        r"x\[0\].*30 x 30 pixels; expected at least 97 x 97.*"
+        r"resampled from 150 x 150 pixels of 0\.01 arcsec to 30 x 30 of 0\.05"
     )
     with pytest.raises(ValueError, match=message):
+        model.predict(images, pixel_scale=0.01, resample=True)
+    with pytest.warns(OutOfDomainWarning, match="only 74 x 74 pixels"):
         model.predict(images, pixel_scale=0.025, resample=True)
     with pytest.raises(ValueError, match=r"x\[0\]: images of 150 x 150 pixels of 50"):
         model.predict(images, pixel_scale=50.0, resample=True)

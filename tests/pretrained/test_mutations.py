@@ -193,6 +193,11 @@ FLOAT_CHANGES = {
 @pytest.mark.parametrize("kind", [*TENSOR_CHANGES, *FLOAT_CHANGES])
 def test_wrong_tensors_are_named(kind, tiny, tmp_path, capsys):
     change = {**TENSOR_CHANGES, **FLOAT_CHANGES}[kind]
+    if kind == "complex":
+        try:
+            save({"x": torch.zeros(1, dtype=torch.complex64)})
+        except KeyError:
+            pytest.skip("this safetensors writes no complex numbers")
     mutations, names = [], []
     for name, value in tiny.tensors.items():
         if kind in FLOAT_CHANGES and not value.is_floating_point():

@@ -42,6 +42,11 @@ def sums_points(monkeypatch):
     monkeypatch.setattr(_deflection, "sum_masses", _sum)
 
 
+# Torch 2.4 draws on real devices alone.
+_POISSON = torch._C._dispatch_has_kernel_for_dispatch_key("aten::poisson", "Meta")
+
+
+@pytest.mark.skipif(not _POISSON, reason="this torch knows no poisson() on meta")
 @pytest.mark.parametrize("name", RECIPES)
 def test_nothing_is_left_on_the_processor(name, sums_points, monkeypatch):
     """On `meta` a tensor of another device is an error, and so is asking for values."""
@@ -139,7 +144,7 @@ def test_summed_deflection_is_the_sum(label, device):
 @pytest.mark.parametrize("architecture", [75, 80, 90])
 def test_the_kernel_compiles_for_gpus(architecture):
     """Down to machine code, which needs no GPU."""
-    triton = pytest.importorskip("triton")
+    triton = pytest.importorskip("triton", "3.2")  # where ASTSource is as used here
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
