@@ -60,7 +60,12 @@ RECIPES = {
     ),
 }
 SETS = tuple(RECIPES)[:4]
-STARTS = ("c8-modelJ@2", "d8-modelJ@2", "random:c8-modelJ@2", "random:d8-modelJ@2")
+STARTS = tuple(
+    scale + kind + weight
+    for weight in ("c8-modelJ@2", "d8-modelJ@2")
+    for scale in ("", "resampled:")
+    for kind in ("", "random:")
+)
 LABELS = (10, 30, 100, 500, 1000, 5000)
 SEEDS = {"train": 521, "val": 522, "test": 523}
 VALIDATION, TEST = 200, 500  # images a class
