@@ -32,6 +32,7 @@ from lensequiv.data import read_image
 from lensequiv.domain import OutOfDomainWarning
 from lensequiv.files import write_atomically
 from lensequiv.models import LensNetwork
+from lensequiv.plots import check_picture
 from lensequiv.simulation import (
     Halos,
     LensLight,
@@ -98,7 +99,7 @@ def variations(image: Array, hidden: Mask | None) -> Iterator[tuple[int, float, 
     radius = np.hypot(rows, columns)
     for number, treatment in enumerate(TREATMENTS):
         left = subtracted(image, SCALE, treatment, hidden)
-        noise = 1.4826 * np.median(np.abs(left[radius > OUTER]))
+        noise = 1.4826 * np.nanmedian(np.abs(left[radius > OUTER]))
         away = radius < CORE - PSF
         if hidden is not None:
             away = away | hidden
@@ -211,12 +212,57 @@ def judged(args: argparse.Namespace, name: str) -> list[dict[str, Any]]:
     return done
 
 
+def plot(
+    found: dict[str, list[dict[str, Any]]], model: LensNetwork, folder: Path, path: Path
+) -> None:
+    """The lens, what is left of it, its map, and its score among the look-alikes'."""
+    from lensequiv.plots._style import COLOURS, KEY, draw_image, figure_class, finish
+
+    name, image, hidden = next(real_lenses(folder))
+    _, _, left = next(variations(image, hidden))
+    (one,) = model.predict_map(left[None])
+    score = verdict(model, image, hidden).score
+    figure: Any = figure_class()(figsize=(11, 2.9), layout="constrained")
+    panels = figure.subplots(1, 4, width_ratios=(1, 1, 1, 1.5))
+    inside = slice(SIDE // 2 - 48, SIDE // 2 + 49)
+    titles = (name, "light subtracted", "presence of a subhalo")
+    for panel, pixels, title in zip(panels, (image, left), titles, strict=False):
+        draw_image(panel, pixels[inside, inside].astype(np.float32), SCALE)
+        panel.set_title(title, fontsize=9)
+    presence = panels[2].imshow(
+        one.presence, origin="lower", extent=one.extent, cmap="cividis", vmin=0
+    )
+    panels[2].set_title(titles[2], fontsize=9)
+    figure.colorbar(presence, ax=panels[2], shrink=0.8)
+    for panel in panels[:3]:
+        for radius in (INNER, OUTER):
+            turn = np.linspace(0, 2 * np.pi, 200)
+            line = radius * np.cos(turn), radius * np.sin(turn)
+            panel.plot(*line, color="white", linewidth=0.5)
+        panel.set(xlim=(-2.4, 2.4), ylim=(-2.4, 2.4))
+        panel.set_xlabel("arcsec", fontsize=8)
+        panel.tick_params(labelsize=7)
+    bins = np.linspace(0, 1, 26)
+    for (kind, all_of_it), colour in zip(found.items(), COLOURS, strict=False):
+        scores = [one["score"] for one in all_of_it]
+        weights = np.full(len(scores), 1 / len(scores))
+        look: Any = {"color": colour, "label": f"look-alikes, {kind}"}
+        panels[3].hist(scores, bins, weights=weights, histtype="step", **look)
+    panels[3].axvline(score, color="black", linestyle="--", label=name)
+    panels[3].set_xlabel("score", fontsize=8)
+    panels[3].set_ylabel("share of the lenses", fontsize=8)
+    panels[3].tick_params(labelsize=7)
+    panels[3].legend(**KEY)
+    finish(figure, path)
+
+
 def main() -> None:
     """Judges look-alikes, then the real lenses; prints a table."""
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("weights", type=Path, help="folder of a weight with a map")
     p.add_argument("--real", type=Path, help="folder of the real lenses")
     p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--plot", type=check_picture, help="of the lens; needs --real")
     p.add_argument("--lenses", type=int, help="at most, of each set")
     p.add_argument("--workers", type=int, default=1, help="processes")
     args = p.parse_args()
@@ -255,6 +301,8 @@ def main() -> None:
     write_atomically(
         args.out / "known.json", json.dumps({"sets": rows, "real": told}).encode()
     )
+    if args.plot is not None:
+        plot(found, _model(str(args.weights)), args.real, args.plot)
 
 
 if __name__ == "__main__":

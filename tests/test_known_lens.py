@@ -49,7 +49,7 @@ def test_the_place_is_found_in_every_variation(known_lens):
     image = simulate(recipe, 1, seed=77).images[0].double().numpy()
     found = known_lens.verdict(lensequiv.from_pretrained("c8-modelJ@3"), image)
     assert (found.x, found.y) == pytest.approx(place, abs=0.15)  # cells of 0.2
-    assert found.steady > 0.9 and found.score > 0.5
+    assert found.steady > 0.75 and found.score > 0.5
     assert found.scores == pytest.approx([found.score] * 3, abs=0.3)
 
 
