@@ -213,7 +213,11 @@ def judged(args: argparse.Namespace, name: str) -> list[dict[str, Any]]:
 
 
 def plot(
-    found: dict[str, list[dict[str, Any]]], model: LensNetwork, folder: Path, path: Path
+    found: dict[str, list[dict[str, Any]]],
+    told: list[dict[str, Any]],
+    model: LensNetwork,
+    folder: Path,
+    path: Path,
 ) -> None:
     """The lens, what is left of it, its map, and its score among the look-alikes'."""
     from lensequiv.plots._style import COLOURS, KEY, draw_image, figure_class, finish
@@ -221,7 +225,6 @@ def plot(
     name, image, hidden = next(real_lenses(folder))
     _, _, left = next(variations(image, hidden))
     (one,) = model.predict_map(left[None])
-    score = verdict(model, image, hidden).score
     figure: Any = figure_class()(figsize=(11, 2.9), layout="constrained")
     panels = figure.subplots(1, 4, width_ratios=(1, 1, 1, 1.5))
     inside = slice(SIDE // 2 - 48, SIDE // 2 + 49)
@@ -248,7 +251,7 @@ def plot(
         weights = np.full(len(scores), 1 / len(scores))
         look: Any = {"color": colour, "label": f"look-alikes, {kind}"}
         panels[3].hist(scores, bins, weights=weights, histtype="step", **look)
-    panels[3].axvline(score, color="black", linestyle="--", label=name)
+    panels[3].axvline(told[0]["score"], color="black", linestyle="--", label=name)
     panels[3].set_xlabel("score", fontsize=8)
     panels[3].set_ylabel("share of the lenses", fontsize=8)
     panels[3].tick_params(labelsize=7)
@@ -288,13 +291,13 @@ def main() -> None:
     if args.real is None:
         return
     warnings.simplefilter("ignore", OutOfDomainWarning)
-    told = {}
+    told = []  # a list, since one lens is there in two reductions
     print("| lens | score | p | of the treatments | place, arcsec | steady |")
     print("|---|---|---|---|---|---|")
     for name, image, hidden in real_lenses(args.real):
         one = verdict(_model(str(args.weights)), image, hidden)
         p = p_value(one.score, smooth)
-        told[name] = one._asdict() | {"p": p}
+        told.append({"lens": name, **one._asdict(), "p": p})
         each = ", ".join(f"{score:.3f}" for score in one.scores)
         cells = f"{one.score:.3f} | {p:.3f} | {each} | {one.x:+.2f}, {one.y:+.2f}"
         print(f"| {name} | {cells} | {one.steady:.2f} |")
@@ -302,7 +305,7 @@ def main() -> None:
         args.out / "known.json", json.dumps({"sets": rows, "real": told}).encode()
     )
     if args.plot is not None:
-        plot(found, _model(str(args.weights)), args.real, args.plot)
+        plot(found, told, _model(str(args.weights)), args.real, args.plot)
 
 
 if __name__ == "__main__":

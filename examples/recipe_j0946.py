@@ -11,19 +11,15 @@ more compact than cold dark matter has them (Minor et al. 2021, arXiv:2011.10627
 from dataclasses import replace
 
 from lensequiv.simulation import (
-    Clumps,
     Combined,
-    Galaxies,
     Halos,
-    LensLight,
-    Neighbours,
     NoSubstructure,
-    PowerLaw,
     get_instrument,
     get_recipe,
 )
 
 hst = get_recipe("hst")
+light, neighbours, *sources = hst.lights
 
 
 def _some(**profile: object) -> Halos:
@@ -44,36 +40,25 @@ recipe = replace(
     z_lens=(0.222, 0.222),
     z_source=(0.609, 0.609),
     einstein_radius=(1.25, 1.5),
-    deflector=PowerLaw(
+    deflector=replace(
+        hst.deflector,
         slope=(1.85, 2.35),
         axis_ratio=(0.75, 1.0),
-        offset=0.02,
-        third=(0.0, 0.01),
         fourth=(0.0, 0.01),
     ),
     source_radius=(0.0, 0.4),
     lights=(
-        # 3 % of the lens's light is left, or too much is taken.
-        LensLight(
-            share=1.0,
-            magnitude=(16.2, 17.8),
-            index=(3.0, 5.5),
-            radius=(1.2, 2.6),
-            second=0.3,
-            axis_ratio_scatter=0.06,
-            angle_scatter=6.0,
-            subtracted=1.0,
-            residual=0.01,
-        ),
-        Neighbours(
+        # A model of the lens's light was subtracted, good to 1 %.
+        replace(light, subtracted=1.0, residual=0.01),
+        replace(
+            neighbours,
             galaxies=0.5,
             stars=0.0,
             distance=(1.9, 4.0),
             ratio=(0.03, 1.0),
             radius=(0.1, 0.4),
         ),
-        Clumps(share=0.3),
-        Galaxies(share=0.6),
+        *sources,
     ),
     noise=get_instrument("hst-acs-f814w").camera(
         magnitude=(21.7, 24.0),
