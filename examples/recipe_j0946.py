@@ -9,6 +9,7 @@ more compact than cold dark matter has them (Minor et al. 2021, arXiv:2011.10627
 """
 
 from dataclasses import replace
+from typing import Any
 
 from lensequiv.simulation import (
     Combined,
@@ -18,7 +19,7 @@ from lensequiv.simulation import (
     get_recipe,
 )
 
-hst = get_recipe("hst")
+hst: Any = get_recipe("hst")
 light, neighbours, *sources = hst.lights
 
 
