@@ -26,6 +26,10 @@ from lensequiv.equivariance import RotatedLenses, orbits, rotated_lenses
 from lensequiv.models import LensNetwork
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "examples"))
+
+from option_types import add_precision_option  # noqa: E402
+
 SIZE = 97
 ANGLES = (15, 30, 45, 60, 75, 90)
 NEW = {"stem_stride": 2, "activation": "gelu", "isotropic": True, "disc": True}
@@ -114,7 +118,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
+    add_precision_option(parser)
     parser.add_argument("--recipe", default="modelJ", help="of the turned lenses")
     parser.add_argument("--lenses", type=int, default=24)
     args = parser.parse_args()

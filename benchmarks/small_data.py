@@ -35,6 +35,7 @@ from lensequiv.plots import check_picture
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "examples"))
 
+from option_types import add_precision_option  # noqa: E402
 from options import arguments as training_arguments  # noqa: E402
 from train import Training, accelerator_of  # noqa: E402
 from validate import validate  # noqa: E402
@@ -67,7 +68,7 @@ def trained(
     argv += ["--images", str(images), "--lr", str(rate), "--steps", str(steps)]
     argv += ["--batch-size", str(min(64, images)), "--evaluations", "8"]
     argv += ["--norm-images", "1280", "--ema", "0.99"]
-    argv += ["--precision", args.precision or "bf16"]
+    argv += ["--precision", args.precision]
     argv += [] if args.mass_map else ["--map-weight", "0"]
     options = training_arguments(argv)
     accelerator = accelerator_of(options)
@@ -123,7 +124,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="at most so many")
     parser.add_argument("--most-steps", type=int, default=max(STEPS))
     parser.add_argument("--mass-map", action="store_true", help="not labels alone")
-    parser.add_argument("--precision", choices=("bf16", "fp32"))
+    add_precision_option(parser)
     parser.add_argument("--plot", type=check_picture, help="where to draw the figure")
     parser.add_argument("--json", type=check_output, help="where to save the numbers")
     args = parser.parse_args()

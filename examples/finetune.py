@@ -36,7 +36,13 @@ from accelerate import Accelerator
 from finish import calibrate_if_possible
 from lenses import StoredLenses
 from linear import linear_check, linear_verdict
-from option_types import add_image_options, number, whole
+from option_types import (
+    add_image_options,
+    add_precision_option,
+    number,
+    precision_on,
+    whole,
+)
 from sets import (
     Sets,
     SimulatedSet,
@@ -105,12 +111,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="where to compute (default: auto, CUDA if there is any, else MPS, else "
         "the CPU)",
     )
-    p.add_argument(
-        "--precision",
-        choices=("auto", "bf16", "fp32"),
-        default="auto",
-        help="default: bf16 on CUDA, fp32 elsewhere, where bf16 can be very slow",
-    )
+    add_precision_option(p)
     p.add_argument(
         "--size",
         type=whole(1),
@@ -209,8 +210,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         torch.cuda.set_device(device)
     if device.type != "cpu":
         print(f"on {device_name(device)}")
-    if args.precision == "auto":
-        args.precision = "bf16" if device.type == "cuda" else "fp32"
+    args.precision = precision_on(device, args.precision)
     torch.manual_seed(args.seed)
     accelerator = Accelerator(
         cpu=device.type == "cpu",

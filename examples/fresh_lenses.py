@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,16 @@ def recipe_of(name: str | Recipe) -> Recipe:
     if isinstance(name, str) and Path(name).suffix in (".py", ".json"):
         return load_recipe(name)
     return get_recipe(name)
+
+
+def _with_room(recipe: Recipe, side: int) -> Recipe:
+    """The recipe with frames of at least `side` pixels, around the same centre.
+
+    A small survey image leaves no margin for shifts and turns, and a simulator needs
+    none: it renders what lies beyond the frame, too.
+    """
+    wanted = side + (recipe.pixels - side) % 2
+    return replace(recipe, pixels=max(recipe.pixels, wanted))
 
 
 class FreshLenses(Lenses):
@@ -125,10 +136,11 @@ class FreshLenses(Lenses):
         chunk = unit * max(1, many // unit)
         self.each = chunk // self.world // self.batch_size  # batches in a chunk
         self.prepare, self.pose = prepare, RandomPose(size)
+        side = size if self.resampled == 0 else size + 2 * EDGE
         self.stream = LensStream(
-            self.recipes,
+            [_with_room(recipe, side + 2 * self.shift) for recipe in self.recipes],
             seed=self.seed,
-            size=size if self.resampled == 0 else size + 2 * EDGE,
+            size=side,
             chunk=chunk,
             shift=self.shift,
             device=device,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fresh_lenses import RESAMPLED
-from option_types import number, whole
+from option_types import add_precision_option, number, precision_on, whole
 
 from lensequiv.inference import resolve_device
 
@@ -45,7 +45,7 @@ def add_training_options(p: argparse.ArgumentParser) -> None:
     )
     p.add_argument("--seed", type=whole(0), default=0)
     p.add_argument("--device", default="auto")
-    p.add_argument("--precision", choices=("bf16", "fp32"), help="bf16 on CUDA")
+    add_precision_option(p)
 
 
 def parsed(
@@ -64,7 +64,7 @@ def parsed(
     """
     args = p.parse_args(argv)
     args.device = resolve_device(args.device)
-    args.precision = args.precision or ("fp32", "bf16")[args.device.type == "cuda"]
+    args.precision = precision_on(args.device, args.precision)
     args.lr = args.lr or rates[args.whole]
     args.argv = list(given if argv is None else argv)
     return args

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 
 def number(low: float, high: float = 1e12, whole: bool = False) -> Callable[[str], Any]:
     """A type for argparse: a number within bounds, which are allowed."""
@@ -29,6 +31,26 @@ def number(low: float, high: float = 1e12, whole: bool = False) -> Callable[[str
 def whole(low: int) -> Callable[[str], Any]:
     """A type for argparse: a whole number of at least `low`."""
     return number(low, whole=True)
+
+
+def add_precision_option(parser: argparse.ArgumentParser) -> None:
+    """Adds the option `--precision`; see `precision_on` for `auto`."""
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "bf16", "fp32"),
+        default="auto",
+        help="default: bf16 on CUDA, fp32 elsewhere, where bf16 can be very slow",
+    )
+
+
+def precision_on(device: torch.device, wanted: str) -> str:
+    """The precision `wanted`, or what `auto` stands for on this device.
+
+    Processors without instructions for bf16 emulate it, in twenty times the time.
+    """
+    if wanted == "auto":
+        return "bf16" if device.type == "cuda" else "fp32"
+    return wanted
 
 
 def add_image_options(parser: argparse.ArgumentParser) -> None:

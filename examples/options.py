@@ -8,7 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from option_types import add_image_options, number, whole
+from option_types import (
+    add_image_options,
+    add_precision_option,
+    number,
+    whole,
+)
 
 DESCRIPTION = "Train a model to tell lenses apart: the loop behind the bundled weights."
 
@@ -59,7 +64,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="end with the last evaluation: OUT/best is the result (see finish.py)",
     )
     p.add_argument("--seed", type=whole(0), default=0)
-    p.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
+    add_precision_option(p)
     p.add_argument(
         "--launch",
         choices=("graphs", "eager", "compile"),

@@ -34,12 +34,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from finish import earlier_run, run_information, write_weights
 from fresh_lenses import FreshLenses
 from lenses import Batch
 from loop import SAVE_EVERY, check_finite, places, read_checkpoint, save_atomically
 from mass_map import MappingModel, map_loss, posed_masses
+from option_types import precision_on
 from options import arguments
 from schedule import set_rate
 from sets import check_images, check_room, half_if_harmless
@@ -280,6 +281,7 @@ class Training:
 
 def accelerator_of(args: argparse.Namespace) -> Accelerator:
     """What runs on any device and in any number of processes."""
+    args.precision = precision_on(PartialState().device, args.precision)
     torch.backends.cudnn.benchmark = True  # all batches are of one shape
     return Accelerator(
         mixed_precision="bf16" if args.precision == "bf16" else "no",

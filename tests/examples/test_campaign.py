@@ -81,6 +81,16 @@ def test_every_run_leaves_a_loadable_weight(run, tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("run", campaign.CAMPAIGN, ids=lambda run: run["name"])
+def test_every_run_of_the_list_can_begin(run, tmp_path):
+    given = ["--steps", 2, "--batch-size", 8, "--no-test", "--out", tmp_path / "run"]
+    args = options.arguments([*run["arguments"], *map(str, given)])
+    training = train.Training(args, train.accelerator_of(args))
+    side = training.model.input_size
+    assert training.augmented(0, 1).images.shape == (8, 1, side, side)
+
+
+@pytest.mark.slow
 def test_a_campaign_goes_on_where_it_was_killed(run, die_at_first_checkpoint):
     steps = die_at_first_checkpoint()
     with pytest.raises(KeyboardInterrupt):

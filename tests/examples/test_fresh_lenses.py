@@ -44,6 +44,15 @@ def test_fresh_lenses_are_those_of_the_stream_preprocessed(fresh):
     assert source.describe()["images"] == 48
 
 
+def test_small_frames_get_room_for_shifts_and_turns(fresh):
+    small = LensStream("deeplensesim2", size=49, chunk=24, seed=9)  # of 64 pixels
+    large = fresh("deeplensesim2", seed=9)
+    assert large.stream.recipes[0].pixels == 78  # 49 + 2 * (8 + 6), and even as 64 is
+    inner = large.stream.chunk(0).images[..., 8:-8, 8:-8]
+    torch.testing.assert_close(inner, small.chunk(0).images, rtol=1e-4, atol=1e-5)
+    assert large.batch(0).images.shape == (8, 1, 49, 49)
+
+
 def test_half_of_the_fresh_lenses_are_turned_with_their_masses(fresh, monkeypatch):
     turned = [fresh("modelF", seed=3).batch(step) for step in range(3)]
     with monkeypatch.context() as without:

@@ -69,7 +69,7 @@ def test_a_killed_run_resumes_to_the_same_result(
     run, data, data_with_truth, tmp_path, monkeypatch, source, die_at_first_checkpoint
 ):
     # Most processors emulate half precision, in many times the time.
-    options = [] if source == "folders" else ["--precision", "fp32"]
+    options = ["--precision", "bf16" if source == "folders" else "fp32"]
     if source == "fresh":
         options += ["--fresh", "modelF,modelJ", "--seed", 5]
     where = data if source == "folders" else data_with_truth
