@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lensequiv.cli._output import print_csv, print_json, print_table
 from lensequiv.cli._types import Commands
 from lensequiv.cli._weights import (
+    ADVISED,
     add_device,
     add_input_size,
     add_pixel_scale,
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add"]
 
-_WEIGHTS = "c8-modelJ"
-
 
 def add(commands: Commands) -> None:
     """Adds the subcommand."""
@@ -32,8 +31,8 @@ def add(commands: Commands) -> None:
     p.add_argument("paths", nargs="+", metavar="PATH", help="images or folders")
     p.add_argument(
         "--weights",
-        default=_WEIGHTS,
-        help=f"name or folder of weights that draw maps (default: {_WEIGHTS})",
+        default=ADVISED,
+        help=f"name or folder of weights that draw maps (default: {ADVISED})",
     )
     p.add_argument(
         "--to",
