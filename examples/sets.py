@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from lensequiv.data import ClassFolder, HDF5Images, open_dataset, read_stored
 from lensequiv.models import LensNetwork
-from lensequiv.simulation import LensStream, get_recipe
+from lensequiv.simulation import LensStream, load_recipe
 from lensequiv.transforms import CropAndScale, resample
 
 _SHIFT = 6  # pixels, of the lenses of a `SimulatedSet`
@@ -31,7 +31,7 @@ class SimulatedSet:
     """Lenses of a recipe in any pose, as training has them, simulated when wanted.
 
     Args:
-        recipe: Name of a recipe.
+        recipe: Name or file of a recipe.
         images: Their number, over all classes: a multiple of 8 times those.
         seed: Of the simulation.
         device: Where to simulate.
@@ -45,9 +45,10 @@ class SimulatedSet:
     def __init__(
         self, recipe: str, images: int, seed: int, device: torch.device
     ) -> None:
-        side = get_recipe(recipe).pixels - 2 * _SHIFT
+        chosen = load_recipe(recipe)
+        side = chosen.pixels - 2 * _SHIFT
         stream = LensStream(
-            recipe,
+            chosen,
             seed=seed,
             size=side - 1 + side % 2,
             chunk=images,

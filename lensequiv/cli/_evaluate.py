@@ -140,10 +140,9 @@ def _perturb(args: argparse.Namespace) -> None:
         raise ValueError(f"{', '.join(useless)}: not with --perturb, but for DIR")
     if args.report:
         check_perturbations(args.report)  # before minutes of work, not after
-    from_file = args.perturb.endswith((".json", ".py"))
     result = perturb(
         load(args.weights, args.input_size),
-        load_recipe(args.perturb) if from_file else args.perturb,
+        load_recipe(args.perturb),
         n=600 if args.images is None else args.images,
         seed=args.seed or 0,
         batch_size=args.batch_size,

@@ -1,8 +1,11 @@
 """What the training examples check before their first step."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import sets
+import start
 import torch
 
 import lensequiv
@@ -110,6 +113,21 @@ def test_a_folder_that_cannot_be_made(tmp_path, model):
         sets.check_room(tmp_path / "file" / "run", model, 1)
     with pytest.raises(OSError, match=r"has room for \d+ MiB; expected"):
         sets.check_room(tmp_path / "run", model, 10**9)
+
+
+def test_validation_images_of_a_recipe_in_a_file(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text('{"base": "modelF", "name": "mine", "pixels": 64}')
+    wanted = SimpleNamespace(fresh=[str(path)], init=None, data=None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(start, "simulated_set", few_images)
+        found = start.opened_sets(wanted, torch.device("cpu"))
+    assert found.train is None and found.classes == ("no", "sphere", "vort")
+    assert found.val.load_arrays().shape == (24, 1, 51, 51)
+
+
+def few_images(recipe, images, *more):
+    return sets.SimulatedSet(recipe, 24, *more)
 
 
 def test_a_manifest_of_another_kind_is_none(tmp_path):
