@@ -5,8 +5,8 @@ elliptical Gaussians of many widths, whose amplitudes may not be negative, and a
 is fitted to the pixels within and without an annulus that holds the arcs, and smooth
 enough to be believed in between.
 
-`lens_light.py` is the plainer fit of the table in docs/real-lenses.md, and stays for it;
-the protocol of docs/known-lens.md was fixed with this one before any map was seen.
+`lens_light.py` is a plainer fit. Both stay: the figures of docs/real-lenses.md are of
+that one, and the protocol of docs/known-lens.md was fixed with this one.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ What it leaves: some of the galaxy's light between a quarter and half an arcsec;
 and lopsidedness of isophotes; and, where a ring goes all around the lens, too high or
 too low a level within it.
 
-`gaussian_expansion.py` leaves less. This one stays because docs/real-lenses.md tells what
-networks say of images treated as most people treat theirs, and its figures are of this fit.
+`gaussian_expansion.py` leaves less. This one stays because the figures of
+docs/real-lenses.md are of this fit.
 """
 
 from __future__ import annotations

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from checks import choose_size
 from fresh_lenses import FreshLenses
 from lenses import Lenses, StoredLenses
-from sets import LabelledSet, Sets, choose_size, open_sets, simulated_set
+from sets import LabelledSet, Sets, open_sets, simulated_set
 
 import lensequiv
 from lensequiv.models import LensNetwork
