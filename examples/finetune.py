@@ -236,7 +236,8 @@ def score(args: argparse.Namespace, model: LensNetwork, run: Run) -> None:
             print(f"no {name} scores; {args.out} holds the weights without them")
             raise
         scores, info = found.as_is.summary(), model.weights_info
-        model.weights_info = info | {"fine_tuned": {**info["fine_tuned"], name: scores}}
+        tuned = {**info["fine_tuned"], name: scores}
+        model.weights_info = {**info, "fine_tuned": tuned}
         model.save_pretrained(args.out)
         told.append(
             f"{name}: accuracy {scores['accuracy']:.4f}, micro AUC "
