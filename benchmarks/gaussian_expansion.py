@@ -4,6 +4,9 @@ A multi-Gaussian expansion (Emsellem, Monnet & Bacon 1994; Cappellari 2002): con
 elliptical Gaussians of many widths, whose amplitudes may not be negative, and a sky. It
 is fitted to the pixels within and without an annulus that holds the arcs, and smooth
 enough to be believed in between.
+
+`lens_light.py` is a plainer fit. Both stay: the figures of docs/real-lenses.md are of
+that one, and the protocol of docs/known-lens.md was fixed with this one.
 """
 
 from __future__ import annotations

@@ -9,6 +9,9 @@ function, is then filled with the median of what is left around it.
 What it leaves: some of the galaxy's light between a quarter and half an arcsec; twists
 and lopsidedness of isophotes; and, where a ring goes all around the lens, too high or
 too low a level within it.
+
+`gaussian_expansion.py` leaves less. This one stays because the figures of
+docs/real-lenses.md are of this fit.
 """
 
 from __future__ import annotations

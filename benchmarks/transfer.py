@@ -43,10 +43,10 @@ from lensequiv.transforms import resample
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
+from checks import choose_size
 from finetune import fresh_weights
 from lenses import StoredLenses
 from linear import embeddings
-from sets import choose_size
 from tuning import Tuning
 
 WARM = Subhalos(8.0, mass=(1e9, 1e10))

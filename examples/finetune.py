@@ -27,32 +27,20 @@ import platform
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from checks import check_images, check_room, choose_size, half_if_harmless
+from finetune_options import arguments
 from finish import calibrate_if_possible
 from lenses import StoredLenses
 from linear import linear_check, linear_verdict
-from option_types import (
-    add_image_options,
-    add_precision_option,
-    number,
-    precision_on,
-    whole,
-)
-from sets import (
-    Sets,
-    SimulatedSet,
-    at_scale,
-    check_images,
-    check_room,
-    choose_size,
-    half_if_harmless,
-    open_sets,
-)
+from option_types import precision_on
+from sets import Scales, Sets, SimulatedSet, at_scale, open_sets
+from torch import Tensor
 from tuning import CHECKPOINT, Tuning
 
 import lensequiv
@@ -62,88 +50,27 @@ from lensequiv.inference import device_name, resolve_device
 from lensequiv.models import LensNetwork
 
 
-def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line; `argv` in its place."""
-    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("weights", help="name, folder or owner/name on the Hub")
-    p.add_argument("--data", type=Path, required=True, help="holds train/ val/ test/")
-    p.add_argument(
-        "--out",
-        type=Path,
-        help="folder for the result (default: NAME-of-weights-NAME-of-data)",
-    )
-    p.add_argument(
-        "--images", type=whole(1), help="train on so many, of each class alike"
-    )
-    p.add_argument("--steps", type=whole(2), default=1000, help="default: 1000")
-    p.add_argument("--batch-size", type=whole(2), default=32, help="default: 32")
-    p.add_argument("--lr", type=number(1e-12), default=4e-3, help="peak, of the head")
-    p.add_argument(
-        "--layer-decay",
-        type=number(0, 1),
-        default=0.8,
-        help="rate of a layer over the next",
-    )
-    p.add_argument(
-        "--head-share",
-        type=number(0, 1),
-        default=0.2,
-        help="of the steps, for the head alone",
-    )
-    p.add_argument(
-        "--evaluations",
-        type=whole(1),
-        default=10,
-        help="scores on validation images; the best state is kept (default: 10)",
-    )
-    p.add_argument(
-        "--patience",
-        type=whole(1),
-        default=3,
-        help="scores in a row that may be no better before the run ends (default: 3)",
-    )
-    p.add_argument("--scratch", action="store_true", help="start from random weights")
-    p.add_argument("--seed", type=whole(0), default=0)
-    p.add_argument(
-        "--device",
-        default="auto",
-        metavar="auto|cpu|cuda[:N]|mps",
-        help="where to compute (default: auto, CUDA if there is any, else MPS, else "
-        "the CPU)",
-    )
-    add_precision_option(p)
-    p.add_argument(
-        "--size",
-        type=whole(1),
-        help="side of the input in pixels (default: the weight's, or the largest that "
-        "fits into smaller images)",
-    )
-    p.add_argument(
-        "--resample",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="bring the images to the weight's pixel scale, where both are known",
-    )
-    add_image_options(p)
-    args = p.parse_args(argv)
-    args.argv = list(sys.argv[1:] if argv is None else argv)
-    if args.out is None:
-        weights = Path(args.weights.rstrip("/")).name
-        args.out = Path(f"{weights}-{args.data.expanduser().resolve().name}")
-    return args
+@dataclass(frozen=True)
+class Run:
+    """What a run works on.
+
+    Attributes:
+        model: The weight with its new head.
+        lenses: Training images.
+        val: Validation images (N, C, H, W), at the network's scale, and labels (N,).
+        sets: All of them, as they are on disk.
+        scales: Between which pixel scales images of the sets are brought, if at all.
+    """
+
+    model: LensNetwork
+    lenses: StoredLenses
+    val: tuple[Tensor, Tensor]
+    sets: Sets
+    scales: Scales
 
 
-Scales = tuple[float, float] | None
-
-
-def begin(
-    args: argparse.Namespace,
-) -> tuple[LensNetwork, Sets, StoredLenses, Scales]:
-    """The weight with its new head, and the images, after all checks.
-
-    Returns:
-        Network, sets, training images, and from which pixel scale to which those of
-        the sets are to be brought, or None.
+def begin(args: argparse.Namespace) -> Run:
+    """Opens all that a run needs, and checks it.
 
     Raises:
         FileExistsError: `--out` holds something, but no checkpoint.
@@ -174,23 +101,34 @@ def begin(
     model.pixel_scale = theirs if scales is None else trained_at
     check_room(out, model, copies=12)
     check_images(model, lenses.data, lenses.load())
-    for data in (sets.val, sets.test):
-        if data is not None:
-            images = None if scales is None else at_scale(data.load_arrays(), scales)
-            check_images(model, data, images)
+    val = at_scale(sets.val.load_arrays(), scales)
+    check_images(model, sets.val, val)
+    if sets.test is not None:
+        check_images(model, sets.test, scales=scales)
+    run = Run(model, lenses, (val, sets.val.labels), sets, scales)
+    print("; ".join([*counted(run), told_scale(theirs, trained_at, scales)]))
+    return run
+
+
+def counted(run: Run) -> list[str]:
+    """How many images of what classes there are, and what the network sees of them."""
+    sets, lenses = run.sets, run.lenses
     told = [f"{len(lenses.labels)} training and {len(sets.val)} validation images"]
     told += [f"{len(sets.test)} test images"] if sets.test is not None else []
-    told += [f"classes {', '.join(lenses.classes)}", f"input {model.input_size} pixels"]
+    told += [f"classes {', '.join(lenses.classes)}"]
+    return [*told, f"input {run.model.input_size} pixels"]
+
+
+def told_scale(theirs: float | None, trained_at: float | None, scales: Scales) -> str:
+    """The pixel scale of the images, and what becomes of it."""
     if theirs is None:
-        told += ["of unknown scale"]
-    elif scales is not None:
-        told += [f"{theirs:g} arcsec a pixel, resampled to the weight's {trained_at:g}"]
-    else:
-        told += [f"{theirs:g} arcsec a pixel"]
-        if trained_at and trained_at != theirs:
-            told[-1] += f" (the weight: {trained_at:g})"
-    print("; ".join(told))
-    return model, sets, lenses, scales
+        return "of unknown scale"
+    if scales is not None:
+        return f"{theirs:g} arcsec a pixel, resampled to the weight's {trained_at:g}"
+    told = f"{theirs:g} arcsec a pixel"
+    if trained_at and trained_at != theirs:
+        told += f" (the weight: {trained_at:g})"
+    return told
 
 
 def fresh_weights(model: LensNetwork) -> LensNetwork:
@@ -216,8 +154,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         cpu=device.type == "cpu",
         mixed_precision="bf16" if args.precision == "bf16" else "no",
     )
-    model, sets, lenses, scales = begin(args)
-    val = at_scale(sets.val.load_arrays(), scales), sets.val.labels
+    run = begin(args)
+    model, lenses, val = run.model, run.lenses, run.val
     if not (args.out / CHECKPOINT).exists():
         trained = model.to(device)
         check = linear_check(trained, (lenses.load(), lenses.labels), val)
@@ -232,63 +170,54 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(130)  # as a shell has it after Ctrl-C; nothing was learnt
     tuning.finish()
     calibrate_if_possible(model, *val)
-    ranges = statistics_ranges(model.preprocess(val[0]))
-    write(args, tuning, sets, scales, ranges, check, ended)
-
-
-def write(
-    args: argparse.Namespace,
-    tuning: Tuning,
-    sets: Sets,
-    scales: Scales,
-    ranges: dict[str, Any],
-    check: float,
-    ended: bool,
-) -> None:
-    """Saves the weights with their card, scores them, and saves them with the scores.
-
-    Args:
-        args: Of the run.
-        tuning: After its last step.
-        sets: Validation and test images.
-        scales: Between which they are to be resampled, or None.
-        ranges: Of the validation images' statistics.
-        check: What the linear check found.
-        ended: Whether the run was not interrupted; else there are no scores.
-    """
-    model = tuning.model
-    tuned: dict[str, Any] = {
-        "from": None if args.scratch else args.weights,
-        "images": len(tuning.lenses.labels),
-        "steps": tuning.done,
-        "best_step": tuning.best_step or tuning.done,
-        "seed": args.seed,
-        "linear_check": round(check, 4),
-        "command": shlex.join(["lensequiv", "finetune", *args.argv]),
-        "date": datetime.now(UTC).date().isoformat(),
-        "history": tuning.history,
-    }
-    versions = {
-        "lensequiv": lensequiv.__version__,
-        "torch": str(torch.__version__),
-        "python": platform.python_version(),
-    }
-
-    def save() -> None:
-        model.weights_info = {
-            "fine_tuned": dict(tuned),
-            "image_statistics": ranges,
-            "cost": {"parameters": sum(p.numel() for p in model.parameters())},
-            "licence": "MIT",
-            "versions": versions,
-        }
-        model.save_pretrained(args.out)
-
-    save()  # what follows may fail
+    model.weights_info = card(
+        tuning, check, statistics_ranges(model.preprocess(val[0]))
+    )
+    model.save_pretrained(args.out)  # what follows may fail
     if not ended:
         print(f"{args.out} holds the weights, without scores", file=sys.stderr)
         sys.exit(130)
-    for name, data in (("validation", sets.val), ("test", sets.test)):
+    score(args, model, run)
+    (args.out / CHECKPOINT).unlink(missing_ok=True)
+    print(f"{args.out} holds the weights and their card (README.md)")
+
+
+def card(tuning: Tuning, check: float, ranges: dict[str, Any]) -> dict[str, Any]:
+    """What the weights' card says, but for the scores.
+
+    Args:
+        tuning: After its last step.
+        check: What the linear check found.
+        ranges: Of the validation images' statistics.
+    """
+    args, model = tuning.args, tuning.model
+    return {
+        "fine_tuned": {
+            "from": None if args.scratch else args.weights,
+            "images": len(tuning.lenses.labels),
+            "steps": tuning.done,
+            "best_step": tuning.best_step or tuning.done,
+            "seed": args.seed,
+            "linear_check": round(check, 4),
+            "command": shlex.join(["lensequiv", "finetune", *args.argv]),
+            "date": datetime.now(UTC).date().isoformat(),
+            "history": tuning.history,
+        },
+        "image_statistics": ranges,
+        "cost": {"parameters": sum(p.numel() for p in model.parameters())},
+        "licence": "MIT",
+        "versions": {
+            "lensequiv": lensequiv.__version__,
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+        },
+    }
+
+
+def score(args: argparse.Namespace, model: LensNetwork, run: Run) -> None:
+    """Scores the weights on the validation and test images, and saves them with it."""
+    told = []
+    for name, data in (("validation", run.sets.val), ("test", run.sets.test)):
         if data is None:
             print(f"no test scores: {args.data} holds no test set")
             continue
@@ -298,7 +227,7 @@ def write(
                 model,
                 data,
                 pixel_scale=args.pixel_scale,
-                resample=scales is not None,
+                resample=run.scales is not None,
                 rotated=False,
                 resamples=0,
                 progress=True,
@@ -306,17 +235,16 @@ def write(
         except Exception:
             print(f"no {name} scores; {args.out} holds the weights without them")
             raise
-        tuned[name] = found.as_is.summary()
-        save()
-    (args.out / CHECKPOINT).unlink(missing_ok=True)
-    for name in ("validation", "test"):
-        if scores := tuned.get(name):
-            print(
-                f"{name}: accuracy {scores['accuracy']:.4f}, micro AUC "
-                f"{scores['auc_micro']:.4f}, calibration error "
-                f"{scores['calibration_error']:.4f}, {scores['images']} images"
-            )
-    print(f"{args.out} holds the weights and their card (README.md)")
+        scores, info = found.as_is.summary(), model.weights_info
+        tuned = {**info["fine_tuned"], name: scores}
+        model.weights_info = {**info, "fine_tuned": tuned}
+        model.save_pretrained(args.out)
+        told.append(
+            f"{name}: accuracy {scores['accuracy']:.4f}, micro AUC "
+            f"{scores['auc_micro']:.4f}, calibration error "
+            f"{scores['calibration_error']:.4f}, {scores['images']} images"
+        )
+    print("\n".join(told))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,6 @@ from lensequiv.simulation import (
     LensChunk,
     LensStream,
     Recipe,
-    get_recipe,
     load_recipe,
     recorded_name,
 )
@@ -38,18 +36,6 @@ APART = 10**9
 RESAMPLED, TURN = 0.5, 10.0
 
 EDGE = 8  # pixels around the network's input that such a turn needs
-
-
-def recipe_of(name: str | Recipe) -> Recipe:
-    """A recipe by its name, or that of a `.py` or `.json` file.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The name is unknown, or the file holds no recipe.
-    """
-    if isinstance(name, str) and Path(name).suffix in (".py", ".json"):
-        return load_recipe(name)
-    return get_recipe(name)
 
 
 def _with_room(recipe: Recipe, side: int) -> Recipe:
@@ -97,7 +83,7 @@ class FreshLenses(Lenses):
         shift: int = 6,
     ) -> None:
         self.resampled, self.shift = resampled, shift
-        self.recipes = [recipe_of(name) for name in recipes]
+        self.recipes = [load_recipe(name) for name in recipes]
         first = self.recipes[0]
         if math.gcd(8, batch_size * world) % world:
             raise ValueError(

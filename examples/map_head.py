@@ -32,7 +32,6 @@ from typing import Any
 import numpy as np
 import torch
 from finish import calibrate_if_possible
-from fresh_lenses import recipe_of
 from head_options import add_training_options, parsed
 from map_targets import (
     EINSTEIN_RADIUS,
@@ -53,6 +52,7 @@ from lensequiv.simulation import (
     Recipe,
     Subhalos,
     get_recipe,
+    load_recipe,
     simulate,
 )
 
@@ -121,7 +121,7 @@ def calibrate_classes(
 
 def finish(training: Training) -> None:
     """Calibrates the best weights, measures thresholds, scores, and saves."""
-    args, recipe = training.args, recipe_of(training.recipes[0])
+    args, recipe = training.args, load_recipe(training.recipes[0])
     model: Any = lensequiv.from_pretrained(args.out / "best", device=args.device)
     info = dict(model.weights_info)
     info["map_training"] = {

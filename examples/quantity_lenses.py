@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 import torch
+from checks import choose_size
 from fresh_lenses import EDGE, FreshLenses
-from sets import choose_size
 
 import lensequiv
 from lensequiv.models import LensNetwork

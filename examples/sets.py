@@ -1,14 +1,8 @@
-"""The data sets of a training run, and what is checked before its first step.
-
-Whatever a run needs at its end is looked at before it begins: every image, the classes
-of all sets, room on the disk. Hours of work are not to fail for a missing folder.
-"""
+"""The data sets of a training run: found, opened, their classes compared."""
 
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,12 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from lensequiv.data import ClassFolder, HDF5Images, open_dataset, read_stored
-from lensequiv.models import LensNetwork
-from lensequiv.simulation import LensStream, get_recipe
-from lensequiv.transforms import CropAndScale, resample
+from lensequiv.simulation import LensStream, load_recipe
+from lensequiv.transforms import resample
 
 _SHIFT = 6  # pixels, of the lenses of a `SimulatedSet`
 
@@ -31,7 +23,7 @@ class SimulatedSet:
     """Lenses of a recipe in any pose, as training has them, simulated when wanted.
 
     Args:
-        recipe: Name of a recipe.
+        recipe: Name or file of a recipe.
         images: Their number, over all classes: a multiple of 8 times those.
         seed: Of the simulation.
         device: Where to simulate.
@@ -45,9 +37,10 @@ class SimulatedSet:
     def __init__(
         self, recipe: str, images: int, seed: int, device: torch.device
     ) -> None:
-        side = get_recipe(recipe).pixels - 2 * _SHIFT
+        chosen = load_recipe(recipe)
+        side = chosen.pixels - 2 * _SHIFT
         stream = LensStream(
-            recipe,
+            chosen,
             seed=seed,
             size=side - 1 + side % 2,
             chunk=images,
@@ -172,123 +165,19 @@ def path_of(data: LabelledSet) -> Path:
     return data.root if isinstance(data, ClassFolder) else data.path
 
 
-def at_scale(images: Tensor, scales: tuple[float, float] | None) -> Tensor:
-    """Images brought from one pixel scale to another; as they are if None.
+Scales = tuple[float, float] | None
+"""The pixel scale that images have and the one they should have; None: as they are.
 
-    Args:
-        images: (N, C, H, W).
-        scales: What they have and what they should have. *Unit*: arcsec/pixel.
-    """
+*Unit*: arcsec/pixel.
+"""
+
+
+def at_scale(images: Tensor, scales: Scales) -> Tensor:
+    """Images (N, C, H, W) brought from one pixel scale to another."""
     if scales is None:
         return images
     parts = [resample(part.float(), *scales) for part in images.split(512)]
     return torch.cat(parts).to(images.dtype)
-
-
-def choose_size(model: LensNetwork, wanted: int | None, side: int, usual: int) -> int:
-    """The side of the network's input, for training images of `side` pixels.
-
-    Odd, so that the centre is a pixel.
-
-    Args:
-        model: Whose input it is.
-        wanted: What the user asks for.
-        side: Shorter side of the images in pixels.
-        usual: What is taken without a wish, if it fits.
-
-    Raises:
-        ValueError: The network does not take the size, or the images are smaller.
-    """
-    valid = [size for size in model.input_sizes.range if size % 2]
-    fitting = [size for size in valid if size <= side]
-    if not fitting:
-        raise ValueError(
-            f"the images have {side} pixels; {model.name} takes at least {valid[0]}"
-        )
-    if wanted is None:
-        size = max((s for s in fitting if s <= usual), default=fitting[0])
-        if size < usual:
-            print(f"input size {size}: the largest within images of {side} pixels")
-        return size
-    if wanted not in valid:
-        near = sorted(valid, key=lambda size: abs(size - wanted))[:2]
-        raise ValueError(
-            f"--size {wanted}: {model.name} trains on odd sizes among "
-            f"{model.input_sizes}; nearest: {' or '.join(map(str, sorted(near)))}"
-        )
-    if wanted > side:
-        raise ValueError(
-            f"--size {wanted}, but the images have {side} pixels; expected --size "
-            f"{fitting[-1]} or less"
-        )
-    return wanted
-
-
-def half_if_harmless(model: LensNetwork) -> dict[str, Any]:
-    """How `load_arrays` may save memory without a change of what the network sees."""
-    if isinstance(model.preprocess, CropAndScale):  # gain and offset are nothing to it
-        return {"dtype": torch.float16, "scaled": True}
-    return {}
-
-
-def _name(data: LabelledSet, i: int) -> str:
-    """Of an image, for messages."""
-    if isinstance(data, ClassFolder):
-        return str(data.paths[i])
-    return f"{data.path} images[{int(data.rows[i])}]"
-
-
-def check_images(
-    model: LensNetwork,
-    data: LabelledSet | SimulatedSet,
-    images: Tensor | None = None,
-) -> None:
-    """Makes sure that every image of a set can be preprocessed.
-
-    Args:
-        model: For which.
-        data: The set.
-        images: Its images, if they are in memory; read one by one if not.
-
-    Raises:
-        ImageError: An image cannot be read.
-        ValueError: An image does not fit the model; the message names it.
-    """
-    if isinstance(data, SimulatedSet):
-        return  # a recipe makes no other images
-    title = f"checking {path_of(data).name}"
-    for i in tqdm(range(len(data)), desc=title, unit="img", delay=2):
-        image = data[i][0] if images is None else images[i].float()
-        if len(image) != model.in_channels:
-            raise ValueError(
-                f"{_name(data, i)} has {len(image)} channels; expected "
-                f"{model.in_channels}"
-            )
-        try:
-            model.preprocess(image)
-        except ValueError as error:
-            raise ValueError(f"{_name(data, i)}: {error}") from None
-
-
-def check_room(out: Path, model: LensNetwork, copies: int) -> None:
-    """Makes the folder, and sure that it can be written to and has room.
-
-    Args:
-        out: Folder for the results.
-        model: What will be written.
-        copies: How many times, in all.
-
-    Raises:
-        OSError: It cannot be made or written to, or the disk is too full.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=out):
-        pass
-    needed = copies * sum(t.nbytes for t in model.parameters()) + 2**20
-    if (free := shutil.disk_usage(out).free) < needed:
-        raise OSError(
-            f"{out} has room for {free / 2**20:.0f} MiB; expected {needed / 2**20:.0f}"
-        )
 
 
 def pixel_scale_of(data: LabelledSet) -> float | None:

@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from checks import choose_size
 from fresh_lenses import FreshLenses
 from lenses import Lenses, StoredLenses
-from sets import LabelledSet, Sets, choose_size, open_sets, simulated_set
+from sets import LabelledSet, Sets, open_sets, simulated_set
 
 import lensequiv
 from lensequiv.models import LensNetwork
-from lensequiv.simulation import get_recipe
+from lensequiv.simulation import load_recipe
 
 # Options that say what the network looks at: no tensor depends on them, so that
 # weights may be trained on with others.
@@ -114,7 +115,7 @@ def opened_sets(args: argparse.Namespace, device: torch.device) -> Sets:
     """The sets of a run; validation images are simulated if there is no `--data`."""
     wanted = None
     if args.fresh:
-        wanted = get_recipe(args.fresh[0]).classes
+        wanted = load_recipe(args.fresh[0]).classes
     if args.init:
         wanted = same_classes(args.init, wanted)
     if args.data is None:

@@ -35,6 +35,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from checks import check_images, check_room, half_if_harmless
 from finish import earlier_run, run_information, write_weights
 from fresh_lenses import FreshLenses
 from lenses import Batch
@@ -43,7 +44,6 @@ from mass_map import MappingModel, map_loss, posed_masses
 from option_types import precision_on
 from options import arguments
 from schedule import set_rate
-from sets import check_images, check_room, half_if_harmless
 from start import first_weights, opened_sets, training_images
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn

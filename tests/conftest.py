@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,20 +27,24 @@ def pytest_configure(config):
         "markers",
         "accelerator(what): means nothing on a processor; says what it checks",
     )
-    config.tested_device = _device(config.getoption("--device", "cpu"))
+    # Not asked of torch where it is clear: xdist's first process needs no torch at all.
+    named = config.getoption("--device", "cpu") != "cpu"
+    config.accelerated = named and _tested_device(config).type != "cpu"
 
 
-def _device(name):
+def _tested_device(config):
     from lensequiv._devices import resolve_device
 
     try:
-        return resolve_device(name)
+        return resolve_device(config.getoption("--device", "cpu"))
     except ValueError as error:
         raise pytest.UsageError(f"--{error}") from None
 
 
 def pytest_report_header(config):
-    device = config.tested_device
+    import torch
+
+    device = _tested_device(config)
     card = "the processor; what only an accelerator can show is skipped"
     if device.type == "cuda":
         found = torch.cuda.get_device_properties(device)
@@ -54,7 +57,7 @@ def pytest_report_header(config):
 
 def pytest_runtest_setup(item):
     marker = item.get_closest_marker("accelerator")
-    if marker is not None and item.config.tested_device.type == "cpu":
+    if marker is not None and not item.config.accelerated:
         (what,) = marker.args
         pytest.skip(f"needs --device cuda or mps; not checked here: {what}")
 
@@ -62,11 +65,13 @@ def pytest_runtest_setup(item):
 @pytest.fixture(scope="session")
 def device(request):
     """The device under test; the processor unless `--device` names another."""
-    return request.config.tested_device
+    return _tested_device(request.config)
 
 
 @pytest.fixture(autouse=True)
 def _seed():
+    import torch
+
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002  # for libraries that still use it
 
@@ -85,6 +90,8 @@ def telescope_images():
 @pytest.fixture
 def shaken():
     """Makes every tensor of a model distinct from its initial value."""
+
+    import torch
 
     def shake(model):
         with torch.no_grad():

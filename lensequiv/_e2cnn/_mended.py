@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import math
 import sys
 import types
@@ -27,23 +27,25 @@ __all__ = [
 ]
 
 
+class _Stats(types.ModuleType):
+    """scipy.stats as e2cnn keeps it, which is imported when something of it is used."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module("scipy.stats"), name)
+
+
 @contextmanager
 def _deferred_imports() -> Iterator[None]:
     """Postpones scipy.stats and sympy, which cost more than e2cnn itself.
 
-    scipy.stats becomes a module that loads on first use. sympy is hidden while e2cnn
-    looks for it; `_mend_diffops` gives it back.
+    e2cnn gets something else in place of scipy.stats. (A lazy module in `sys.modules`
+    would be loaded by the first one that looks at all modules, as astropy does.) sympy
+    is hidden while e2cnn looks for it; `_mend_diffops` gives it back.
     """
     hide_sympy = "sympy" not in sys.modules
-    if "scipy.stats" not in sys.modules:
-        spec = importlib.util.find_spec("scipy.stats")
-        if spec is not None and spec.loader is not None:
-            spec.loader = importlib.util.LazyLoader(spec.loader)
-            module = importlib.util.module_from_spec(spec)
-            sys.modules["scipy.stats"] = module
-            spec.loader.exec_module(module)
-            # `from scipy import stats` would otherwise import, and so load, it.
-            scipy.stats = module
+    stand_in = None if "scipy.stats" in sys.modules else _Stats("scipy.stats")
+    if stand_in is not None:
+        scipy.stats = stand_in
     if hide_sympy:
         sys.modules["sympy"] = None  # type: ignore[assignment]
     try:
@@ -51,6 +53,8 @@ def _deferred_imports() -> Iterator[None]:
     finally:
         if hide_sympy:
             del sys.modules["sympy"]
+        if stand_in is not None and scipy.stats is stand_in:
+            del scipy.stats
 
 
 with _deferred_imports():

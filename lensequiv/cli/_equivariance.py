@@ -187,10 +187,11 @@ def _models(names: list[str], seed: int) -> dict[str, LensNetwork]:
 
 def _render(args: argparse.Namespace, *, noise: bool) -> RotatedLenses:
     from lensequiv.equivariance import rotated_lenses
+    from lensequiv.simulation import load_recipe
 
     count = int(360 / args.step + 1e-9)
     return rotated_lenses(
-        args.recipe,
+        load_recipe(args.recipe),
         args.lenses,
         seed=args.seed,
         angles=[i * args.step for i in range(count + 1)],

@@ -7,14 +7,7 @@ import sys
 from pathlib import Path
 
 from lensequiv.cli._types import Commands
-from lensequiv.cli._weights import (
-    add_device,
-    add_input_size,
-    add_pixel_scale,
-    add_plane,
-    chosen_device,
-    load,
-)
+from lensequiv.cli._weights import add_reading, chosen_device, load, reading
 
 __all__ = ["add"]
 
@@ -67,11 +60,7 @@ def add(commands: Commands) -> None:
     evaluate.add_argument(
         "--precision", choices=("fp32", "tf32", "bf16"), default="fp32"
     )
-    add_device(evaluate)
-    evaluate.add_argument("--batch-size", type=int, default=64)
-    add_plane(evaluate)
-    add_pixel_scale(evaluate, "their headers or the manifest")
-    add_input_size(evaluate)
+    add_reading(evaluate, "their headers or the manifest")
     evaluate.set_defaults(run=_evaluate, usage_error=evaluate.error)
 
 
@@ -94,20 +83,15 @@ def _evaluate(args: argparse.Namespace) -> None:
         )
     if args.report:
         check_report(args.report)  # before minutes of work, not after
-    device = chosen_device(args.device)
+    args.device = chosen_device(args.device)
     result = evaluate(
         load(args.weights, args.input_size),
         args.data,
+        **reading(args),
         rotated=not args.no_rotated,
         seed=args.seed or 0,
-        plane=args.plane,
-        hdu=args.hdu,
-        pixel_scale=args.pixel_scale,
-        resample=args.resample,
         limit=args.limit,
-        batch_size=args.batch_size,
         precision=args.precision,
-        device=device,
         resamples=resamples,
         name=args.weights,
         progress=True,
@@ -140,10 +124,9 @@ def _perturb(args: argparse.Namespace) -> None:
         raise ValueError(f"{', '.join(useless)}: not with --perturb, but for DIR")
     if args.report:
         check_perturbations(args.report)  # before minutes of work, not after
-    from_file = args.perturb.endswith((".json", ".py"))
     result = perturb(
         load(args.weights, args.input_size),
-        load_recipe(args.perturb) if from_file else args.perturb,
+        load_recipe(args.perturb),
         n=600 if args.images is None else args.images,
         seed=args.seed or 0,
         batch_size=args.batch_size,

@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lensequiv.cli._output import print_csv, print_json, print_table
 from lensequiv.cli._types import Commands
-from lensequiv.cli._weights import (
-    ADVISED,
-    add_device,
-    add_input_size,
-    add_pixel_scale,
-    add_plane,
-    chosen_device,
-    load,
-)
+from lensequiv.cli._weights import ADVISED, add_reading, chosen_device, load, reading
 
 if TYPE_CHECKING:
     from lensequiv.inference import SubstructureMap
@@ -56,11 +48,7 @@ def add(commands: Commands) -> None:
         help="what to print: a row for each place that was found, and one for each "
         "image in which none was (default: table, which rounds)",
     )
-    add_device(p)
-    p.add_argument("--batch-size", type=int, default=64)
-    add_plane(p)
-    add_pixel_scale(p)
-    add_input_size(p)
+    add_reading(p)
     p.set_defaults(run=_map)
 
 
@@ -85,19 +73,7 @@ def _map(args: argparse.Namespace) -> None:
     model.check_map()
     assert model.map_spec is not None
     threshold = model.map_spec.threshold(args.false_alarms)
-    scale: dict[str, Any] = {
-        "pixel_scale": args.pixel_scale,
-        "resample": args.resample,
-    }
-    maps = model.predict_map(
-        args.paths,
-        args.batch_size,
-        plane=args.plane,
-        hdu=args.hdu,
-        progress=True,
-        device=args.device,
-        **scale,
-    )
+    maps = model.predict_map(args.paths, **reading(args), progress=True)
     rows = [row for one in maps for row in _rows(one, threshold)]
     {"table": print_table, "csv": print_csv, "json": print_json}[args.output](rows)
     if args.to:
@@ -105,7 +81,8 @@ def _map(args: argparse.Namespace) -> None:
         write_maps(maps, args.to, hdu=hdu)
         print(f"written to {args.to}", file=sys.stderr)
     if args.plot:
-        seen = network_inputs(model, source, Options(**scale))
+        scale = Options(pixel_scale=args.pixel_scale, resample=args.resample)
+        seen = network_inputs(model, source, scale)
         images = [image.numpy() for image in seen]
         plot_maps(maps, images, threshold=threshold, path=args.plot)
         print(f"drawn to {args.plot}", file=sys.stderr)

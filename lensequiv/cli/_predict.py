@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lensequiv.cli._output import print_csv, print_json, print_table
 from lensequiv.cli._summary import Stopwatch, rows_of_file, summary
 from lensequiv.cli._types import Commands
-from lensequiv.cli._weights import (
-    ADVISED,
-    add_device,
-    add_input_size,
-    add_pixel_scale,
-    add_plane,
-    chosen_device,
-    load,
-)
+from lensequiv.cli._weights import ADVISED, add_reading, chosen_device, load, reading
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,11 +65,7 @@ def add(commands: Commands) -> None:
         help="bf16 is faster, and changes probabilities by up to 0.07; tf32, on CUDA, "
         "lies between",
     )
-    add_device(predict)
-    predict.add_argument("--batch-size", type=int, default=64)
-    add_plane(predict)
-    add_pixel_scale(predict)
-    add_input_size(predict)
+    add_reading(predict)
     predict.add_argument(
         "--demo",
         action="store_true",
@@ -154,13 +142,8 @@ def _predict_to_file(args: argparse.Namespace) -> None:
         load(args.weights or ADVISED, args.input_size),
         args.paths,
         args.to,
-        args.batch_size,
-        plane=args.plane,
-        hdu=args.hdu,
-        pixel_scale=args.pixel_scale,
-        resample=args.resample,
+        **reading(args),
         precision=args.precision,
-        device=args.device,
         on_error="skip" if args.skip_errors else "raise",
         restart=args.restart,
         quantities=args.quantities,
@@ -205,26 +188,18 @@ def _classify(
     from lensequiv.inference._source import source_of
 
     model = load(weights, args.input_size)
-    scale: dict[str, Any] = {
-        "pixel_scale": args.pixel_scale,
-        "resample": args.resample,
-    }
     prediction = model.predict(
         paths,
-        args.batch_size,
-        plane=args.plane,
-        hdu=args.hdu,
+        **reading(args),
         progress=True,
         precision=args.precision,
-        device=args.device,
         quantities=args.quantities,
-        **scale,
     )
     images = []
     if args.plot:
-        seen = network_inputs(
-            model, source_of(paths, args.plane, args.hdu), Options(**scale)
-        )
+        source = source_of(paths, args.plane, args.hdu)
+        scale = Options(pixel_scale=args.pixel_scale, resample=args.resample)
+        seen = network_inputs(model, source, scale)
         images = [image.numpy() for image in seen]
     rows = rows_of_prediction(prediction)
     for row in rows:

@@ -61,15 +61,9 @@ def _simulate(args: argparse.Namespace) -> None:
             f"{' and '.join(missing)} missing: expected RECIPE OUT --images N --seed "
             "S, or RECIPE --sheet PICTURE"
         )
-    from lensequiv.simulation import (
-        get_recipe,
-        load_recipe,
-        write_class_folders,
-        write_hdf5,
-    )
+    from lensequiv.simulation import load_recipe, write_class_folders, write_hdf5
 
-    from_file = args.recipe.endswith((".json", ".py"))
-    recipe = load_recipe(args.recipe) if from_file else get_recipe(args.recipe)
+    recipe = load_recipe(args.recipe)
     if args.sheet:
         _draw_sheet(recipe, args.seed or 0, args.sheet)
     if args.out is not None:

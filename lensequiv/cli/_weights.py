@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -13,17 +13,6 @@ if TYPE_CHECKING:
 
 ADVISED = "c8-modelJ"
 """What commands take where no weight is named, as the documentation advises."""
-
-
-def add_input_size(parser: argparse.ArgumentParser) -> None:
-    """Adds the option `--input-size`."""
-    parser.add_argument(
-        "--input-size",
-        type=int,
-        metavar="PIXELS",
-        help="side of the central square that the network sees (default: that of its "
-        "training), for images that are smaller",
-    )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -48,15 +37,18 @@ def add_plane(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hdu", help="the same, for FITS files alone")
 
 
-def add_pixel_scale(
+def add_reading(
     parser: argparse.ArgumentParser, told_by: str = "their headers"
 ) -> None:
-    """Adds the options `--pixel-scale` and `--resample`.
+    """Adds what says how images are read and go through a network.
 
     Args:
         parser: Of the command.
         told_by: What says the scale of the images otherwise, for the help.
     """
+    add_device(parser)
+    parser.add_argument("--batch-size", type=int, default=64)
+    add_plane(parser)
     parser.add_argument(
         "--pixel-scale",
         type=float,
@@ -68,6 +60,29 @@ def add_pixel_scale(
         action="store_true",
         help="bring images of another pixel scale to that of the weights",
     )
+    parser.add_argument(
+        "--input-size",
+        type=int,
+        metavar="PIXELS",
+        help="side of the central square that the network sees (default: that of its "
+        "training), for images that are smaller",
+    )
+
+
+def reading(args: argparse.Namespace) -> dict[str, Any]:
+    """What the options of `add_reading` say, but for the input size, as keywords.
+
+    Args:
+        args: Of the command; `device` as `chosen_device` returns it.
+    """
+    return {
+        "batch_size": args.batch_size,
+        "plane": args.plane,
+        "hdu": args.hdu,
+        "pixel_scale": args.pixel_scale,
+        "resample": args.resample,
+        "device": args.device,
+    }
 
 
 def chosen_device(device: str, *, float64: bool = False) -> torch.device:

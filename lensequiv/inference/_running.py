@@ -88,7 +88,8 @@ def network_of(
         if device == home and not model.training:
             return model
         try:
-            return copy.deepcopy(model).eval().to(device)
+            twin: Classifier = copy.deepcopy(model).eval().to(device)
+            return twin
         except TypeError as error:  # layers were replaced
             raise TypeError(
                 f"{error}; to predict with them, call model.eval() and, for another "

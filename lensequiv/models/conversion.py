@@ -179,8 +179,8 @@ def to_plain(model: Recorded, collect: Callable[[PlainLayers], None]) -> PlainMo
     """
     if replaced := replaced_layer(model):
         raise NotImplementedError(
-            f"{model.name} has no plain form any more: {replaced}; for another head use "
-            "from_pretrained(..., classes=[...]) or create_model(..., num_classes=...)"
+            f"{model.name} has no plain form any more: {replaced}; for another head "
+            "use create_model or from_pretrained with num_classes or classes"
         )
     training = model.training
     if training:

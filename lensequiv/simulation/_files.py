@@ -50,8 +50,12 @@ _COMPONENTS: dict[str, Any] = {
 }
 
 
-def load_recipe(path: str | Path) -> Recipe:
-    """Reads a recipe from a Python or JSON file.
+def load_recipe(recipe: str | Path | Recipe) -> Recipe:
+    """Returns a recipe by its name, or reads one from a Python or JSON file.
+
+    This is for what people type. Functions that take a recipe take names and recipes
+    alone (`get_recipe`), so that no name in a file that came from elsewhere, such as a
+    weight's card, makes them execute another.
 
     A `.py` file is executed and has to define `recipe`, a `Recipe`: name only files
     whose contents you know. A `.json` file holds an object with fields of `Recipe`, and
@@ -64,17 +68,21 @@ def load_recipe(path: str | Path) -> Recipe:
     Components are objects that name their `type`; ranges are lists of two numbers.
 
     Args:
-        path: The file.
+        recipe: A path that ends in `.py` or `.json`, or what `get_recipe` takes.
 
     Returns:
         The recipe.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is neither kind, or something in it is wrong; the message
-            names the file and the field.
+        ValueError: The name is unknown, the file is of another kind, or something in it
+            is wrong; the message names the file and the field.
     """
-    path = Path(path)
+    if isinstance(recipe, Recipe) or (
+        isinstance(recipe, str) and not Path(recipe).suffix
+    ):
+        return get_recipe(recipe)
+    path = Path(recipe)
     if path.suffix not in (".py", ".json"):
         raise ValueError(f"{path}: expected a recipe in a .py or .json file")
     if not path.is_file():

@@ -38,7 +38,7 @@ def _worth_a_processor(item):
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.tested_device.type != "cpu":
+    if config.accelerated:
         return
     here = Path(__file__).parent
     kept, left_out = [], []

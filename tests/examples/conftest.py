@@ -1,6 +1,7 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -39,3 +40,20 @@ def die_at_first_checkpoint(monkeypatch):
         return steps
 
     return begin
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes sets of class folders with three images of noise a class."""
+
+    def write(splits, classes=("a", "b")):
+        random = np.random.default_rng(0)
+        for split in splits:
+            for name in classes:
+                folder = tmp_path / split / name
+                folder.mkdir(parents=True)
+                for i in range(3):
+                    np.save(folder / f"{i}.npy", random.random((64, 64)))
+        return tmp_path
+
+    return write

@@ -21,6 +21,7 @@ from lensequiv.simulation import (
 from lensequiv.simulation._cosmology import mass_to_arcsec2
 from lensequiv.simulation._draw import BLOCK
 
+pytestmark = pytest.mark.slow  # scipy.stats takes a second to import
 BLOCKS = 50
 N = BLOCKS * BLOCK
 UNLIKELY = 1e-4

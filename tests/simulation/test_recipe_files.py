@@ -95,6 +95,13 @@ def test_what_is_wrong_is_named(tmp_path, content, message):
     assert str(path) in str(error.value)
 
 
+def test_what_is_no_file_is_a_name_or_a_recipe():
+    assert load_recipe("modelJ@1") is get_recipe("modelJ@1")
+    assert load_recipe(model_f) is model_f
+    with pytest.raises(ValueError, match="unknown recipe 'modelX'"):
+        load_recipe("modelX")
+
+
 def test_other_files(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.json"):
         load_recipe(tmp_path / "none.json")
