@@ -13,6 +13,9 @@ from typing import Any
 __all__ = ["Stopwatch", "rows_of_file", "summary"]
 
 
+_ENOUGH = 100
+
+
 class Stopwatch:
     """Seconds since it was made."""
 
@@ -27,7 +30,9 @@ class Stopwatch:
             images: To how many: for the rate.
         """
         seconds = time.monotonic() - self._start
-        rate = f", {images / seconds:.3g} images a second" if seconds > 2 else ""
+        # Of few images the time is mostly that of starting, which says nothing of many.
+        long = seconds > 2 and images >= _ENOUGH
+        rate = f", {images / seconds:.3g} images a second" if long else ""
         print(f"{what}; {seconds:.1f} s{rate}", file=sys.stderr)
 
 

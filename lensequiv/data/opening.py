@@ -49,7 +49,10 @@ def open_dataset(
             HDF5 file; as for `ClassFolder`.
     """
     path = Path(path).expanduser()
-    path.stat()  # raises FileNotFoundError with the name
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} does not exist; expected a folder of class folders, or an HDF5 file"
+        )
     if path.is_dir():
         return ClassFolder(path, classes, transform, on_error, plane=plane, hdu=hdu)
     if path.suffix.lower() not in HDF5_EXTENSIONS:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lensequiv.cli import main
-from lensequiv.cli._summary import summary
+from lensequiv.cli._summary import Stopwatch, summary
 from lensequiv.data import sample_paths
 
 
@@ -24,6 +24,17 @@ def test_what_is_counted():
     assert summary([row("a", "True")])[0].startswith("1 image: 1 a; 1 unlike")
     many = [row(f"class{i}") for i in range(10)]
     assert "1 class7, 2 more classes; 0 unlike" in summary(many)[0]
+
+
+def test_the_rate_is_told_of_many_images_alone(capsys, monkeypatch):
+    """One image takes as long as the start of Python and torch."""
+    clock = iter([0.0, 8.0, 10.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    watch = Stopwatch()
+    watch.tell("1 image", 1)
+    watch.tell("500 images", 500)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["1 image; 8.0 s", "500 images; 10.0 s, 50 images a second"]
 
 
 def test_predict_ends_with_it(capsys):
