@@ -37,6 +37,7 @@ J, F = "modelJ,modelJ-varied", "modelF,modelF-varied"
 MIXED = "wide,modelJ-varied,deeplensesim1"
 II, III = "deeplensesim2", "deeplensesim3"
 LOW = ["--lr", "0.008", "--evaluations", "3", "--init"]
+AS_IS = ["--resampled", "0"]  # interpolation drowns what images without noise show
 LARGE = ["--batch-size", "256", "--lr", "0.016", "--ema", "0.998"]
 SEEDS = {J: "81", F: "82", MIXED: "83", II: "84", III: "85"}  # of no published weight
 
@@ -63,7 +64,7 @@ CAMPAIGN: list[dict[str, Any]] = [
         for group in ("d4", "c4")
     ),
     *(
-        _run(f"d8-{recipe}", 1.5, recipe, *LOW, "d8-modelJ@2", options=NEW)
+        _run(f"d8-{recipe}", 1.5, recipe, *LOW, "d8-modelJ@2", *AS_IS, options=NEW)
         for recipe in (II, III)
     ),
     _run("so2-modelJ", 4.0, J, *LOW, "so2-modelJ", options={"disc": True, "turns": 2}),

@@ -6,8 +6,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from fresh_lenses import RESAMPLED
-from option_types import add_precision_option, number, precision_on, whole
+from option_types import (
+    add_precision_option,
+    add_resampled_option,
+    number,
+    precision_on,
+    whole,
+)
 
 from lensequiv.inference import resolve_device
 
@@ -30,12 +35,7 @@ def add_training_options(p: argparse.ArgumentParser) -> None:
         help="images for the batch-norm statistics of the averaged weights",
     )
     p.add_argument("--held-out", type=whole(8), default=6000, help="lenses, each time")
-    p.add_argument(
-        "--resampled",
-        type=number(0, 1),
-        default=RESAMPLED,
-        help="share of the lenses turned by interpolation; 0 needs fewer pixels",
-    )
+    add_resampled_option(p)
     p.add_argument("--shift", type=whole(0), default=6, help="of lenses, in pixels")
     p.add_argument(
         "--no-finish",

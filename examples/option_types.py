@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from fresh_lenses import RESAMPLED
 
 
 def number(low: float, high: float = 1e12, whole: bool = False) -> Callable[[str], Any]:
@@ -51,6 +52,17 @@ def precision_on(device: torch.device, wanted: str) -> str:
     if wanted == "auto":
         return "bf16" if device.type == "cuda" else "fp32"
     return wanted
+
+
+def add_resampled_option(parser: argparse.ArgumentParser) -> None:
+    """Adds the option `--resampled`."""
+    parser.add_argument(
+        "--resampled",
+        type=number(0, 1),
+        default=RESAMPLED,
+        help="share of the simulated lenses that are turned by interpolation; 0 suits "
+        f"images without noise (default: {RESAMPLED})",
+    )
 
 
 def add_image_options(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from option_types import (
     add_image_options,
     add_precision_option,
+    add_resampled_option,
     number,
     whole,
 )
@@ -30,6 +31,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=lambda names: names.split(","),
         help="simulate the training images; several recipes, with commas, take turns",
     )
+    add_resampled_option(p)
     p.add_argument("--images", type=whole(1), help="use so many stored training images")
     p.add_argument("--init", help="weight or folder whose body and head to start from")
     p.add_argument("--steps", type=whole(2), default=12000)

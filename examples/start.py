@@ -44,7 +44,7 @@ def training_images(
             "process, of which batch norms can take a variance"
         )
     if data is None:
-        return FreshLenses(args.fresh, **share)
+        return FreshLenses(args.fresh, resampled=args.resampled, **share)
     return StoredLenses(data, limit=args.images, **share)
 
 

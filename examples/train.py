@@ -34,7 +34,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from checks import check_images, check_room, half_if_harmless
 from finish import earlier_run, run_information, write_weights
 from fresh_lenses import FreshLenses
@@ -281,7 +281,8 @@ class Training:
 
 def accelerator_of(args: argparse.Namespace) -> Accelerator:
     """What runs on any device and in any number of processes."""
-    args.precision = precision_on(PartialState().device, args.precision)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    args.precision = precision_on(device, args.precision)
     torch.backends.cudnn.benchmark = True  # all batches are of one shape
     return Accelerator(
         mixed_precision="bf16" if args.precision == "bf16" else "no",
