@@ -41,7 +41,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 SCRIPTS = [
-    Path(__file__).parent / "tests" / n for n in ("examples", "test_benchmarks.py")
+    Path(__file__).parent / "tests" / name
+    for name in (
+        "examples",
+        "test_benchmarks.py",
+        "test_known_lens.py",
+        "test_limits.py",
+    )
 ]
 """Tests of what is beside the package; the quick choice runs those that are named."""
 
