@@ -72,8 +72,8 @@ def _is_slow_as_a_whole(path: Path) -> bool:
 def pytest_collection() -> Generator[None, Any, Any]:
     """Keeps what is imported and collected from being searched for garbage.
 
-    It stays until the end, and looking through it again and again is a tenth of the
-    time that the quick tests take.
+    It stays until the end, and looking through it again and again would take a fifth of
+    the time of collecting.
     """
     gc.disable()
     try:
