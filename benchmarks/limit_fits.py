@@ -43,14 +43,16 @@ def chosen(label: np.ndarray, snr: np.ndarray, number: int) -> list[tuple[int, i
     return [one for both in pairs for one in both] + smooth[len(faint) :]
 
 
-def gains(image: np.ndarray) -> dict[str, np.ndarray]:
-    """How much one and two point masses lower chi^2.
+def gains(image: np.ndarray, masses: int = MASSES) -> dict[str, np.ndarray]:
+    """How much point masses lower chi^2, one after the other.
 
     Args:
         image: (150, 150) counts of Model J.
+        masses: Their number.
 
     Returns:
-        `smooth`, chi^2 of the smooth lens, and `gain`, (MASSES,) by each further mass.
+        `smooth`, chi^2 of the smooth lens, `gain`, (masses,) by each further mass, and
+        `places`, (masses, 2) in arcsec from the centre, of each when it was added.
     """
     axis = torch.arange(-REACH, REACH + 1e-9, SPACING, dtype=torch.float64)
     x, y = (part.ravel() for part in torch.meshgrid(axis, axis, indexing="xy"))
@@ -58,8 +60,8 @@ def gains(image: np.ndarray) -> dict[str, np.ndarray]:
     fit = smooth = problem.as_recipe(problem.smooth())
     from_ring = torch.hypot(x, y) - smooth.vector[0].exp()
     grid = torch.stack([x, y, torch.full_like(x, 1e-3)], 1)[from_ring.abs() < NEAR]
-    found = []
-    for _ in range(MASSES):
+    found, places = [], []
+    for _ in range(masses):
         gain, theta2 = problem.candidates(fit, grid, 2)
         best = int(gain.argmax())
         mass = theta2[best : best + 1].clamp(2e-4, 0.02)
@@ -67,5 +69,10 @@ def gains(image: np.ndarray) -> dict[str, np.ndarray]:
             torch.cat([fit.vector, torch.cat([grid[best, :2], mass])]), 8
         )
         found.append(max(fit.chi2 - tried.chi2, 0.0))
+        places.append(tried.vector[-3:-1].numpy())
         fit = tried if tried.chi2 < fit.chi2 else fit
-    return {"smooth": np.array(smooth.chi2), "gain": np.array(found)}
+    return {
+        "smooth": np.array(smooth.chi2),
+        "gain": np.array(found),
+        "places": np.array(places),
+    }

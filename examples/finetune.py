@@ -228,10 +228,9 @@ def score(args: argparse.Namespace, model: LensNetwork, run: Run) -> None:
         except Exception:
             print(f"no {name} scores; {args.out} holds the weights without them")
             raise
-        scores = found.as_is.summary()
-        info: dict[str, Any] = dict(model.weights_info)
-        info["fine_tuned"] = {**info["fine_tuned"], name: scores}
-        model.weights_info = info
+        scores, info = found.as_is.summary(), model.weights_info
+        tuned = {**info["fine_tuned"], name: scores}
+        model.weights_info = {**info, "fine_tuned": tuned}
         model.save_pretrained(args.out)
         told.append(
             f"{name}: accuracy {scores['accuracy']:.4f}, micro AUC "
