@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sets import LabelledSet, Scales, SimulatedSet, at_scale, path_of
+from sets import LabelledSet, Scales, SimulatedSet, at_scale
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lensequiv.data import ClassFolder
 from lensequiv.models import LensNetwork
 from lensequiv.transforms import CropAndScale
 
@@ -67,13 +66,6 @@ def half_if_harmless(model: LensNetwork) -> dict[str, Any]:
     return {}
 
 
-def _name(data: LabelledSet, i: int) -> str:
-    """Of an image, for messages."""
-    if isinstance(data, ClassFolder):
-        return str(data.paths[i])
-    return f"{data.path} images[{int(data.rows[i])}]"
-
-
 def check_images(
     model: LensNetwork,
     data: LabelledSet | SimulatedSet,
@@ -94,7 +86,7 @@ def check_images(
     """
     if isinstance(data, SimulatedSet):
         return  # a recipe makes no other images
-    title = f"checking {path_of(data).name}"
+    title = f"checking {data.place.name}"
     for i in tqdm(range(len(data)), desc=title, unit="img", delay=2):
         if images is None:
             image = at_scale(data[i][0][None], scales)[0]
@@ -102,13 +94,13 @@ def check_images(
             image = images[i].float()
         if len(image) != model.in_channels:
             raise ValueError(
-                f"{_name(data, i)} has {len(image)} channels; expected "
+                f"{data.name_of(i)} has {len(image)} channels; expected "
                 f"{model.in_channels}"
             )
         try:
             model.preprocess(image)
         except ValueError as error:
-            raise ValueError(f"{_name(data, i)}: {error}") from None
+            raise ValueError(f"{data.name_of(i)}: {error}") from None
 
 
 def check_room(out: Path, model: LensNetwork, copies: int) -> None:

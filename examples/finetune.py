@@ -23,7 +23,6 @@ when the same command is given again.
 from __future__ import annotations
 
 import argparse
-import platform
 import shlex
 import sys
 from collections.abc import Sequence
@@ -35,7 +34,7 @@ import torch
 from accelerate import Accelerator
 from checks import check_images, check_room, choose_size, half_if_harmless
 from finetune_options import arguments
-from finish import calibrate_if_possible
+from finish import calibrate_if_possible, network_facts
 from lenses import StoredLenses
 from linear import linear_check, linear_verdict
 from option_types import precision_on
@@ -204,13 +203,7 @@ def card(tuning: Tuning, check: float, ranges: dict[str, Any]) -> dict[str, Any]
             "history": tuning.history,
         },
         "image_statistics": ranges,
-        "cost": {"parameters": sum(p.numel() for p in model.parameters())},
-        "licence": "MIT",
-        "versions": {
-            "lensequiv": lensequiv.__version__,
-            "torch": str(torch.__version__),
-            "python": platform.python_version(),
-        },
+        **network_facts(model),
     }
 
 

@@ -152,6 +152,13 @@ def run_information(
             f"of {torch.get_num_threads()} threads on {where}",
             "date": datetime.now(UTC).date().isoformat(),
         },
+        **network_facts(model),
+    }
+
+
+def network_facts(model: LensNetwork) -> dict[str, Any]:
+    """What every card says of a network: size, licence, versions it was made with."""
+    return {
         "cost": {"parameters": sum(p.numel() for p in model.parameters())},
         "licence": "MIT",
         "versions": {

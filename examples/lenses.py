@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from sets import LabelledSet, at_scale, manifest, path_of, pixel_scale_of
+from sets import LabelledSet, at_scale, manifest, pixel_scale_of
 from torch import Tensor
 
 from lensequiv.data import HDF5Images, open_dataset
@@ -101,7 +101,7 @@ class StoredLenses(Lenses):
         world: int = 1,
     ) -> None:
         data = open_dataset(source) if isinstance(source, Path) else source
-        self.path, self.classes = path_of(data), data.classes
+        self.path, self.classes = data.place, data.classes
         self.batch_size, self.seed = batch_size, seed
         self.rank, self.world = rank, world
         if limit is not None:
@@ -154,7 +154,7 @@ class StoredLenses(Lenses):
 
     def describe(self) -> dict[str, Any]:
         """See `Lenses`."""
-        described = manifest(self.path)
+        described = manifest(self.data)
         known = {
             "recipe": recorded_name(described["recipe"]) if described else None,
             "seed": described.get("seed"),

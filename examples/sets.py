@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lensequiv.data import ClassFolder, HDF5Images, open_dataset, read_stored
+from lensequiv.data import ClassFolder, HDF5Images, open_dataset
 from lensequiv.simulation import LensStream, load_recipe
 from lensequiv.transforms import resample
 
@@ -91,7 +91,7 @@ class Sets:
             found[split] = {"images": len(data)}
             if isinstance(data, SimulatedSet):
                 found[split] |= {"seed": data.seed, "fresh": True}
-            elif (seed := manifest(path_of(data)).get("seed")) is not None:
+            elif (seed := manifest(data).get("seed")) is not None:
                 found[split]["seed"] = seed
         return found
 
@@ -160,11 +160,6 @@ def open_sets(
 _USE = {"train": "train on", "val": "validate with", "test": "test with"}
 
 
-def path_of(data: LabelledSet) -> Path:
-    """Where a set lies."""
-    return data.root if isinstance(data, ClassFolder) else data.path
-
-
 Scales = tuple[float, float] | None
 """The pixel scale that images have and the one they should have; None: as they are.
 
@@ -181,27 +176,15 @@ def at_scale(images: Tensor, scales: Scales) -> Tensor:
 
 
 def pixel_scale_of(data: LabelledSet) -> float | None:
-    """In arcsec, as the manifest of `lensequiv simulate` or the first file tells it."""
-    recipe = manifest(path_of(data)).get("recipe", {})
-    if isinstance(scale := recipe.get("pixel_scale"), int | float):
-        return float(scale)
-    if isinstance(data, HDF5Images):
-        return None
-    return read_stored(data.paths[0], plane=data.plane).pixel_scale
+    """In arcsec, as the set or its first file tells it."""
+    return data.usual_pixel_scale() or data.stored(0).pixel_scale
 
 
-def manifest(path: Path) -> dict[str, Any]:
+def manifest(data: LabelledSet) -> dict[str, Any]:
     """What `lensequiv simulate` wrote about a set; empty for any other set."""
     try:
-        if path.is_dir():
-            text = (path / "manifest.json").read_text()
-        else:
-            import h5py
-
-            with h5py.File(path) as file:
-                text = file.attrs.get("manifest", "{}")
-        described = json.loads(text)
+        described = json.loads(data.manifest())
         str(described["recipe"]["name"])
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError):
         return {}
     return dict(described)

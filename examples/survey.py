@@ -9,7 +9,8 @@ hold the network in its plain form, take one after the other, classify its image
 write their rows, those of `lensequiv.predict_to_file`, to `OUT/part-*.parquet`.
 
 A killed worker is replaced and its chunk repeated. A killed run goes on when the same
-command is given again. For many machines see docs/survey.md.
+command is given again. For many machines see docs/survey.md; it is one file, since Ray
+sends the actors of a script to machines that have no copy of it.
 """
 
 from __future__ import annotations

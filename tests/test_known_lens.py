@@ -60,8 +60,10 @@ def test_p_counts_the_lens_itself(known_lens):
 
 
 def test_cut_outs_have_the_galaxy_in_the_middle(known_lens):
+    from known_lens_images import centred, cut_out
+
     image = np.zeros((101, 90))
     image[52, 47] = 5.0
-    cut = known_lens.cut_out(image, known_lens.centred(image), np.nan)
+    cut = cut_out(image, centred(image), np.nan)
     assert cut.shape == (SIDE, SIDE) and cut[SIDE // 2, SIDE // 2] == 5.0
     assert np.isnan(cut[0, 0])

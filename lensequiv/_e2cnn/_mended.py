@@ -118,6 +118,24 @@ def _mend_numpy2() -> None:
             cls.__hash__ = basis_hash
 
 
+def _mend_texts() -> None:
+    """Keeps the text of a representation, whose hash it is.
+
+    e2cnn writes it anew, from the sum of a matrix, whenever it looks for a basis:
+    hundreds of times for each convolution that is built.
+    """
+    representation = e2cnn.group.Representation
+    written = representation.__repr__
+
+    def text(self: Any) -> str:
+        if "_text" not in self.__dict__:
+            self.__dict__["_text"] = written(self)
+        kept: str = self.__dict__["_text"]
+        return kept
+
+    representation.__repr__ = text
+
+
 class _Unnamed:
     """As many names of weights as a basis needs, none of them written."""
 
@@ -182,5 +200,6 @@ def _mend_loops() -> None:
 
 _mend_diffops()
 _mend_numpy2()
+_mend_texts()
 _mend_names()
 _mend_loops()

@@ -30,7 +30,7 @@ from lensequiv.adaptation._recording import (
 )
 from lensequiv.inference._batches import network_inputs
 from lensequiv.inference._options import Options
-from lensequiv.inference._source import ImagesOrPaths, source_of
+from lensequiv.inference._source import ImagesOrPaths, Source, source_of
 from lensequiv.models import LensNetwork
 
 __all__ = ["AdaptationWarning", "adapt"]
@@ -130,12 +130,6 @@ def adapt(
         raise ValueError(f"{model.name} has no batch norms; there is nothing to adapt")
     home = next(model.parameters()).device
     place = home if device is None else resolve_device(device)
-    source = source_of(images, hdu)
-    if len(source.names) < _FEWEST:
-        raise ValueError(
-            f"{len(source.names)} images; expected at least {_FEWEST}, some hundreds "
-            "better"
-        )
     options = Options(
         batch_size,
         progress,
@@ -143,7 +137,7 @@ def adapt(
         resample=resample,
         enlarge=False,
     )
-    inputs = torch.stack(list(network_inputs(model, source, options)))
+    inputs = _inputs(model, source_of(images, hdu), options)
     order = np.random.default_rng(seed).permutation(len(inputs))
     held_out = min(round(_HELD_OUT * len(inputs)), 1000)
     watched, fitted = inputs[order[:held_out]], inputs[order[held_out:]]
@@ -156,8 +150,7 @@ def adapt(
         if distance_from_equal(found) > UNEQUAL:
             warn_unequal(parts)
             return start.to(home)
-    scores = {"as it is": judge(start)}
-    candidates = {"as it is": start}
+    candidates, scores = {"as it is": start}, {"as it is": judge(start)}
     for share in SHARES:
         name = f"statistics, weight {share:g}"
         candidates[name] = mixed_norms(start, fitted, share, batch_size)
@@ -185,6 +178,21 @@ def adapt(
             *(validation, pixel_scale, balanced, parts),
         )
     return adapted
+
+
+def _inputs(model: LensNetwork, source: Source, options: Options) -> Tensor:
+    """What the network sees of all images, (N, C, H, W).
+
+    Raises:
+        ImageError: An image cannot be used.
+        ValueError: They are too few.
+    """
+    if len(source.names) < _FEWEST:
+        raise ValueError(
+            f"{len(source.names)} images; expected at least {_FEWEST}, some hundreds "
+            "better"
+        )
+    return torch.stack(list(network_inputs(model, source, options)))
 
 
 def _judge(

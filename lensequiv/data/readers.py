@@ -43,9 +43,10 @@ _LOADERS: dict[str, Callable[[Path, int | str | None], Loaded]] = {
 }
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _EXTENSIONS = (".npy", *_LOADERS, *_PICTURES)
+_PLAIN = [e for e in _EXTENSIONS if not e.endswith((*_PACKED, ".fz"))]
 EXPECTED_FILES = (
-    f"files ending in .npy, .npz, {', '.join(_FITS)} (also with {', '.join(_PACKED)} or"
-    f" .fz behind), {', '.join((*HDF5_EXTENSIONS, *_PICTURES))}"
+    f"files ending in {', '.join(_PLAIN)}; those of FITS also with "
+    f"{', '.join(_PACKED)} or .fz behind"
 )
 
 

@@ -18,7 +18,7 @@ from lensequiv.inference._options import Options, Precision
 from lensequiv.inference._quantities import quantity_columns
 from lensequiv.inference._resuming import Done, record_request, request_of
 from lensequiv.inference._rows import CsvRows, parquet_schema, rows_of
-from lensequiv.inference._source import PathLike, source_of
+from lensequiv.inference._source import PathLike, Source, source_of
 
 __all__ = ["check_output", "predict_to_file", "unfinished_folder"]
 
@@ -163,21 +163,33 @@ def predict_to_file(
             done = Done(folder / "progress.json", source.names)
         except FileExistsError as error:
             raise FileExistsError(f"{error}: repeat that call, or {_ADVICE}") from None
-        with (folder / "rows").open("a", newline="", encoding="utf-8") as stream:
-            stream.truncate(done.bytes)
-            if done.bytes == 0:
-                table.write(stream, [], heading=True)
-            for batch in batches(model, source, options, start=done.rows):
-                rows = rows_of(batch, model.classes)
-                table.write(stream, rows, heading=False)
-                stream.flush()
-                done.add(len(rows), stream.tell())
         ready = folder / "rows"
+        _write_rows(ready, done, table, model, source, options)
         if out.suffix.lower() == ".parquet":
             ready = _as_parquet(ready, table, parquet_schema(model.classes, told))
         ready.rename(out)
         (folder / "progress.json").unlink()  # with it, the rest of the folder goes
     return out
+
+
+def _write_rows(
+    path: Path,
+    done: Done,
+    table: CsvRows,
+    model: Classifier,
+    source: Source,
+    options: Options,
+) -> None:
+    """Classifies what is not done yet, and writes down every batch."""
+    with path.open("a", newline="", encoding="utf-8") as stream:
+        stream.truncate(done.bytes)
+        if done.bytes == 0:
+            table.write(stream, [], heading=True)
+        for batch in batches(model, source, options, start=done.rows):
+            rows = rows_of(batch, model.classes)
+            table.write(stream, rows, heading=False)
+            stream.flush()
+            done.add(len(rows), stream.tell())
 
 
 @contextmanager

@@ -149,6 +149,7 @@ def test_filters_follow_the_weights_whatever_changes_them(change, training):
     assert changed.abs().max() > 1e-3
 
 
+@pytest.mark.slow  # torch.func takes two seconds to import
 def test_what_stands_in_for_the_weights_is_used():
     x, layer = image(1, 1, 9, 9), conv().eval()
 

@@ -1,5 +1,6 @@
 """The traps of e2cnn 0.2.3, each with the proof that it is mended."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -18,6 +19,18 @@ def test_no_uint8_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         R2Conv(*types, 5)
+
+
+@pytest.mark.parametrize("group", ["c8", "d8", "so2", "o2"])
+def test_texts_of_representations_are_e2cnns_own(group):
+    space = parse_group(group, max_frequency=2)
+    found = [*space.irreps.values(), *space.representations.values()]
+    assert len(found) > 2
+    for one in found:
+        total = one.change_of_basis.sum()
+        own = f"{one.group.name}|{one.name}:{one.size},{len(one.irreps)},{total}"
+        assert repr(one) == repr(one) == own
+        assert hash(one) == hash(own) == hash(copy.deepcopy(one))
 
 
 BASES = {

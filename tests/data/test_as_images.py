@@ -1,15 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from ramps import ramp
 
 from lensequiv.data import ImageError, as_images
-
-SHAPE = (6, 5)
-
-
-def ramp(shape=SHAPE, dtype=np.float64):
-    """Small whole numbers, all different: exact in every type under test."""
-    return np.arange(np.prod(shape), dtype=dtype).reshape(shape)
 
 
 class TestAsImages:

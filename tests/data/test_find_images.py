@@ -1,21 +1,9 @@
 import re
 
-import numpy as np
 import pytest
+from ramps import ramp, save
 
 from lensequiv.data import ImageError, find_images
-
-SHAPE = (6, 5)
-
-
-def ramp(shape=SHAPE, dtype=np.float64):
-    """Small whole numbers, all different: exact in every type under test."""
-    return np.arange(np.prod(shape), dtype=dtype).reshape(shape)
-
-
-def save(path, array):
-    np.save(path, array)
-    return path
 
 
 class TestFindImages:

@@ -5,16 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ramps import SHAPE, ramp
 
 from lensequiv.data import read_image
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
-SHAPE = (6, 5)
-
-
-def ramp(shape=SHAPE, dtype=np.float64):
-    """Small whole numbers, all different: exact in every type under test."""
-    return np.arange(np.prod(shape), dtype=dtype).reshape(shape)
 
 
 class TestFits:

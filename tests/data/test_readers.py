@@ -4,20 +4,9 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from ramps import SHAPE, ramp, save
 
 from lensequiv.data import read_image
-
-SHAPE = (6, 5)
-
-
-def ramp(shape=SHAPE, dtype=np.float64):
-    """Small whole numbers, all different: exact in every type under test."""
-    return np.arange(np.prod(shape), dtype=dtype).reshape(shape)
-
-
-def save(path, array):
-    np.save(path, array)
-    return path
 
 
 def npy_header(shape, descr="<f4", version=(1, 0)):

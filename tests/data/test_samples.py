@@ -1,22 +1,10 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
+from ramps import ramp, save
 
 from lensequiv.data import sample_paths
 from lensequiv.data import samples as samples_module
-
-SHAPE = (6, 5)
-
-
-def ramp(shape=SHAPE, dtype=np.float64):
-    """Small whole numbers, all different: exact in every type under test."""
-    return np.arange(np.prod(shape), dtype=dtype).reshape(shape)
-
-
-def save(path, array):
-    np.save(path, array)
-    return path
 
 
 class TestSamples:

@@ -39,6 +39,7 @@ def elsewhere(model, device):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINABLE)
 def test_nothing_stays_behind(name, device):
     model = used(name)

@@ -214,6 +214,7 @@ def test_result_is_json(model, folder):
     assert back["versions"]["torch"] == torch.__version__
 
 
+@pytest.mark.slow
 def test_two_of_three_classes_are_scored(model, folder):
     whole = evaluate(model, folder, rotated=False, resamples=0).as_is
     model.weights_info = CARD

@@ -93,6 +93,7 @@ def test_levels_rise_even_if_all_truths_lie_outside(honest):
     assert list(spec.quantities[0].levels) == sorted(set(spec.quantities[0].levels))
 
 
+@pytest.mark.slow
 def test_joint_posteriors_are_tested_together(honest):
     means, factor, truth = honest
     right, together = gaussian(means, factor), standardised(truth, SPEC)

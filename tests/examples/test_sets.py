@@ -7,7 +7,7 @@ import sets
 import start
 import torch
 
-from lensequiv.data import ImageError
+from lensequiv.data import ImageError, open_dataset
 
 
 def test_sets_without_a_test_set(write, capsys, tmp_path):
@@ -56,9 +56,12 @@ def few_images(recipe, images, *more):
     return sets.SimulatedSet(recipe, 24, *more)
 
 
-def test_a_manifest_of_another_kind_is_none(tmp_path):
+def test_a_manifest_of_another_kind_is_none(write, tmp_path):
+    data = open_dataset(write(["train"]) / "train")
+    path = tmp_path / "train" / "manifest.json"
+    assert sets.manifest(data) == {}
     for text in ("no JSON", "[]", "{}", '{"recipe": "x"}', '{"recipe": {"a": 1}}'):
-        (tmp_path / "manifest.json").write_text(text)
-        assert sets.manifest(tmp_path) == {}
-    (tmp_path / "manifest.json").write_text('{"recipe": {"name": "x"}, "seed": 3}')
-    assert sets.manifest(tmp_path)["seed"] == 3
+        path.write_text(text)
+        assert sets.manifest(data) == {}
+    path.write_text('{"recipe": {"name": "x"}, "seed": 3}')
+    assert sets.manifest(data)["seed"] == 3

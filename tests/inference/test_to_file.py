@@ -48,6 +48,7 @@ def read_csv(path):
 # Batch by batch
 
 
+@pytest.mark.slow
 def test_iter_predict_is_predict(model):
     whole = model.predict(PATHS)
     parts = list(lensequiv.iter_predict(model, PATHS, batch_size=5))
@@ -327,6 +328,7 @@ def test_going_on_after_the_bad_file_was_removed(model, folder, tmp_path, ending
     assert rows_in(fresh) == rows_in(out)
 
 
+@pytest.mark.slow
 def test_going_on_with_skipping(model, folder, tmp_path, monkeypatch):
     out = tmp_path / "out.csv"
     folder[6].write_bytes(b"no image")
@@ -346,6 +348,7 @@ def test_going_on_with_skipping(model, folder, tmp_path, monkeypatch):
     assert [bool(row["error"]) for row in rows] == [i == 6 for i in range(10)]
 
 
+@pytest.mark.slow
 def test_rows_of_files_that_are_gone_are_not_kept_silently(model, folder, tmp_path):
     out = tmp_path / "out.csv"
     folder[6].write_bytes(b"no image")

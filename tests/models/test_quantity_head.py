@@ -77,6 +77,7 @@ def test_quantiles_rise_and_have_their_probability(model, x):
     assert torch.allclose(mixture.below(standard), levels.expand(3, 3, 5), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_body_and_the_classes_stay(x):
     plain = lensequiv.from_pretrained("c8-modelJ@3")
     model = plain.with_quantities(TOLD)

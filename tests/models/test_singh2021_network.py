@@ -141,12 +141,14 @@ def test_layers(uninitialised):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_output_shapes(turned):
     features, embedding, logits = turned
     assert features.shape == (2, 64 * 4, 26, 26)
     assert embedding.shape == (2, 64) and logits.shape == (2, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_forward_is_head_of_embedding(c4, turned):
     x = arcs(1)
@@ -190,6 +192,7 @@ def test_wrong_widths_are_refused(fields):
 # Symmetry
 
 
+@pytest.mark.slow
 def test_feature_maps_are_equivariant_at_quarter_turns(c4, turned):
     features, _, _ = turned
     before, after = features.split(1)
@@ -199,6 +202,7 @@ def test_feature_maps_are_equivariant_at_quarter_turns(c4, turned):
     assert (after - before).abs().max() > 0.1 * before.abs().max()
 
 
+@pytest.mark.slow
 def test_logits_are_not_invariant(turned):
     """Documented: the flattened map goes into a fully connected layer."""
     for one in turned[1:]:

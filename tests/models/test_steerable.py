@@ -52,11 +52,19 @@ def lively(model):
     return model.eval()
 
 
+class Networks(dict):
+    """One network for each group, built when it is asked for."""
+
+    def __missing__(self, group):
+        torch.manual_seed(0)
+        self[group] = lively(lensequiv.create_model(group))
+        return self[group]
+
+
 @pytest.fixture(scope="module")
 def networks():
-    """One network for each group, built once; tests leave them in evaluation mode."""
-    torch.manual_seed(0)
-    return {group: lively(lensequiv.create_model(group)) for group in GROUPS}
+    """By group; tests leave them in evaluation mode."""
+    return Networks()
 
 
 def largest_change(network, x, poses):

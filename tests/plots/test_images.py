@@ -67,6 +67,7 @@ def test_scale_and_colour_bar():
     assert not plot_predictions(images(1), prediction(1)).axes[0].lines
 
 
+@pytest.mark.slow
 def test_flags_stand_in_the_picture():
     p = replace(
         prediction(3),

@@ -157,6 +157,7 @@ print(sorted(heavy & (set(sys.modules) - before)))
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_quantities_came_without_changing_classes_and_map():
     before = lensequiv.from_pretrained("c8-modelJ@3")
     model = lensequiv.from_pretrained("c8-modelJ@4")
@@ -173,6 +174,7 @@ def test_quantities_came_without_changing_classes_and_map():
     assert 1.0 < radius.min() < radius.max() < 1.6
 
 
+@pytest.mark.slow
 def test_heads_can_be_left_out():
     """Training goes on from the body alone."""
     model = lensequiv.from_pretrained("c8-modelJ")
@@ -184,6 +186,7 @@ def test_heads_can_be_left_out():
     assert torch.equal(bare.predict(paths).logits, model.predict(paths).logits)
 
 
+@pytest.mark.slow
 def test_the_map_came_without_changing_the_classes():
     assert lensequiv.list_pretrained(maps=True) == ["c8-modelJ"]
     tell = ["c8-modelJ", "d8-deeplensesim1"]

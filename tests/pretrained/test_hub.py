@@ -63,6 +63,7 @@ def test_push_between_two_downloads_does_not_mix_files(hub, tmp_path, tiny_files
     assert newer.origin.commit == repo.refs["main"] != before
 
 
+@pytest.mark.slow
 def test_new_head_keeps_the_origin(hub, tmp_path):
     model = lensequiv.from_pretrained(NAME, cache_dir=tmp_path, num_classes=5)
     assert model.num_classes == 5 and model.origin.commit == hub.second

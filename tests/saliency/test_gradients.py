@@ -50,6 +50,7 @@ def ring(n, size=SIZE):
     return light + 10 + 5 * torch.rand(n, 1, size, size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("baseline", ["blur", "sky", "images"])
 def test_maps_add_up_to_the_difference_of_the_logits(small, baseline):
     images, others = ring(3), ring(3)

@@ -21,6 +21,7 @@ def test_rank_correlation_of_constructed_maps():
     assert np.isnan(rank_correlation(a, torch.ones(1, 40, 40), ALL)[0])
 
 
+@pytest.mark.slow
 def test_rank_correlation_is_spearmans_with_ties_over_the_mask():
     from scipy.stats import spearmanr
 

@@ -72,6 +72,7 @@ def test_as_many_as_were_drawn():
     assert torch.equal(fewer[:2], lenses.images[:2])
 
 
+@pytest.mark.slow
 def test_a_device_draws_as_many():
     rays = replace(QUIET.noise, cosmic_rays=2.0)
     drawn = {

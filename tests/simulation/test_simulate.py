@@ -99,6 +99,7 @@ def test_model_j_after_min_max():
     assert scaled.std() == pytest.approx(0.119, abs=0.003)
 
 
+@pytest.mark.slow
 @RECIPE
 def test_shear_stretches_rings_along_the_rows(simulated, recipe):
     light = of_class(simulated(recipe, noise=False), 0).mean(0).double()

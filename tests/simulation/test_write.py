@@ -128,6 +128,7 @@ def test_class_folder_reads_it(written):
         torch.testing.assert_close(image, expected, rtol=1e-6, atol=0)
 
 
+@pytest.mark.slow
 def test_order_over_blocks(tmp_path):
     """With 67 files a class, 10.npy must not come before 2.npy."""
     out = write_class_folders(SMALL, 200, tmp_path / "set", seed=8, progress=False)
@@ -261,6 +262,7 @@ def test_killed_and_started_again(dead, whole, write, after):
     assert contents(out) == contents(expected)
 
 
+@pytest.mark.slow
 @WRITERS
 def test_another_unfinished_set_is_left_alone(tmp_path, monkeypatch, write):
     out = tmp_path / "set.h5"

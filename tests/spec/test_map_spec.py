@@ -46,16 +46,8 @@ def test_a_missing_key_is_named():
         MapSpec.from_config(config)
 
 
-def test_formats_before_maps_have_none():
-    config = {
-        "format": 2,
-        "model": "c4",
-        "options": {},
-        "classes": ["a"],
-        "input_size": 97,
-        "preprocess": {},
-        "info": {},
-    }
+def test_formats_before_maps_have_none(plain_config):
+    config = {**plain_config, "format": 2}
     assert migrated(config)["format"] == 2
     with pytest.raises(ValueError, match="unknown key 'map'"):
         migrated({**config, "map": SPEC.to_config()})

@@ -67,16 +67,8 @@ def test_a_missing_key_and_a_name_twice_are_named():
         replace(SPEC, quantities=(ONE, ONE))
 
 
-def test_formats_before_quantities_have_none():
-    config = {
-        "format": 3,
-        "model": "c4",
-        "options": {},
-        "classes": ["a"],
-        "input_size": 97,
-        "preprocess": {},
-        "info": {},
-    }
+def test_formats_before_quantities_have_none(plain_config):
+    config = {**plain_config, "format": 3}
     assert migrated(config)["format"] == 3
     with pytest.raises(ValueError, match="unknown key 'quantities'"):
         migrated({**config, "quantities": SPEC.to_config()})
