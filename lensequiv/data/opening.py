@@ -51,7 +51,8 @@ def open_dataset(
     path = Path(path).expanduser()
     if not path.exists():
         raise FileNotFoundError(
-            f"{path} does not exist; expected a folder of class folders, or an HDF5 file"
+            f"{path} does not exist; expected a folder of class folders, or an HDF5 "
+            "file"
         )
     if path.is_dir():
         return ClassFolder(path, classes, transform, on_error, plane=plane, hdu=hdu)
