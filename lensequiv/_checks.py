@@ -151,7 +151,8 @@ def check_same_classes(
             "model.classes to the names in the order of its training labels"
             if nameless
             else "for a new head load it with from_pretrained(..., "
-            f"classes={list(data)!r:.200})"
+            f"classes={list(data)!r:.200}); if only the names differ, set "
+            f"model.classes to the data's names, in the order of {', '.join(model)}"
         )
         raise ValueError(
             f"{where} has the class {strange[0]!r}, among {', '.join(data)}; the "

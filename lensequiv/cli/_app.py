@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from lensequiv.cli._types import Commands
+from lensequiv.cli._weights import ADVISED
 
 __all__ = ["add"]
 
@@ -18,7 +19,8 @@ def add(commands: Commands) -> None:
         "--weights",
         nargs="+",
         metavar="NAME",
-        help="names or folders to choose from (default: all bundled ones)",
+        help="names or folders to choose from (default: all bundled ones, "
+        f"{ADVISED} first)",
     )
     app.add_argument("--port", type=int, default=8765, help="default: 8765; 0: any")
     app.add_argument(
@@ -41,7 +43,9 @@ def _app(args: argparse.Namespace) -> None:
     from lensequiv import from_pretrained, list_pretrained
     from lensequiv.app import Viewer, serve
 
-    weights = args.weights or list_pretrained()
+    # The page begins with the first.
+    bundled = sorted(list_pretrained(), key=lambda name: name != ADVISED)
+    weights = args.weights or bundled
     viewer = Viewer(weights, from_pretrained)
     for name in args.weights or ():
         from_pretrained(name)  # a wrong name is told now, not to the page

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from lensequiv.cli._output import print_csv, print_json, print_table
 from lensequiv.cli._types import Commands
-from lensequiv.cli._weights import add_reading, chosen_device, load, reading
+from lensequiv.cli._weights import ADVISED, add_reading, chosen_device, load, reading
 
 if TYPE_CHECKING:
     from lensequiv.inference import SubstructureMap
 
 __all__ = ["add"]
-
-_WEIGHTS = "c8-modelJ"
 
 
 def add(commands: Commands) -> None:
@@ -25,8 +23,8 @@ def add(commands: Commands) -> None:
     p.add_argument("paths", nargs="+", metavar="PATH", help="images or folders")
     p.add_argument(
         "--weights",
-        default=_WEIGHTS,
-        help=f"name or folder of weights that draw maps (default: {_WEIGHTS})",
+        default=ADVISED,
+        help=f"name or folder of weights that draw maps (default: {ADVISED})",
     )
     p.add_argument(
         "--to",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lensequiv.cli._output import print_csv, print_json, print_table
 from lensequiv.cli._summary import Stopwatch, rows_of_file, summary
 from lensequiv.cli._types import Commands
-from lensequiv.cli._weights import add_reading, chosen_device, load, reading
+from lensequiv.cli._weights import ADVISED, add_reading, chosen_device, load, reading
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add"]
 
-_WEIGHTS = "c8-modelF"
 _DEMO = ("c8-modelF", "c8-modelJ")  # one weight for each recipe of the samples
 
 
@@ -28,7 +27,7 @@ def add(commands: Commands) -> None:
     """Adds the subcommand."""
     predict = commands.add_parser("predict", help="classify images")
     predict.add_argument("paths", nargs="*", metavar="PATH", help="images or folders")
-    predict.add_argument("--weights", help=f"name or folder (default: {_WEIGHTS})")
+    predict.add_argument("--weights", help=f"name or folder (default: {ADVISED})")
     predict.add_argument(
         "--output",
         choices=("table", "csv", "json"),
@@ -85,7 +84,7 @@ def _predict(args: argparse.Namespace) -> None:
     else:
         watch = Stopwatch()
         rows, prediction, images, scale = _classify(
-            args, args.weights or _WEIGHTS, args.paths
+            args, args.weights or ADVISED, args.paths
         )
         _print_rows(rows, args.output)
         watch.tell(*summary(rows))
@@ -140,7 +139,7 @@ def _predict_to_file(args: argparse.Namespace) -> None:
 
     watch = Stopwatch()
     out = predict_to_file(
-        load(args.weights or _WEIGHTS, args.input_size),
+        load(args.weights or ADVISED, args.input_size),
         args.paths,
         args.to,
         **reading(args),

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
     from lensequiv.models import LensNetwork
 
+ADVISED = "c8-modelJ"
+"""What commands take where no weight is named, as the documentation advises."""
+
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Adds the option `--device`."""

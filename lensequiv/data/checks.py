@@ -30,6 +30,12 @@ FILE_LAYOUTS = (
 )
 
 
+_STACK = (
+    " (a stack of images: pass the array, or write it to HDF5 or NPZ as images,"
+    " (N, H, W) or (N, C, H, W))"
+)
+
+
 def channel_axis(shape: tuple[int, ...], where: str | os.PathLike[str]) -> int | None:
     """Find the channel axis of a single image from its shape alone.
 
@@ -51,7 +57,9 @@ def channel_axis(shape: tuple[int, ...], where: str | os.PathLike[str]) -> int |
     """
     if len(shape) not in (2, 3):
         raise ImageError.because(
-            where, f"holds a {len(shape)}-D array of shape {shape}", FILE_LAYOUTS
+            where,
+            f"holds a {len(shape)}-D array of shape {shape}",
+            FILE_LAYOUTS + (_STACK if len(shape) == 4 else ""),
         )
     if min(shape) < 1:
         raise ImageError.because(
@@ -70,8 +78,7 @@ def channel_axis(shape: tuple[int, ...], where: str | os.PathLike[str]) -> int |
     raise ImageError.because(
         where,
         f"holds an array of shape {shape}, which has too many channels",
-        f"{FILE_LAYOUTS} (a stack of images: pass the array, or write it to HDF5 or NPZ"
-        " as images)",
+        FILE_LAYOUTS + _STACK,
     )
 
 

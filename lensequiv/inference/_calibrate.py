@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lensequiv._devices import resolve_device
@@ -20,8 +22,8 @@ __all__ = ["calibrate"]
 @torch.no_grad()
 def calibrate(
     model: Classifier,
-    images: Tensor,
-    labels: Tensor,
+    images: Tensor | NDArray[Any],
+    labels: Tensor | NDArray[Any],
     *,
     false_alarms: float = 0.01,
     batch_size: int = 64,
@@ -34,19 +36,22 @@ def calibrate(
 
     Args:
         model: Any model; its mode is kept.
-        images: (N, C, H, W) in any flux unit and of one size, not trained on.
-        labels: (N,) int64, index into `model.classes`.
+        images: (N, C, H, W) in any flux unit and of one size, not trained on; a tensor
+            or an array.
+        labels: (N,) integers, index into `model.classes`; a tensor or an array.
         false_alarms: Share of images like these that is to be flagged.
         batch_size: Images that go through the network at once.
         progress: Whether to show a progress bar.
         device: Where to compute, on a copy of the model; see `lensequiv.predict`.
 
     Raises:
-        ValueError: An image cannot be used, the device is not there, or see
-            `fit_domain`.
+        TypeError: Images or labels are of another kind, or labels are no integers.
+        ValueError: Their shapes do not fit, an image cannot be used, the device is not
+            there, or see `fit_domain`.
     """
     from tqdm.auto import tqdm
 
+    images, labels = _checked(model, images, labels)
     place = home = next(model.parameters()).device
     network, training = model, model.training
     if device is not None and (place := resolve_device(device)) != home:
@@ -73,3 +78,31 @@ def calibrate(
         false_alarms=false_alarms,
     )
     model.temperature = fit_temperature(torch.cat(logits), labels)
+
+
+def _checked(model: Classifier, images: Any, labels: Any) -> tuple[Tensor, Tensor]:
+    """Images and labels as tensors that belong to each other.
+
+    Raises:
+        TypeError: See `calibrate`.
+        ValueError: See `calibrate`.
+    """
+    images = torch.as_tensor(images)
+    labels = torch.as_tensor(labels)
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise TypeError(
+            f"labels of type {labels.dtype}; expected integers, index into "
+            "model.classes"
+        )
+    if images.ndim != 4 or labels.shape != images.shape[:1] or not len(labels):
+        raise ValueError(
+            f"images of shape {tuple(images.shape)} and labels of shape "
+            f"{tuple(labels.shape)}; expected (N, C, H, W) and (N,)"
+        )
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= model.num_classes:
+        raise ValueError(
+            f"labels from {low} to {high}; expected 0 to {model.num_classes - 1}, "
+            f"index into {', '.join(model.classes)}"
+        )
+    return images, labels.long()

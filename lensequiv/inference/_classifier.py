@@ -64,6 +64,9 @@ class Classifier(Network, Protocol):
             NotImplementedError: The architecture has no plain form.
         """
 
+    def named_modules(self) -> Iterator[tuple[str, nn.Module]]:
+        """All layers, by name."""
+
     def parameters(self) -> Iterator[nn.Parameter]:
         """All that is learned, on the network's device."""
 

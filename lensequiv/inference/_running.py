@@ -71,21 +71,48 @@ def network_of(
         device: Where the result is to be; where the model is if None.
 
     Raises:
-        NotImplementedError: There is no plain form, and `precision` asks for one.
+        NotImplementedError: There is no plain form, or it would leave out a hook, and
+            `precision` asks for one.
         ValueError: `precision` is none of `Options`.
     """
     check_precision(precision)
     home = next(model.parameters()).device
     device = home if device is None else device
     try:
+        if device == home and not model.training:
+            _check_hooks(model)
         plain = model.to_torch()
     except NotImplementedError:
         if precision == "bf16":
             raise
-        stays = device == home and not model.training
-        return model if stays else copy.deepcopy(model).eval().to(device)
+        if device == home and not model.training:
+            return model
+        try:
+            twin: Classifier = copy.deepcopy(model).eval().to(device)
+            return twin
+        except TypeError as error:  # layers were replaced
+            raise TypeError(
+                f"{error}; to predict with them, call model.eval() and, for another "
+                "device, model.to(...) first"
+            ) from None
     plain = plain.to(device)
     return plain.bfloat16_convolutions() if precision == "bf16" else plain
+
+
+def _check_hooks(model: Classifier) -> None:
+    """Requires that no layer has a hook, which the plain form would not call.
+
+    Hooks may change what a layer returns; pruning works by them.
+
+    Raises:
+        NotImplementedError: One has.
+    """
+    for name, module in model.named_modules():
+        if name and (module._forward_hooks or module._forward_pre_hooks):
+            raise NotImplementedError(
+                f"the layer {name} has a hook, which the plain form does not call: "
+                "remove it, or use precision='fp32'"
+            )
 
 
 def scales_itself(model: Classifier, device: torch.device) -> bool:
@@ -229,6 +256,12 @@ class Runner:
             maps = list(self._returned(drawn.float()))
         else:
             logits, embedding = self.network.logits_and_embedding(images)
+        if logits.shape[1] != len(self.model.classes):
+            raise ValueError(
+                f"{self.model.name} gives {logits.shape[1]} logits, but has "
+                f"{len(self.model.classes)} classes, so its head was replaced by hand; "
+                "from_pretrained(..., classes=[...]) gives it a head for your classes"
+            )
         told = None
         if self._quantities:
             told = self._returned(self.network.quantiles(embedding).float())

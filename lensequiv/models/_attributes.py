@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import nn
 
 from lensequiv._checks import check_class_names, check_count
+from lensequiv.models._by_hand import noting_layers
 from lensequiv.models._call import Call
 from lensequiv.models._fitting import check_quantities, check_sides, neutral_classes
 from lensequiv.models.sizes import InputSizes
@@ -58,6 +59,8 @@ class RecordAttributes(nn.Module):
         """
         super().__init_subclass__(**kwargs)
         cls.registered = registered
+        if init := vars(cls).get("__init__"):
+            cls.__init__ = noting_layers(init)  # type: ignore[method-assign]
         # `input_size = 33` in a class is the size that its networks start with.
         if isinstance(size := vars(cls).get("input_size"), int):
             del cls.input_size

@@ -11,12 +11,12 @@ from lensequiv.plain import QuantityHead
 from lensequiv.spec import Spec
 
 if TYPE_CHECKING:
-    from lensequiv.models._recorded import Recorded
+    from lensequiv.models._attributes import RecordAttributes
 
 __all__ = ["attach_heads"]
 
 
-def attach_heads(model: Recorded, spec: Spec) -> None:
+def attach_heads(model: RecordAttributes, spec: Spec) -> None:
     """Gives a network that was just built the further heads that a record describes.
 
     All but the head that maps substructure, which is an option of the architecture.

@@ -13,6 +13,7 @@ from torch.random import fork_rng
 from lensequiv._checks import check_class_names
 from lensequiv._neutral import neutral
 from lensequiv.models._builders import build
+from lensequiv.models._by_hand import replaced_layer
 from lensequiv.models._call import Call
 from lensequiv.models._fitting import check_sides
 from lensequiv.models._heads import attach_heads
@@ -42,6 +43,11 @@ def check_rebuildable(model: Recorded) -> None:
             f"{kind} is not registered, so from_pretrained could not build it again: "
             f'decorate it with @lensequiv.register_model("a-name"), where it can be '
             "imported before loading"
+        )
+    if replaced := replaced_layer(model):
+        raise ValueError(
+            f"{model.name} could not be built again: {replaced}; for another head use "
+            "create_model or from_pretrained with num_classes or classes"
         )
     config = model.spec.to_config()
     check_class_names(model.classes, model.num_classes)

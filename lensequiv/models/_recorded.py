@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from lensequiv.models._attributes import RecordAttributes
+from lensequiv.models._heads import attach_heads
 from lensequiv.spec import Spec
 from lensequiv.spec._state import decoded, encoded
 
@@ -83,6 +84,8 @@ class Recorded(RecordAttributes):
     def _take(self, state_dict: Mapping[str, Any], prefix: str) -> None:
         """Takes the record of a state dict, or of a body the part that is the body's.
 
+        A head that tells quantities comes with the record: it is no option.
+
         Raises:
             RuntimeError: It is that of another network.
         """
@@ -105,6 +108,9 @@ class Recorded(RecordAttributes):
             for name, t in self.tensors().items()
         )
         if whole and len(spec.classes) == self.num_classes:
+            told_too = any(k.startswith(f"{prefix}quantity_head.") for k in state_dict)
+            if told_too and self.quantity_head is None:
+                attach_heads(self, spec)
             drawn = None if self.map_head is None else spec.map
             told = None
             if self.quantity_head is not None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lensequiv.models._by_hand import replaced_layer
 from lensequiv.models._passes import Passes
 from lensequiv.models.sizes import InputSizes
 
@@ -90,7 +91,8 @@ class LensNetwork(Passes):
             From preprocessed images (N, in_channels, H, W) to logits.
 
         Raises:
-            NotImplementedError: The architecture has no plain form.
+            NotImplementedError: The architecture has no plain form, or a layer was
+                replaced by hand.
         """
         from lensequiv.models.conversion import to_plain
 
@@ -188,6 +190,11 @@ class LensNetwork(Passes):
         """Pickles as what it was built from, and state: e2cnn's modules cannot be."""
         from lensequiv.models._rebuilding import rebuild
 
+        if replaced := replaced_layer(self):
+            raise TypeError(
+                f"{self.name} cannot be copied or pickled: {replaced}; for another "
+                "head use create_model or from_pretrained with num_classes or classes"
+            )
         flags = {k: p.requires_grad for k, p in self.named_parameters()}
         return rebuild, (
             self.recipe or type(self),

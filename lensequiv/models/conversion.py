@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lensequiv._neutral import neutral
+from lensequiv.models._by_hand import replaced_layer
 from lensequiv.plain import PlainModel
 
 if TYPE_CHECKING:
@@ -171,7 +173,15 @@ def to_plain(model: Recorded, collect: Callable[[PlainLayers], None]) -> PlainMo
     Args:
         model: Any.
         collect: Adds the model's layers, in evaluation mode, to those given.
+
+    Raises:
+        NotImplementedError: A layer was replaced by hand.
     """
+    if replaced := replaced_layer(model):
+        raise NotImplementedError(
+            f"{model.name} has no plain form any more: {replaced}; for another head "
+            "use create_model or from_pretrained with num_classes or classes"
+        )
     training = model.training
     if training:
         model.eval()
@@ -193,10 +203,11 @@ def to_plain(model: Recorded, collect: Callable[[PlainLayers], None]) -> PlainMo
         config["map_head"] = layers.map_head.to_config()
         for name, value in layers.map_head.tensors().items():
             state[f"map_head.{name}"] = value.clone()
-    if model.quantity_head is not None:
-        for name, value in model.quantity_head.state_dict().items():
-            state[f"quantity_head.{name}"] = value.clone()
     plain = PlainModel(config)
+    for name in plain.state_dict():
+        if name.startswith("quantity_head."):
+            # Read as attributes, which pruned and parametrised weights still are.
+            state[name] = attrgetter(name)(model).detach().clone()
     plain.load_state_dict(state, strict=True, assign=True)
     # Fixed filters are in no state, and were made on the processor.
     plain.to(next(iter(state.values())).device)

@@ -121,7 +121,8 @@ class FourierActivation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, fields * size, H, W) to the same shape."""
         shape = x.shape
-        x = x.reshape(-1, self.to_values.shape[1], shape[2] * shape[3])
+        # Of an empty batch a reshape with -1 would be ambiguous.
+        x = x.unflatten(1, (-1, self.to_values.shape[1])).flatten(0, 1).flatten(2)
         y = self.function(torch.matmul(self.to_values.to(x.dtype), x))
         y = torch.matmul(self.to_coefficients.to(y.dtype), y)
         return y.view(shape)
@@ -163,8 +164,7 @@ class FourierNorm(nn.modules.batchnorm._BatchNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalises (N, fields * size, H, W)."""
-        n, _, height, width = x.shape
-        fields = x.reshape(n, -1, self.size, height * width)
+        fields = x.unflatten(1, (self.num_features, self.size)).flatten(3)
         if self.training:
             mean, variance = self._measure(fields)
         else:
@@ -179,7 +179,7 @@ class FourierNorm(nn.modules.batchnorm._BatchNorm):
         y = torch.addcmul(
             shifts[..., None].to(x.dtype), fields, scale[:, None, None].to(x.dtype)
         )
-        return y.view(n, -1, height, width)
+        return y.view(x.shape)
 
     def _measure(self, fields: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of a batch, which the running ones follow."""

@@ -104,9 +104,9 @@ class FieldNorm(_FromBatch, nn.BatchNorm3d):
         """Normalises (N, fields * size, H, W)."""
         if self.training and (self.shared or by_channel(x)):
             return self.from_batch(x)
-        n, _, height, width = x.shape
-        fields = x.reshape(n, -1, self.size, height, width)
-        return super().forward(fields).reshape(n, -1, height, width)
+        # No -1, which would be ambiguous in an empty batch.
+        fields = x.unflatten(1, (self.num_features, self.size))
+        return super().forward(fields).flatten(1, 2)
 
 
 class SharedNorm(_FromBatch):

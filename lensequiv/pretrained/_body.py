@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import torch
@@ -40,6 +41,13 @@ def with_body_of(
     )
     if not new_head and in_channels in (None, model.in_channels):
         return model
+    if num_classes is None and classes and set(classes) == set(model.classes):
+        warnings.warn(
+            f"classes={list(classes)} are those of the weight in another order: they "
+            "get a new head, which is untrained. To keep the trained one leave "
+            f"classes= out: its order is {list(model.classes)}",
+            stacklevel=5,
+        )
     count = num_classes if classes is None else len(classes)
     options = dict(model.config)
     if new_head:

@@ -180,6 +180,12 @@ def locate(
     if name != "" and Path(name).is_dir():
         _refuse(hub, f"{str(name)!r} is a folder here, which goes before the Hub")
         return Path(name), Origin("folder", str(name), "")
+    if name != "" and Path(name).is_file():
+        raise ValueError(
+            f"{str(name)!r} is a file; expected the folder that holds {CONFIG} and "
+            f"{WEIGHTS}, as save_pretrained writes them; a state dict goes into a "
+            "network by load_state_dict"
+        )
     if isinstance(name, str) and is_repo_id(name):
         directory = fetch(name, hub, card=card)
         commit = directory.name

@@ -85,6 +85,9 @@ def checked_request(n: int, seed: int, at_least: int) -> tuple[int, int]:
         ValueError: One of them is out of range.
         TypeError: One of them is not a whole number.
     """
+    for name, value in (("n", n), ("seed", seed)):
+        if not hasattr(value, "__index__"):
+            raise TypeError(f"{name}={value!r}: expected a whole number")
     n, seed = index(n), index(seed)
     if n < at_least:
         raise ValueError(f"n={n}: expected at least {at_least} images")

@@ -57,9 +57,11 @@ def explained(
     # The client's errors have no base class in common.
     except Exception as error:
         chain = causes(error)
-        reason = _refusal(chain, repo, file, revision) or _trouble(
-            chain, cache_dir, local_files_only, file is not None
-        )
+        reason = _refusal(chain, repo, file, revision)
+        if reason is None:
+            reason = _trouble(chain, cache_dir, local_files_only, file is not None)
+            if file is not None and not Path(repo).exists():  # a folder was meant?
+                reason += f"; there is no folder {repo!r} here"
         if file is None:
             what = f"{repo}: not pushed"
         else:

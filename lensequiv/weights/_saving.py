@@ -46,7 +46,7 @@ def save_pretrained(
 
     Args:
         model: Any lensequiv model.
-        directory: Made if needed; the three files in it are replaced.
+        directory: Made if needed; an older model in it is replaced.
         info: What is known about these weights, JSON-able; by default what the model
             was loaded with. Keys with a known meaning (`lensequiv.spec.Information`:
             training data, metrics, licence and so on) make the card; any others are
@@ -59,6 +59,8 @@ def save_pretrained(
         The directory.
 
     Raises:
+        FileExistsError: A file of one of the three names is there that no save wrote,
+            such as the README of a project.
         NotADirectoryError: `directory` is a file.
         OSError: The folder cannot be written; the message names the file. What it
             held before stays.
@@ -69,8 +71,7 @@ def save_pretrained(
             JSON-able; the message names what.
     """
     directory = Path(directory)
-    if directory.exists() and not directory.is_dir():
-        raise NotADirectoryError(f"{directory} is a file; expected a folder")
+    _refuse_strangers(directory)
     spec = _spec_to_write(model, info)
     content = _packed(model)
     sha256 = hashlib.sha256(content).hexdigest()
@@ -95,6 +96,22 @@ def save_pretrained(
     _replace(directory, content, config["sha256"], text)
     write_atomically(directory / CARD, card.encode())
     return directory
+
+
+def _refuse_strangers(directory: Path) -> None:
+    """Requires that nothing would be overwritten but an older model."""
+    if directory.exists() and not directory.is_dir():
+        raise NotADirectoryError(f"{directory} is a file; expected a folder")
+    config = directory / CONFIG
+    # Every version names the checksum, and so does what is left of a damaged config.
+    if config.is_file() and b'"sha256"' in config.read_bytes():
+        return
+    there = [name for name in (CARD, CONFIG, WEIGHTS) if (directory / name).exists()]
+    if there:
+        raise FileExistsError(
+            f"{directory} holds {' and '.join(there)}, but no model of lensequiv; "
+            "expected a new or empty folder, since saving would overwrite this"
+        )
 
 
 def _spec_to_write(model: Network, info: Mapping[str, Any] | None) -> Spec:

@@ -18,7 +18,7 @@ import lensequiv
 from lensequiv.cli import main
 from lensequiv.data import sample_paths
 
-SAMPLES = [str(p) for p in sample_paths("modelF")]
+SAMPLES = [str(p) for p in sample_paths("modelJ")]
 
 
 def run(capsys, *argv):
@@ -88,7 +88,7 @@ def test_screen_and_file_have_the_same_digits(capsys, tmp_path):
     for row in stored:
         assert row.pop("error") == ""
     assert shown == stored
-    result = lensequiv.from_pretrained("c8-modelF").predict(SAMPLES)
+    result = lensequiv.from_pretrained("c8-modelJ").predict(SAMPLES)
     rows = json.loads(run(capsys, "predict", *SAMPLES, "--output", "json")[1])
     found = np.array([[row[c] for c in result.classes] for row in rows], np.float32)
     assert np.array_equal(found, result.probabilities)
@@ -120,7 +120,7 @@ def test_pixel_scale_and_resampling(capsys):
     (row,) = json.loads(run(capsys, *argv)[1])
     assert "pixel scale 0.06 arcsec (training 0.05" in row["notes"]
     (resampled,) = json.loads(run(capsys, *argv, "--resample")[1])
-    model = lensequiv.from_pretrained("c8-modelF")
+    model = lensequiv.from_pretrained("c8-modelJ")
     result = model.predict(sample, pixel_scale=0.06, resample=True)
     assert np.float32(resampled["vort"]) == float(result.probabilities[0, 2])
     assert "pixel scale" not in resampled["notes"]
@@ -230,7 +230,7 @@ def test_images_smaller_than_those_of_the_training(capsys, tmp_path):
     assert code == 0 and "only 64 x 64 pixels" in err and "saw 65 x 65" in err
     argv = ("predict", tmp_path, "--input-size", 49, "--output", "json")
     code, out, _ = run(capsys, *argv)
-    model = lensequiv.from_pretrained("c8-modelF").set_input_size(49)
+    model = lensequiv.from_pretrained("c8-modelJ").set_input_size(49)
     with pytest.warns(UserWarning, match="unlike the training"):
         expected = model.predict(small)
     assert code == 0
@@ -239,3 +239,10 @@ def test_images_smaller_than_those_of_the_training(capsys, tmp_path):
     )
     code, _, err = run(capsys, "predict", tmp_path, "--input-size", 64)
     assert code == 1 and "nearest: 49 or 65" in err
+
+
+def test_without_a_name_the_advised_weight(capsys):
+    """The one of the README, and of `lensequiv map`."""
+    default = run(capsys, "predict", SAMPLES[3], "--output", "json")[1]
+    named = ("--weights", "c8-modelJ", "--output", "json")
+    assert default == run(capsys, "predict", SAMPLES[3], *named)[1]

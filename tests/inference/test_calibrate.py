@@ -302,3 +302,27 @@ def test_models_do_not_take_each_others_images():
     # Of version 1: version 2 knows varied lenses, and lets most of Model J pass.
     model = lensequiv.from_pretrained("c8-modelF@1")
     assert model.predict(sample_paths("modelJ")).unlike_training.all()
+
+
+def test_arrays_are_taken(tiny):
+    images, labels = rings(200)
+    again = copy.deepcopy(tiny)
+    calibrate(tiny, images, labels, false_alarms=0.05)
+    calibrate(again, images.numpy(), labels.numpy(), false_alarms=0.05)
+    assert tiny.temperature == again.temperature
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda x, y: (x, y.float()), TypeError, r"labels of type torch\.float32"),
+        (lambda x, y: (x, y + 1), ValueError, "labels from 1 to 3; expected 0 to 2"),
+        (lambda x, y: (x, y[:5]), ValueError, r"labels of shape \(5,\)"),
+        (lambda x, y: (x[:, 0], y), ValueError, r"images of shape \(6, 129, 129\)"),
+    ],
+)
+def test_labels_that_do_not_fit(tiny, change, error, message):
+    before = tiny.temperature, tiny.domain
+    with pytest.raises(error, match=message):
+        calibrate(tiny, *change(*rings(6)))
+    assert (tiny.temperature, tiny.domain) == before

@@ -163,3 +163,10 @@ def test_bad_input_is_named(model, bad, error, message):
 def test_bad_batch_size(model, images):
     with pytest.raises(ValueError, match="batch_size=0"):
         model.predict(images, batch_size=0)
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 150, 150), (6, 150, 150), (20, 150, 150)])
+def test_a_stack_in_one_npy_file_is_told_where_to_go(model, tmp_path, shape):
+    np.save(tmp_path / "lenses.npy", NOISE.normal(size=shape))
+    with pytest.raises(ValueError, match="pass the array"):
+        model.predict(tmp_path / "lenses.npy")

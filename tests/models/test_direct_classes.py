@@ -155,8 +155,8 @@ def test_a_builder_that_does_not_take_its_options_is_named(tmp_path):
 
 def test_a_replaced_head_is_named(tmp_path):
     model = lensequiv.create_model("c4", **SMALL)
-    model.head = nn.Linear(4, 7)
-    with pytest.raises(ValueError, match=r"tensor 'head.0.bias' has the shape None"):
+    model.head[4] = nn.Linear(64, 7)
+    with pytest.raises(ValueError, match=r"tensor 'head.4.bias' has the shape \(7,\)"):
         model.save_pretrained(tmp_path / "new")
     with pytest.raises(TypeError, match="c4 cannot be copied or pickled: its layers"):
         copy.deepcopy(model)

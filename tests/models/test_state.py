@@ -3,6 +3,7 @@
 import copy
 import warnings
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -215,3 +216,14 @@ def test_saved_weights_do_not_hold_it(tiny, tmp_path):
     folder = tiny.save_pretrained(tmp_path)
     stored = safetensors.torch.load_file(folder / "model.safetensors")
     assert stored.keys() == tiny.tensors().keys() and STATE_KEY not in stored
+
+
+def test_a_head_that_tells_quantities_comes_along():
+    """As docs/finetuning.md makes a twin, of a weight that has such a head."""
+    weight = lensequiv.from_pretrained("c8-modelJ")
+    twin = lensequiv.create_model("c8", **weight.config)
+    twin.load_state_dict(weight.state_dict())
+    assert twin.quantities_spec == weight.quantities_spec
+    ours, theirs = (m.eval().predict(X, quantities=True) for m in (weight, twin))
+    assert np.array_equal(ours.quantities.values, theirs.quantities.values)
+    assert torch.equal(ours.logits, theirs.logits)

@@ -416,3 +416,12 @@ def test_input_size_can_be_set_before_training():
 
 def test_networks_were_left_in_evaluation_mode(networks):
     assert not any(m.training for model in networks.values() for m in model.modules())
+
+
+@pytest.mark.filterwarnings("ignore:std:UserWarning")  # torch's, of no images
+@pytest.mark.parametrize("name", ["c8", "d4", "so2", "o2"])
+def test_an_empty_batch(name):
+    model = lensequiv.create_model(name).eval()
+    x = torch.zeros(0, 1, model.input_size, model.input_size)
+    for form in (model, model.to_torch()):
+        assert form(x).shape == (0, 3)

@@ -311,3 +311,28 @@ def test_names_without_an_order(classes):
 def test_name_that_is_none():
     with pytest.raises(TypeError, match="name is None; expected the name of a weight"):
         lensequiv.from_pretrained(None)
+
+
+@pytest.mark.parametrize("name", ["README.md", "config.json", "model.safetensors"])
+def test_a_file_that_no_save_wrote_stays(tmp_path, saved, name):
+    """`save_pretrained(".")` in a project is not to cost it its README."""
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / name).write_text("# mine")
+    with pytest.raises(FileExistsError, match=f"holds {name}, but no model"):
+        saved[1].save_pretrained(tmp_path / "project")
+    assert (tmp_path / "project" / name).read_text() == "# mine"
+    assert len(list((tmp_path / "project").iterdir())) == 1
+    saved[1].save_pretrained(saved[0])  # over an older model
+
+
+def test_trained_names_in_another_order_are_told_of(saved):
+    with pytest.warns(UserWarning, match="another order: they get a new head") as seen:
+        model = lensequiv.from_pretrained(saved[0], classes=["vort", "sphere", "no"])
+    assert model.classes == ("vort", "sphere", "no")
+    assert [w.filename for w in seen] == [__file__]
+
+
+def test_a_file_in_place_of_its_folder(saved):
+    for name in ("model.safetensors", "config.json"):
+        with pytest.raises(ValueError, match=f"{name}' is a file; expected the folder"):
+            lensequiv.from_pretrained(str(saved[0] / name))

@@ -461,3 +461,12 @@ def test_model_1_has_the_stated_snr():
     background = 1e-2 * clean.parameters["exposure"]
     snr = peak / np.sqrt(2 * peak + background**2)
     assert 5 < np.median(snr) < 50
+
+
+@pytest.mark.parametrize(
+    ("n", "seed", "message"),
+    [(3.0, 1, r"n=3\.0: expected a whole"), (3, None, "seed=None: expected a whole")],
+)
+def test_numbers_that_are_not_whole_are_named(n, seed, message):
+    with pytest.raises(TypeError, match=message):
+        simulate("modelJ", n, seed=seed)
