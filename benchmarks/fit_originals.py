@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lens_fit import POINTS, SIZE, SMOOTH, Fit, Problem, Response, ellipse
+from fitted_light import POINTS, SIZE, SMOOTH, ellipse
+from lens_fit import Fit, Problem, Response
 
 from lensequiv.simulation import simulate
 from lensequiv.simulation._blocks import keep_memory
