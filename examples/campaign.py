@@ -39,7 +39,7 @@ II, III = "deeplensesim2", "deeplensesim3"
 LOW = ["--lr", "0.008", "--evaluations", "3", "--init"]
 AS_IS = ["--resampled", "0"]  # interpolation drowns what images without noise show
 LARGE = ["--batch-size", "256", "--lr", "0.016", "--ema", "0.998"]
-SEEDS = {J: "81", F: "82", MIXED: "83", II: "84", III: "85"}  # of no published weight
+SEEDS = {J: "81", F: "82", MIXED: "83", II: "94", III: "95"}  # of no published weight
 
 
 def _run(
@@ -64,13 +64,17 @@ CAMPAIGN: list[dict[str, Any]] = [
         for group in ("d4", "c4")
     ),
     *(
-        _run(f"d8-{recipe}", 1.5, recipe, *LOW, "d8-modelJ@2", *AS_IS, options=NEW)
+        _run(f"d8-{recipe}", 1.5, recipe, *LOW, f"d8-{recipe}", *AS_IS, options=NEW)
         for recipe in (II, III)
     ),
     _run("so2-modelJ", 4.0, J, *LOW, "so2-modelJ", options={"disc": True, "turns": 2}),
     _run("c8-modelJ", 3.0, J, *LOW, "c8-modelJ@2", options=NEW),
     _run("c8-wide", 6.0, MIXED, *LOW, "c8-modelJ@2", options=NEW),
     _run("resnet18-modelF", 3.0, F, "--lr", "0.005", options={}),
+    *(
+        _run(f"resnet18-{recipe}", 1.5, recipe, "--lr", "0.005", *AS_IS, options={})
+        for recipe in (II, III)
+    ),
 ]
 
 

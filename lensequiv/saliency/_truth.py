@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lensequiv.simulation import (
+    KnownNoise,
     Recipe,
     get_recipe,
     render_lenses,
@@ -34,12 +35,11 @@ class SubstructureSignal:
     """What substructure changes in noise-free images.
 
     Attributes:
-        image: (N, pixels, pixels) float32 expected counts.
-        smooth: (N, pixels, pixels) float32 expected counts of the smooth lenses that
-            resemble them most.
-        snr: (N, pixels, pixels) float32: (image - smooth) / sqrt(image), the difference
-            in units of the photon noise; of a `Detector`, which subtracts the sky, in
-            units of the noise of light, sky and read-out.
+        image: (N, pixels, pixels) float32 expected images, in the recipe's unit.
+        smooth: (N, pixels, pixels) float32, those of the smooth lenses that resemble
+            them most.
+        snr: (N, pixels, pixels) float32: image - smooth, the difference, in units of
+            the noise that the recipe would add (light, sky, read-out).
         ring: (N, pixels, pixels) bool: where the smooth lens, less sky, has a tenth of
             its peak at least.
     """
@@ -60,7 +60,7 @@ def substructure_signal(
     """Compares lenses with the smooth lenses that come closest; see `fit_smooth`.
 
     Args:
-        recipe: What the lenses were drawn from; its images must be in counts.
+        recipe: What the lenses were drawn from; its noise is a `KnownNoise`.
         parameters: What `Simulation.parameters` holds, for N lenses.
         straight: See `lensequiv.simulation.render_lenses`.
         iterations: See `fit_smooth`.
@@ -70,6 +70,7 @@ def substructure_signal(
 
     Raises:
         ImportError: The extra `sim` is not installed.
+        ValueError: The recipe has no noise, or noise that does not tell its variance.
     """
     recipe = get_recipe(recipe)
     image = render_lenses(recipe, parameters, straight=straight)
@@ -81,7 +82,7 @@ def substructure_signal(
     return SubstructureSignal(
         image=image,
         smooth=smooth,
-        snr=(image - smooth) / _variance(image, parameters).sqrt(),
+        snr=(image - smooth) / _variance(recipe, image, parameters).sqrt(),
         ring=light >= 0.1 * light.amax((1, 2), keepdim=True),
     )
 
@@ -92,7 +93,7 @@ def fit_smooth(
     """The smooth lens that resembles each image most.
 
     Starting from `without_substructure`, Gauss-Newton steps in Einstein radius, shear
-    (two components) and source position minimise the difference over the photon noise.
+    (two components) and source position minimise the difference over the noise.
     What these can take up (a larger ring, a shift) is no evidence of substructure. The
     source's light and the lens's centre stay as they are. A step that makes an image's
     fit worse is not taken.
@@ -100,7 +101,7 @@ def fit_smooth(
     Args:
         recipe: What the lenses were drawn from.
         parameters: What `Simulation.parameters` holds, for N lenses.
-        image: (N, pixels, pixels) expected counts, without noise.
+        image: (N, pixels, pixels) expected images, without noise.
         iterations: Number of steps; 0 returns the start.
 
     Returns:
@@ -108,10 +109,11 @@ def fit_smooth(
 
     Raises:
         ImportError: The extra `sim` is not installed.
+        ValueError: The recipe has no noise, or noise that does not tell its variance.
     """
     recipe = get_recipe(recipe)
     lens = without_substructure(recipe, parameters)
-    weight = _variance(image, parameters).rsqrt()
+    weight = _variance(recipe, image, parameters).rsqrt()
     values = _to_vector(lens)
 
     def residual(vector: NDArray[np.float64]) -> Tensor:
@@ -136,11 +138,20 @@ def fit_smooth(
     return _from_vector(lens, values)
 
 
-def _variance(image: Tensor, parameters: Arrays) -> Tensor:
+def _variance(recipe: Recipe, image: Tensor, parameters: Arrays) -> Tensor:
     """Of the noise that each pixel would have."""
-    gain = _drawn(parameters, "gain", 1.0)  # electrons a count
-    electrons = (image * gain).clamp_min(1e-6)
-    return (electrons + _drawn(parameters, "dark_variance", 0.0)) / gain**2
+    if not isinstance(recipe.noise, KnownNoise):
+        kind = type(recipe.noise).__name__
+        raise ValueError(
+            f"recipe {recipe.name!r} has {kind} for noise, of unknown variance: "
+            "expected a lensequiv.simulation.KnownNoise, to measure signals against"
+        )
+    lens = {
+        name: torch.from_numpy(values).float()
+        for name, values in parameters.items()
+        if values.ndim == 1
+    }
+    return recipe.noise.variance(image, lens)
 
 
 def _drawn(parameters: Arrays, name: str, otherwise: float) -> Tensor | float:

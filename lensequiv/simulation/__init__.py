@@ -28,6 +28,7 @@ from lensequiv.simulation.lights import Clumps, LensLight, Neighbours
 from lensequiv.simulation.noise import (
     BatchNoise,
     CoaddNoise,
+    KnownNoise,
     Noise,
     Noiseless,
     PoissonSky,
@@ -67,6 +68,7 @@ __all__ = [
     "Galaxies",
     "Halos",
     "Instrument",
+    "KnownNoise",
     "LensChunk",
     "LensLight",
     "LensStream",

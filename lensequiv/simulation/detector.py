@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -174,6 +175,13 @@ class ElectronNoise:
             rounded = _in_levels(result, 256)
             result = torch.where(lens["eight_bits"][:, None, None] > 0, rounded, result)
         return result
+
+    def variance(self, images: Tensor, lens: Mapping[str, Tensor]) -> Tensor:
+        """See `KnownNoise.variance`; gradients, defects and rays do not count."""
+        ones = torch.ones(len(images), dtype=images.dtype, device=images.device)
+        gain = lens.get("gain", ones)[:, None, None]  # electrons a count
+        electrons = (images * gain).clamp_min(1e-6)
+        return (electrons + lens["dark_variance"][:, None, None]) / gain**2
 
     def read_out(self, electrons: Tensor) -> Tensor:
         """What a detector makes of (B, n, n) electrons: itself, if nothing else."""

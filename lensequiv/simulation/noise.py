@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -14,6 +15,7 @@ from torch import Tensor
 __all__ = [
     "BatchNoise",
     "CoaddNoise",
+    "KnownNoise",
     "Noise",
     "Noiseless",
     "PoissonSky",
@@ -76,6 +78,25 @@ class BatchNoise(Noise, Protocol):
         """
 
 
+@runtime_checkable
+class KnownNoise(Protocol):
+    """Noise whose strength is known: what signals are measured against."""
+
+    def variance(self, images: Tensor, lens: Mapping[str, Tensor]) -> Tensor:
+        """Of each pixel.
+
+        Args:
+            images: (N, H, W) expected images, without noise.
+            lens: What was drawn of each lens, (N,) each, as in `BatchNoise.add_batch`.
+
+        Returns:
+            (N, H, W), positive, in the square of the unit of `images`.
+        """
+
+
+_LEAST = 1e-6  # counts: no pixel is without noise
+
+
 @dataclass(frozen=True)
 class Noiseless:
     """No noise and no sky, as in the public files of DeepLenseSim's Models II and III.
@@ -123,6 +144,10 @@ class PoissonSky:
         # As in `add`; rounding, too, may leave dark pixels just below 0.
         return torch.poisson(images.clamp_min(0), generator=generator)
 
+    def variance(self, images: Tensor, lens: Mapping[str, Tensor]) -> Tensor:
+        """See `KnownNoise.variance`."""
+        return images.clamp_min(_LEAST)
+
 
 @dataclass(frozen=True)
 class ThreefoldNoise:
@@ -157,6 +182,11 @@ class ThreefoldNoise:
         mean = torch.addcmul(images, images.abs().sqrt_(), normal(images, generator))
         mean.addcmul_(background[:, None, None], normal(images, generator))
         return torch.poisson(mean.clamp_min_(0), generator=generator)
+
+    def variance(self, images: Tensor, lens: Mapping[str, Tensor]) -> Tensor:
+        """See `KnownNoise.variance`; too large where negative ones are set to 0."""
+        background = (self.background * lens["exposure"])[:, None, None]
+        return 2 * images.clamp_min(_LEAST) + background.square()
 
 
 @dataclass(frozen=True)
@@ -210,6 +240,10 @@ class CoaddNoise:
         noisy = images.add(normal(images, generator), alpha=self.background)
         spread = images.abs().div_(time).sqrt_()
         return noisy.addcmul_(spread, normal(images, generator))
+
+    def variance(self, images: Tensor, lens: Mapping[str, Tensor]) -> Tensor:
+        """See `KnownNoise.variance`."""
+        return images.abs() / (self.exposure * self.exposures) + self.background**2
 
 
 def normal(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -24,7 +24,7 @@ GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
 def test_the_promised_weights_are_there():
     groups, recipes = ("c4", "c8", "d4", "d8"), ("modelF", "modelJ")
     others = {"c8-modelJ-turns", "d8-modelJ-turns", "so2-modelJ"}
-    others |= {"d8-deeplensesim1"}
+    others |= {f"d8-deeplensesim{number}" for number in (1, 2, 3)}
     assert {f"{g}-{r}" for g in groups for r in recipes} | others == set(NAMES)
     assert lensequiv.list_pretrained("*modelJ") == [
         name for name in NAMES if name.endswith("modelJ")

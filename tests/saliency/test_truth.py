@@ -75,6 +75,26 @@ def test_a_detectors_noise_is_that_of_the_dark_too():
     )
 
 
+def test_a_unit_other_than_counts_does_not_change_the_signal():
+    """Electrons per second, or electrons: the same lens and the same noise."""
+    rate = get_recipe("deeplensesim2-noisy")
+    time = rate.noise.exposure * rate.noise.exposures
+    lenses = simulate(rate, 3, seed=4, noise=False).parameters
+    told = substructure_signal(rate, lenses).snr
+    sky = PoissonSky((rate.noise.background * time) ** 2)
+    electrons = replace(rate, amplitude=rate.amplitude * time, noise=sky)
+    count = substructure_signal(electrons, lenses).snr
+    torch.testing.assert_close(told, count, rtol=1e-2, atol=1e-2)
+    assert told[1:].square().sum((1, 2)).sqrt().min() > 10
+
+
+def test_without_noise_there_is_nothing_to_measure_a_signal_against():
+    recipe = get_recipe("deeplensesim2")
+    lenses = simulate(recipe, 3, seed=4, noise=False).parameters
+    with pytest.raises(ValueError, match="'deeplensesim2' has Noiseless for noise"):
+        substructure_signal(recipe, lenses)
+
+
 def test_signal_is_in_units_of_the_noise(lenses):
     signal = substructure_signal(SMALL, of_class(lenses, 1))
     chosen = (lenses.labels == 1).nonzero().flatten()

@@ -11,6 +11,7 @@ from lensequiv.simulation import (
     BatchNoise,
     CoaddNoise,
     Detector,
+    KnownNoise,
     Noiseless,
     PoissonSky,
     ThreefoldNoise,
@@ -96,6 +97,17 @@ def test_known_variances(device):
     _, rates = both(coadd, flat(2, 12), lens, device)
     variance = coadd.background**2 + 2 / (565 * 4)
     assert rates.var() == pytest.approx(variance, rel=4 * np.sqrt(2 / n))
+
+
+@BY_TYPE
+def test_noise_tells_its_variance(noise, device):
+    assert isinstance(noise, KnownNoise) and not isinstance(Noiseless(), KnownNoise)
+    images, lens = flat(500, 12), lens_of(12)
+    _, noisy = both(noise, images, lens, device)
+    told = noise.variance(images, lens)
+    assert told.shape == images.shape
+    found = noisy.var((1, 2)) / told[:, 0, 0].double().numpy()
+    assert found == pytest.approx(np.ones(12), rel=4 * np.sqrt(2 / 64**2))
 
 
 def test_dark_pixels(device):
