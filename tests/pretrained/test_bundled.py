@@ -67,19 +67,21 @@ def test_a_name_is_its_newest_version_and_old_ones_stay(monkeypatch):
 @pytest.mark.parametrize("name", NAMES)
 def test_card_keeps_what_the_project_promises(name):
     info = lensequiv.pretrained_info(name)["info"]
+    group, recipe = name.split("-")[:2]
+    # Interpolation undoes images without noise: docs/weights.md.
+    noiseless = recipe in ("deeplensesim2", "deeplensesim3")
     data = info["trained_on"]
     sets = [data, *(run["trained_on"] for run in all_runs(info)[:-1])]
     assert sum(s["train"]["images"] for s in sets) >= 60_000
-    assert data["test"]["images"] == 7_500
+    assert data["test"]["images"] == (15_000 if noiseless else 7_500)
     seeds = [s["train"]["seed"] for s in sets]
     seeds += [data["val"]["seed"], data["test"]["seed"]]
     assert len(set(seeds)) == len(seeds)
     scores = info["metrics"]
-    group, recipe = name.split("-")[:2]
     study = AUC_OF_2021.get(recipe, {}).get(group, 0.99)
     assert scores["test"]["auc_micro"] > study
     turned = scores["test_rotated"]["auc_micro"]
-    assert abs(turned - scores["test"]["auc_micro"]) <= 1e-3
+    assert abs(turned - scores["test"]["auc_micro"]) <= (5e-3 if noiseless else 1e-3)
     assert scores["test"]["calibration_error"] < 0.01
     assert scores["grid_invariance"] < 1e-4
 
