@@ -133,10 +133,13 @@ def test_files_without_quantities_keep_their_format(tmp_path):
     assert '"format": 2' in text and "quantities" not in text
 
 
-def test_a_state_dict_with_quantities_is_none_of_a_network_without(model):
+def test_a_head_comes_with_the_record_of_a_state_dict_and_not_without(model):
+    state = model.state_dict()
     other = lensequiv.create_model("c8", **SMALL)
     with pytest.raises(RuntimeError, match="quantity_head"):
-        other.load_state_dict(model.state_dict())
+        other.load_state_dict(model.tensors())
+    other.load_state_dict(state)
+    assert other.quantities_spec == model.quantities_spec
 
 
 def test_a_new_head_of_classes_leaves_them_behind(model, tmp_path):
