@@ -269,9 +269,8 @@ def fresh_images(recipe):
 @pytest.mark.parametrize("name", NAMES)
 def test_false_alarms_on_fresh_images(name):
     """More than 10 of 300 have a chance of 3 in 10,000 if each is flagged in 100."""
-    recipe = f"{name.split('-')[1]}@1"  # what they were trained on
     model = lensequiv.from_pretrained(name)
-    images = fresh_images(recipe)
+    images = fresh_images(model.weights_info["trained_on"]["recipe"])
     assert int(model.predict(images).unlike_training.sum()) <= 10
 
 
