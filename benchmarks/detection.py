@@ -82,6 +82,29 @@ def single(number: int, **profile: Any) -> Recipe:
     return replace(J, name="single", substructure={"one": halo})
 
 
+def tasks(smooth: int, few: int, lenses: int) -> dict[Any, tuple[Recipe, int, int]]:
+    """Recipe, number and seed of all sets, by name, or profile and half-decade.
+
+    Args:
+        smooth: Number of smooth lenses for thresholds, and of others.
+        few: Number of those of Model J, and of those that differ in one thing.
+        lenses: Number for each profile and half-decade.
+    """
+    sphere = replace(J, substructure={"sphere": J.substructure["sphere"]})
+    found: dict[Any, tuple[Recipe, int, int]] = {
+        "thresholds": (SMOOTH, smooth, SEED),
+        "smooth": (SMOOTH, smooth, SEED + 1),
+        "sphere": (sphere, few, SEED + 2),
+    }
+    for i, (name, recipe) in enumerate(CONFOUNDERS.items()):
+        found[name] = recipe, few, SEED + 10 + i
+    for i, (name, profile) in enumerate(PROFILES.items()):
+        for k in range(len(EDGES) - 1):
+            seed = SEED + 1000 + 100 * i + k
+            found[name, k] = single(k, **profile), lenses, seed
+    return found
+
+
 class Judges:
     """The networks whose scores are compared."""
 
@@ -146,22 +169,11 @@ def main() -> None:
     few = args.smooth // 6
     spec = lensequiv.from_pretrained(args.weights).map_spec
     assert spec is not None
-    sphere = replace(J, substructure={"sphere": J.substructure["sphere"]})
-    tasks: dict[Any, tuple[Recipe, int, int]] = {
-        "thresholds": (SMOOTH, args.smooth, SEED),
-        "smooth": (SMOOTH, args.smooth, SEED + 1),
-        "sphere": (sphere, few, SEED + 2),
-    }
-    for i, (name, recipe) in enumerate(CONFOUNDERS.items()):
-        tasks[name] = recipe, few, SEED + 10 + i
-    for i, (name, profile) in enumerate(PROFILES.items()):
-        for k in range(len(EDGES) - 1):
-            seed = SEED + 1000 + 100 * i + k
-            tasks[name, k] = single(k, **profile), args.lenses, seed
     with ProcessPoolExecutor(
         args.workers, get_context("spawn"), begin, (args.weights, args.also)
     ) as pool:
-        waiting = {name: pool.submit(judged, *task) for name, task in tasks.items()}
+        sets = tasks(args.smooth, few, args.lenses)
+        waiting = {name: pool.submit(judged, *task) for name, task in sets.items()}
         found = {
             name: future.result() for name, future in tqdm(waiting.items(), "sets")
         }

@@ -23,17 +23,13 @@ from typing import Any
 import numpy as np
 import torch
 from detection import (
-    CONFOUNDERS,
     EDGES,
     NEAR,
-    PROFILES,
-    SEED,
-    SMOOTH,
     Judges,
     Scores,
     at_places,
     placed,
-    single,
+    tasks,
 )
 from limit_fits import gains
 from tqdm.auto import tqdm
@@ -45,23 +41,17 @@ from lensequiv.simulation import Recipe, simulate
 
 ALARM = 0.1
 CHANGED = ("multipole m = 4 of 3 %", "halo of axis ratio 0.7", "PSF width x 1.1")
-Task = tuple[str, Recipe, int, int]
 
 
-def tasks(smooth: int, lenses: int) -> list[Task]:
-    """Name, recipe, number and seed of all sets, as `detection.py` has them."""
-    names = list(CONFOUNDERS)
-    return [
-        ("smooth", SMOOTH, smooth, SEED + 1),
-        *(
-            (f"mass-{k}", single(k, **PROFILES["point mass"]), lenses, SEED + 1000 + k)
-            for k in range(len(EDGES) - 1)
-        ),
-        *(
-            (f"changed-{i}", CONFOUNDERS[name], lenses, SEED + 10 + names.index(name))
-            for i, name in enumerate(CHANGED)
-        ),
-    ]
+def chosen(smooth: int, lenses: int) -> dict[str, tuple[Recipe, int, int]]:
+    """The sets of `detection.py` that are fitted, by the names of their files."""
+    sets = tasks(smooth, lenses, lenses)
+    masses = range(len(EDGES) - 1)
+    return {
+        "smooth": sets["smooth"],
+        **{f"mass-{k}": sets["point mass", k] for k in masses},
+        **{f"changed-{i}": sets[name] for i, name in enumerate(CHANGED)},
+    }
 
 
 def fitted(out: Path, images: dict[str, torch.Tensor]) -> dict[str, dict[str, Any]]:
@@ -115,7 +105,7 @@ def main() -> None:
     judges = Judges(args.weights, args.also)
     made = {
         name: simulate(recipe, number, seed=seed)
-        for name, recipe, number, seed in tasks(args.smooth, args.lenses)
+        for name, (recipe, number, seed) in chosen(args.smooth, args.lenses).items()
     }
     images = {name: lenses.images for name, lenses in made.items()}
     fits = fitted(args.out, images)

@@ -50,6 +50,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 from validate import renew_batch_norm, validate
 
+from lensequiv.inference import resolve_device
 from lensequiv.models import synchronise_batch_norm
 from lensequiv.transforms import RandomPose
 
@@ -281,8 +282,7 @@ class Training:
 
 def accelerator_of(args: argparse.Namespace) -> Accelerator:
     """What runs on any device and in any number of processes."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    args.precision = precision_on(device, args.precision)
+    args.precision = precision_on(resolve_device("auto"), args.precision)
     torch.backends.cudnn.benchmark = True  # all batches are of one shape
     return Accelerator(
         mixed_precision="bf16" if args.precision == "bf16" else "no",

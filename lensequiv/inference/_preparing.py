@@ -207,12 +207,11 @@ class Preparation:
             if name.startswith("x[") and channels == 1:
                 advice = "; three axes are (N, H, W): give x[None] for one image"
             elif model.in_channels == 1:
-                images = "" if name.startswith("x[") else "; if these are images, "
-                images += "pass the array itself" if images else ""
+                stack = "; if these are images, pass the array itself"
                 advice = (
                     "; give one of them (read_image reads them all), or fine-tune a "
                     f"network for all: from_pretrained(..., in_channels={channels})"
-                    f"{images}"
+                    f"{'' if name.startswith('x[') else stack}"
                 )
             raise ValueError(
                 f"{name} has {channels} channels; {model.name} expects "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -88,6 +89,12 @@ class Camera(ElectronNoise):
             drawn["amplitude"] = drawn["amplitude"] / self.gain
             drawn["gain"] = np.full(n, self.gain)
         return drawn | self._flaws(rng, dark)
+
+    def variance(self, images: Tensor, lens: Mapping[str, Tensor]) -> Tensor:
+        """See `ElectronNoise.variance`; in counts, squared, if there is a gain."""
+        if self.gain is None:
+            return super().variance(images, lens)
+        return super().variance(images * self.gain, lens) / self.gain**2
 
     def observe(
         self,

@@ -15,7 +15,7 @@ from torch import Tensor
 from lensequiv.simulation._checks import check_range
 from lensequiv.simulation._cosmic_rays import TRACK_NUMBERS, add_tracks
 from lensequiv.simulation.lights import sersic_flux
-from lensequiv.simulation.noise import normal
+from lensequiv.simulation.noise import LEAST, normal
 from lensequiv.simulation.substructure import Range, log_uniform
 
 __all__ = ["Detector", "ElectronNoise"]
@@ -178,10 +178,7 @@ class ElectronNoise:
 
     def variance(self, images: Tensor, lens: Mapping[str, Tensor]) -> Tensor:
         """See `KnownNoise.variance`; gradients, defects and rays do not count."""
-        ones = torch.ones(len(images), dtype=images.dtype, device=images.device)
-        gain = lens.get("gain", ones)[:, None, None]  # electrons a count
-        electrons = (images * gain).clamp_min(1e-6)
-        return (electrons + lens["dark_variance"][:, None, None]) / gain**2
+        return images.clamp_min(LEAST) + lens["dark_variance"][:, None, None]
 
     def read_out(self, electrons: Tensor) -> Tensor:
         """What a detector makes of (B, n, n) electrons: itself, if nothing else."""

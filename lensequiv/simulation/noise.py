@@ -94,7 +94,7 @@ class KnownNoise(Protocol):
         """
 
 
-_LEAST = 1e-6  # counts: no pixel is without noise
+LEAST = 1e-6  # counts or electrons: no pixel is without noise
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class PoissonSky:
 
     def variance(self, images: Tensor, lens: Mapping[str, Tensor]) -> Tensor:
         """See `KnownNoise.variance`."""
-        return images.clamp_min(_LEAST)
+        return images.clamp_min(LEAST)
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class ThreefoldNoise:
     def variance(self, images: Tensor, lens: Mapping[str, Tensor]) -> Tensor:
         """See `KnownNoise.variance`; too large where negative ones are set to 0."""
         background = (self.background * lens["exposure"])[:, None, None]
-        return 2 * images.clamp_min(_LEAST) + background.square()
+        return 2 * images.clamp_min(LEAST) + background.square()
 
 
 @dataclass(frozen=True)
