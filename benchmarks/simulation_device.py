@@ -36,7 +36,7 @@ from lensequiv.simulation import (
     render_lenses,
     simulate,
 )
-from lensequiv.simulation._chunk import GROUPS, make, prepare
+from lensequiv.simulation._chunk import GROUPS, expose, prepare, render
 from lensequiv.simulation._kernels import has_kernels
 from lensequiv.simulation._physics import (
     blur_each,
@@ -90,14 +90,14 @@ def _measure(
     jobs = [stream._job(number, range(GROUPS)) for number in range(3)]
     drawn = itertools.cycle([prepare(job) for job in jobs])
     row["stream, numbers drawn"] = _rate(
-        lambda: make(next(drawn)), chunk, device, seconds
+        lambda: expose(render(next(drawn))), chunk, device, seconds
     )
     if has_kernels(device):
         with ExitStack() as stack:
             for module in (_deflection, _scene):
                 stack.enter_context(patch.object(module, "has_kernels", _never))
             row["stream, numbers drawn, without kernel"] = _rate(
-                lambda: make(next(drawn)), chunk, device, seconds / 2
+                lambda: expose(render(next(drawn))), chunk, device, seconds / 2
             )
     again = itertools.cycle(jobs)
     row["drawing"] = _rate(lambda: prepare(next(again)), chunk, device, seconds / 2)

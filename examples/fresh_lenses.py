@@ -66,6 +66,7 @@ class FreshLenses(Lenses):
         resampled: Share of the lenses that are turned by interpolation. Without any,
             images need no margin.
         shift: Largest shift along either axis in pixels.
+        exposures: How often each lens is observed; see `LensStream`.
 
     Raises:
         ValueError: Another number of processes, or recipes with other classes.
@@ -81,8 +82,9 @@ class FreshLenses(Lenses):
         world: int = 1,
         resampled: float = RESAMPLED,
         shift: int = 6,
+        exposures: int = 1,
     ) -> None:
-        self.resampled, self.shift = resampled, shift
+        self.resampled, self.shift, self.exposures = resampled, shift, exposures
         self.recipes = [load_recipe(name) for name in recipes]
         first = self.recipes[0]
         if math.gcd(8, batch_size * world) % world:
@@ -130,6 +132,7 @@ class FreshLenses(Lenses):
             chunk=chunk,
             shift=self.shift,
             device=device,
+            exposures=self.exposures,
         )
 
     def _ready(self, lenses: LensChunk, key: tuple[int, ...]) -> Batch:
@@ -198,6 +201,7 @@ class FreshLenses(Lenses):
             "recipe": names[0],
             **({"recipes": names} if len(names) > 1 else {}),
             "images": self.seen * self.world,
+            **({"exposures": self.exposures} if self.exposures > 1 else {}),
             "seed": self.seed,
             "fresh": True,
             "simulated_with": {

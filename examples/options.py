@@ -32,6 +32,13 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="simulate the training images; several recipes, with commas, take turns",
     )
     add_resampled_option(p)
+    p.add_argument(
+        "--exposures",
+        type=whole(1),
+        default=1,
+        help="observe each simulated lens so often, with other noise each time, where "
+        "simulating takes longer than training (default: 1)",
+    )
     p.add_argument("--images", type=whole(1), help="use so many stored training images")
     p.add_argument("--init", help="weight or folder whose body and head to start from")
     p.add_argument("--steps", type=whole(2), default=12000)

@@ -18,7 +18,7 @@ from lensequiv.simulation import load_recipe
 
 # Options that say what the network looks at: no tensor depends on them, so that
 # weights may be trained on with others.
-SEEING = {"disc", "turns"}
+SEEING = {"disc", "own_noise", "turns"}
 
 
 def training_images(
@@ -44,7 +44,9 @@ def training_images(
             "process, of which batch norms can take a variance"
         )
     if data is None:
-        return FreshLenses(args.fresh, resampled=args.resampled, **share)
+        return FreshLenses(
+            args.fresh, resampled=args.resampled, exposures=args.exposures, **share
+        )
     return StoredLenses(data, limit=args.images, **share)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 __all__ = [
     "check_class_names",
     "check_count",
+    "check_flag",
     "check_number",
     "check_positive",
     "check_same_classes",
@@ -39,6 +40,24 @@ def check_count(name: str, value: Any, low: int = 1, high: int | None = None) ->
             expected += f", {high} at most"
         raise ValueError(f"{name}={_short(value)}: expected {expected}")
     return int(value)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Requires true or false.
+
+    Args:
+        name: Of the argument, for the message.
+        value: Anything; words and numbers are none.
+
+    Returns:
+        The value.
+
+    Raises:
+        ValueError: It is something else; the message names the argument.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}={_short(value)}: expected True or False")
+    return value
 
 
 def check_number(name: str, value: Any, low: float, high: float) -> float:

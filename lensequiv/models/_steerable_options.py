@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from lensequiv._checks import check_count, check_number
+from lensequiv._checks import check_count, check_flag, check_number
 from lensequiv.models.fields import Fields
 from lensequiv.plain import ACTIVATIONS
 
@@ -37,9 +37,11 @@ def check_options(
     pool_sigma: float,
     stem_stride: int,
     activation: str,
+    isotropic: bool,
     disc: bool,
     turns: int,
     map_fields: int,
+    own_noise: bool,
 ) -> None:
     """Requires options of `SteerableCNN` in their ranges.
 
@@ -60,6 +62,9 @@ def check_options(
         raise ValueError(
             f"activation={activation!r}: expected one of {', '.join(ACTIVATIONS)}"
         )
+    check_flag("isotropic", isotropic)
+    check_flag("disc", disc)
+    check_flag("own_noise", own_noise)
     check_count("turns", turns, high=_MAX_TURNS)
     if turns > 1 and not disc:
         raise ValueError(f"turns={turns}: expected 1 without disc=True")

@@ -164,13 +164,21 @@ class LocalContrast(nn.Module):
         edge: If not None, pixels beyond the largest disc of the image count nowhere and
             the result is 0 there; the disc's edge falls off linearly over so many
             pixels. None: the whole square, and zeros around it.
+        own_noise: Whether the result is given in units of the noise that the image
+            itself has, and compressed far above it (`lensequiv.plain.in_noise_units`).
     """
 
-    def __init__(self, sigma: float, floor: float, edge: float | None = None) -> None:
+    def __init__(
+        self,
+        sigma: float,
+        floor: float,
+        edge: float | None = None,
+        own_noise: bool = False,
+    ) -> None:
         super().__init__()
         self.blur = _Separable(gaussian_kernel(sigma, math.ceil(3 * sigma)), 1)
-        self.floor, self.edge = floor, edge
+        self.floor, self.edge, self.own_noise = floor, edge, own_noise
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) of sky 0 and peak 1 to the same shape."""
-        return local_contrast(x, self.blur, self.floor, self.edge)
+        return local_contrast(x, self.blur, self.floor, self.edge, self.own_noise)

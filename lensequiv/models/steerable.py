@@ -59,6 +59,9 @@ class SteerableCNN(LensNetwork, registered="steerable"):
             `"std"`.
         contrast_sigma: Width of the local contrast's surroundings in pixels.
         contrast_floor: Sky brightness it assumes, relative to the peak.
+        own_noise: Whether contrasts are measured in units of the noise that each image
+            has, and compressed far above it. Without it a network sees the same arc a
+            hundred times weaker where the light of the lens sets the peak.
         dropout: Probability with which the head drops a hidden value.
         initialize: False leaves the steerable weights zero, for loading.
         stem_stride: 4, or 2 and an antialiased pooling after the stem: an image has a
@@ -113,6 +116,7 @@ class SteerableCNN(LensNetwork, registered="steerable"):
         max_frequency: int = 3,
         samples: int = 16,
         map_fields: int = 0,
+        own_noise: bool = False,
     ) -> None:
         check_options(
             stages=stages,
@@ -125,9 +129,11 @@ class SteerableCNN(LensNetwork, registered="steerable"):
             pool_sigma=pool_sigma,
             stem_stride=stem_stride,
             activation=activation,
+            isotropic=isotropic,
             disc=disc,
             turns=turns,
             map_fields=map_fields,
+            own_noise=own_noise,
         )
         self.statistics = check_statistics(statistics)
         self.turns = turns
@@ -140,7 +146,7 @@ class SteerableCNN(LensNetwork, registered="steerable"):
 
         in_type = FieldType(kind.space, in_channels * [kind.space.trivial_repr])
         self.contrast = LocalContrast(
-            contrast_sigma, contrast_floor, _EDGE if disc else None
+            contrast_sigma, contrast_floor, _EDGE if disc else None, own_noise
         )
         self.disc = disc
         shared: dict[str, Any] = dict(
@@ -267,12 +273,14 @@ class SteerableCNN(LensNetwork, registered="steerable"):
     def _plain_layers(self, layers: PlainLayers) -> None:
         # Left out where they are not used, as in files of older versions.
         edge = {"edge": self.contrast.edge} if self.disc else {}
+        unit = {"own_noise": True} if self.contrast.own_noise else {}
         layers.add(
             "contrast",
             {},
             kernel=list(self.contrast.blur.kernel),
             floor=self.contrast.floor,
             **edge,
+            **unit,
         )
         if self.turns > 1:
             layers.add("turned-copies", {}, count=self.turns)

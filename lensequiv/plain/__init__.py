@@ -25,6 +25,7 @@ from ._filters import (
     disc_weights,
     filtered,
     gaussian_kernel,
+    in_noise_units,
     local_contrast,
 )
 from ._maps import (
@@ -97,6 +98,7 @@ __all__ = [
     "filtered",
     "gaussian_kernel",
     "group_max",
+    "in_noise_units",
     "irrep_norms",
     "light_at",
     "load_plain",

@@ -128,16 +128,48 @@ def local_contrast(
     blur: Callable[[Tensor], Tensor],
     floor: float,
     edge: float | None,
+    own_noise: bool = False,
 ) -> Tensor:
     """(x - B) / sqrt(B + floor); see `Contrast`."""
     if edge is None:
         smooth = blur(x)
-        return (x - smooth) * torch.rsqrt(smooth.clamp_min(0) + floor)
+        contrast = (x - smooth) * torch.rsqrt(smooth.clamp_min(0) + floor)
+        return in_noise_units(contrast) if own_noise else contrast
     weights = disc_weights(x.shape[2], x.shape[3], edge, x)
     # A mean over the pixels that count, also where the blur reaches beyond them.
     share = blur(weights[None, None]).clamp_min(1e-3)
     smooth = blur(x * weights) / share
-    return weights * (x - smooth) * torch.rsqrt(smooth.clamp_min(0) + floor)
+    contrast = weights * (x - smooth) * torch.rsqrt(smooth.clamp_min(0) + floor)
+    return in_noise_units(contrast, weights) if own_noise else contrast
+
+
+_LEAST_NOISE = 1e-4  # of contrasts: below it lies rounding
+_GAUSSIAN = 0.67600  # (E sqrt|z|)^2 of a standard normal z: sqrt(2) Gamma(3/4)^2 / pi
+_LINEAR = 10.0  # up to about so many times the noise, contrasts stay as they are
+
+
+def in_noise_units(contrast: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Contrasts in units of the image's own noise, compressed far above it.
+
+    The noise is what a Gaussian would have of the same mean of sqrt|contrast|, which
+    the few pixels of bright arcs or a galaxy's core move little, and which needs no
+    sorting. Then 10 asinh(z / 10): what stands out by hundreds is still there, but does
+    not drown the rest. Neither depends on how an image is turned.
+
+    Args:
+        contrast: (N, C, H, W).
+        weights: (H, W), what the contrasts were multiplied by; None: by 1.
+
+    Returns:
+        (N, C, H, W).
+    """
+    # The small number keeps the gradient finite where a contrast is zero.
+    roots = (contrast.square() + 1e-16).sqrt().sqrt()
+    root = roots.mean((2, 3), keepdim=True)
+    if weights is not None:
+        root = root / weights.sqrt().mean()
+    noise = root.square() / _GAUSSIAN + _LEAST_NOISE
+    return _LINEAR * torch.asinh(contrast / (_LINEAR * noise))
 
 
 class Contrast(nn.Module):
@@ -147,18 +179,24 @@ class Contrast(nn.Module):
         kernel: Of the blur, along either axis.
         floor: See the formula.
         edge: If not None: only the pixels within `disc_weights` of that edge count.
+        own_noise: Whether the result is in units of the image's own noise; see
+            `in_noise_units`.
     """
 
     def __init__(
-        self, kernel: Sequence[float], floor: float, edge: float | None = None
+        self,
+        kernel: Sequence[float],
+        floor: float,
+        edge: float | None = None,
+        own_noise: bool = False,
     ) -> None:
         super().__init__()
         self.blur = Blur(kernel, 1, len(kernel) // 2)
-        self.floor, self.edge = floor, edge
+        self.floor, self.edge, self.own_noise = floor, edge, own_noise
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, C, H, W) to the same shape."""
-        return local_contrast(x, self.blur, self.floor, self.edge)
+        return local_contrast(x, self.blur, self.floor, self.edge, self.own_noise)
 
 
 class Mask(nn.Module):

@@ -24,9 +24,11 @@ __all__ = [
     "Job",
     "LensChunk",
     "Prepared",
+    "Rendered",
+    "expose",
     "heaviest_masses",
-    "make",
     "prepare",
+    "render",
 ]
 
 # Parts of a chunk with random streams of their own: what processes may share.
@@ -74,6 +76,7 @@ class Job:
         lenses: In a group, of each class.
         noise: Whether to add noise.
         device: Where to make the images.
+        exposures: How often each lens is observed.
     """
 
     recipe: Recipe
@@ -86,6 +89,7 @@ class Job:
     lenses: int
     noise: bool
     device: torch.device
+    exposures: int = 1
 
 
 @dataclass(frozen=True)
@@ -178,8 +182,35 @@ def _pinned(
         return tensor.pin_memory()
 
 
-def make(prepared: Prepared) -> LensChunk:
-    """Renders the lenses, crops, and adds noise, without waiting for the device."""
+@dataclass(frozen=True)
+class Rendered:
+    """The lenses of a chunk before they are observed, in the order of the chunk.
+
+    Attributes:
+        job: What they are for.
+        images: (N, side, side) expected counts: cropped, unless the noise may depend on
+            all the light of a frame.
+        crop: (2, N): first column and row of what is cropped afterwards; None where
+            the images are cropped.
+        numbers: What each lens has one of, (N,) each.
+        labels: See `LensChunk`.
+        masses: See `LensChunk`.
+        pixel_scale: See `LensChunk`.
+        quantities: See `LensChunk`.
+    """
+
+    job: Job
+    images: Tensor
+    crop: Tensor | None
+    numbers: dict[str, Tensor]
+    labels: Tensor
+    masses: Tensor
+    pixel_scale: Tensor
+    quantities: Tensor
+
+
+def render(prepared: Prepared) -> Rendered:
+    """Renders the lenses and crops, without waiting for the device."""
     job, recipe = prepared.job, prepared.job.recipe
     place, order, left, top = prepared.integers.to(job.device, non_blocking=True)
     quantities, numbers, lenses = _unpacked(prepared)
@@ -207,17 +238,38 @@ def make(prepared: Prepared) -> LensChunk:
                 else _crop(rendered, left[piece], top[piece], job.size)
             )
         first = here.stop
-    if job.noise:
-        beside = dict(zip(prepared.names, numbers[:, order], strict=True))
-        _observe(images, beside, job)
-    if whole:
-        images = _crop(images, left[order] + edge, top[order] + edge, job.size)
-    return LensChunk(
-        images=images[:, None],
+    return Rendered(
+        job=job,
+        images=images,
+        crop=torch.stack([left[order], top[order]]) + edge if whole else None,
+        numbers=dict(zip(prepared.names, numbers[:, order], strict=True)),
         labels=order // (total // len(recipe.classes)),
         masses=masses,
         pixel_scale=scale[order].float(),
         quantities=quantities[order].float(),
+    )
+
+
+def expose(rendered: Rendered, exposure: int = 0) -> LensChunk:
+    """Observes rendered lenses once, without waiting for the device.
+
+    Args:
+        rendered: The lenses. Their images stay as they are only if the job has several
+            exposures: one alone is made in their place.
+        exposure: Which exposure; each has noise of its own.
+    """
+    job, images = rendered.job, rendered.images
+    if job.noise:
+        images = _observed(rendered, exposure)
+    if rendered.crop is not None:
+        left, top = rendered.crop
+        images = _crop(images, left, top, job.size)
+    return LensChunk(
+        images=images[:, None],
+        labels=rendered.labels,
+        masses=rendered.masses,
+        pixel_scale=rendered.pixel_scale,
+        quantities=rendered.quantities,
     )
 
 
@@ -273,14 +325,18 @@ def _crop(images: Tensor, left: Tensor, top: Tensor, size: int) -> Tensor:
     return images[which[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-def _observe(images: Tensor, lens: dict[str, Tensor], job: Job) -> None:
-    """Adds noise to images in their places, from one stream a group."""
+def _observed(rendered: Rendered, exposure: int) -> Tensor:
+    """Images with noise, from one random stream a group and exposure."""
+    job = rendered.job
+    images = rendered.images.clone() if job.exposures > 1 else rendered.images
     count = len(images) // len(job.groups)
     for i, group in enumerate(job.groups):
         at = slice(i * count, (i + 1) * count)
+        key = (group, 4) if exposure == 0 else (group, exposure, 5)
         images[at] = observe_batch(
             job.recipe.noise,
             images[at],
-            {name: value[at] for name, value in lens.items()},
-            generator_of(job.device, job.seed, job.number, group, 4),
+            {name: value[at] for name, value in rendered.numbers.items()},
+            generator_of(job.device, job.seed, job.number, *key),
         )
+    return images

@@ -9,10 +9,18 @@ from operator import index
 
 import torch
 
+from lensequiv._checks import check_count
 from lensequiv._threads import map_in_threads
 from lensequiv.simulation._blocks import keep_memory
 from lensequiv.simulation._checks import rendering_device
-from lensequiv.simulation._chunk import GROUPS, Job, LensChunk, make, prepare
+from lensequiv.simulation._chunk import (
+    GROUPS,
+    Job,
+    LensChunk,
+    expose,
+    prepare,
+    render,
+)
 from lensequiv.simulation._physics import check_extra
 from lensequiv.simulation._simulate import checked_request
 from lensequiv.simulation.detector import ElectronNoise
@@ -39,13 +47,16 @@ class LensStream:
 
     Args:
         recipes: One name of `RECIPES` or `Recipe`, or several with the same classes:
-            chunk i is of recipe i modulo their number.
+            chunk i is of recipe i modulo their number (i divided by `exposures`).
         seed: From 0 to 2**32 - 1.
         size: Side of the images in pixels.
         chunk: Lenses a chunk, a multiple of 8 times the number of classes.
         shift: Largest shift along either axis in pixels; shifts are whole numbers.
         device: Where to render and to draw the noise, and where all of a chunk is.
         noise: Whether to add noise; without it the expected counts.
+        exposures: How often each lens is observed, each time with other noise: so many
+            chunks in a row show the same lenses. Where rendering is the work, images
+            cost that much less, and are worth less than those of new lenses.
 
     Attributes:
         recipes: The recipes.
@@ -67,6 +78,7 @@ class LensStream:
         shift: int = 6,
         device: torch.device | str = "cpu",
         noise: bool = True,
+        exposures: int = 1,
     ) -> None:
         check_extra()
         keep_memory()
@@ -80,6 +92,7 @@ class LensStream:
             raise ValueError(f"size={size}: expected at least 1 pixel")
         if self.shift < 0:
             raise ValueError(f"shift={shift}: expected 0 or more pixels")
+        self.exposures = check_count("exposures", exposures)
         for recipe in self.recipes:
             self._check_recipe(recipe)
         self.chunk_size, self.seed = checked_request(chunk, seed, at_least=1)
@@ -119,7 +132,8 @@ class LensStream:
             ValueError: A number is out of range.
         """
         groups = _groups(number, part, parts)
-        return make(prepare(self._job(number, groups)))
+        scene, exposure = divmod(number, self.exposures)
+        return expose(render(prepare(self._job(scene, groups))), exposure)
 
     def chunks(
         self, start: int = 0, *, part: int = 0, parts: int = 1, workers: int = 2
@@ -142,20 +156,27 @@ class LensStream:
         if workers < 1:
             raise ValueError(f"workers={workers}: expected at least 1")
 
+        scene, first = divmod(start, self.exposures)
+
         def chunks() -> Iterator[LensChunk]:
             prepared = map_in_threads(
                 lambda number: prepare(self._job(number, groups)),
-                itertools.count(start),
+                itertools.count(scene),
                 workers,
                 2 * workers,
             )
+            begin = first
             with closing(prepared):
                 for each in prepared:
-                    yield make(each)
+                    rendered = render(each)
+                    for exposure in range(begin, self.exposures):
+                        yield expose(rendered, exposure)
+                    begin = 0
 
         return chunks()
 
     def _job(self, number: int, groups: range) -> Job:
+        """What the lenses of a number are made of, however often they are observed."""
         recipe = self.recipes[number % len(self.recipes)]
         return Job(
             recipe=recipe,
@@ -168,6 +189,7 @@ class LensStream:
             lenses=self.chunk_size // GROUPS // len(self.classes),
             noise=self.noise,
             device=self.device,
+            exposures=self.exposures,
         )
 
     def _frame(self, recipe: Recipe) -> int:

@@ -8,24 +8,30 @@ from typing import Any
 __all__ = [
     "FORMAT",
     "JSON_NAMES",
-    "MAP_FIELDS",
+    "LATER_OPTIONS",
     "OPTIONAL",
     "REQUIRED",
     "WITHOUT_MAP",
     "WITH_MAP",
+    "WITH_QUANTITIES",
     "migrated",
 ]
 
-FORMAT = 4
-"""The newest of `Spec.to_config`, of a network with a head that tells quantities.
+FORMAT = 5
+"""The newest of `Spec.to_config`.
 
-A network without one is written in format 3 if it has a head that maps substructure,
-else in format 2, so that older versions read it: their steerable networks know no
-option `map_fields`, which stands for 0 there. 1 held the options that were given, not
-all, and no pixel scale.
+A network is written in the oldest format that can hold it, so that older versions read
+it: in 5 if an option of `LATER_OPTIONS` needs that, in 4 if it has a head that tells
+quantities, in 3 if it has one that maps substructure, else in 2. 1 held the options
+that were given, not all, and no pixel scale.
 """
-WITH_MAP, WITHOUT_MAP = 3, 2
-MAP_FIELDS = "map_fields"
+WITH_QUANTITIES, WITH_MAP, WITHOUT_MAP = 4, 3, 2
+LATER_OPTIONS: dict[str, tuple[int, Any]] = {
+    "map_fields": (WITH_MAP, 0),
+    "own_noise": (FORMAT, False),
+}
+"""Options of steerable networks that older formats lack: since which format, and what
+they stand for in older ones."""
 _STEERABLE = "stem_fields"  # an option that steerable networks alone have
 
 # Key -> what its value must be.
@@ -87,7 +93,7 @@ def migrated(config: Mapping[str, Any]) -> dict[str, Any]:
         known.discard("pixel_scale")
     if config["format"] <= WITHOUT_MAP:
         known.discard("map")
-    if config["format"] <= WITH_MAP:
+    if config["format"] < WITH_QUANTITIES:
         known.discard("quantities")
     if unknown := sorted(set(config) - known):
         raise ValueError(f"unknown key {unknown[0]!a:.200}")
@@ -99,6 +105,11 @@ def migrated(config: Mapping[str, Any]) -> dict[str, Any]:
             )
     today = {"temperature": 1.0, "pixel_scale": None, **config}
     today["format"] = max(config["format"], WITHOUT_MAP)
-    if config["format"] <= WITHOUT_MAP and _STEERABLE in config["options"]:
-        today["options"] = {**config["options"], MAP_FIELDS: 0}
+    if _STEERABLE in config["options"]:
+        later = {
+            name: value
+            for name, (since, value) in LATER_OPTIONS.items()
+            if config["format"] < since
+        }
+        today["options"] = {**config["options"], **later}
     return today

@@ -18,9 +18,9 @@ from lensequiv._checks import check_class_names, check_count
 from lensequiv._neutral import neutral
 from lensequiv.domain import Domain, check_ranges
 from lensequiv.spec._formats import (
-    FORMAT,
-    MAP_FIELDS,
+    LATER_OPTIONS,
     WITH_MAP,
+    WITH_QUANTITIES,
     WITHOUT_MAP,
     migrated,
 )
@@ -131,12 +131,19 @@ class Spec:
                 message names it.
         """
         options = as_json(self.options, "options")
-        draws = options.get(MAP_FIELDS, 0) != 0 or self.map is not None
-        version = WITH_MAP if draws else WITHOUT_MAP
-        if self.quantities is not None:
-            version = FORMAT
-        elif not draws:
-            options.pop(MAP_FIELDS, None)
+        version = max(
+            WITHOUT_MAP,
+            WITH_MAP if self.map is not None else 0,
+            WITH_QUANTITIES if self.quantities is not None else 0,
+            *(
+                since
+                for name, (since, value) in LATER_OPTIONS.items()
+                if options.get(name, value) != value
+            ),
+        )
+        for name, (since, _) in LATER_OPTIONS.items():
+            if since > version:
+                options.pop(name, None)
         config = {
             "format": version,
             "model": self.model,

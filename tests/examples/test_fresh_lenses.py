@@ -44,6 +44,18 @@ def test_fresh_lenses_are_those_of_the_stream_preprocessed(fresh):
     assert source.describe()["images"] == 48
 
 
+def test_lenses_may_be_observed_more_than_once(fresh):
+    source = fresh("modelF", seed=9, resampled=0, exposures=2)
+    once, again, other = (source.batch(step) for step in (0, 3, 6))  # 3 steps a chunk
+    assert torch.equal(once.masses, again.masses)
+    assert torch.equal(once.labels, again.labels)
+    assert not torch.equal(once.masses, other.masses)
+    noise = (once.images - again.images).flatten(1).std(1)
+    assert (noise > 0.01).all()
+    assert source.describe()["exposures"] == 2
+    assert "exposures" not in fresh("modelF", seed=9).describe()
+
+
 def test_small_frames_get_room_for_shifts_and_turns(fresh):
     small = LensStream("deeplensesim2", size=49, chunk=24, seed=9)  # of 64 pixels
     large = fresh("deeplensesim2", seed=9)

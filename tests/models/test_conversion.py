@@ -24,7 +24,7 @@ NAMES = (
     "singh2021-d4",
 )
 NEW = {"stem_stride": 2, "activation": "gelu", "isotropic": True}
-NEW |= {"disc": True, "turns": 2}
+NEW |= {"disc": True, "turns": 2, "own_noise": True}
 SMALL = {"stem_fields": 2, "stages": ((2,), (2, 2), (3,))}
 SLIM_2021 = {"fields": (4, 6, 6, 8, 8, 6)}  # the same layers in a tenth of the time
 

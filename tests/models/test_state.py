@@ -197,10 +197,10 @@ def test_another_dropout_or_head_is_not_another_network(tiny):
 
 
 def test_a_newer_record_is_refused(tiny, monkeypatch):
-    monkeypatch.setattr("lensequiv.spec._spec.WITHOUT_MAP", 5)
+    monkeypatch.setattr("lensequiv.spec._spec.WITHOUT_MAP", 6)
     state = tiny.state_dict()
     monkeypatch.undo()
-    with pytest.raises(RuntimeError, match="format 5; this lensequiv reads formats 1"):
+    with pytest.raises(RuntimeError, match="format 6; this lensequiv reads formats 1"):
         fresh().load_state_dict(state)
 
 

@@ -7,7 +7,12 @@ import pytest
 import torch
 
 import lensequiv
-from lensequiv.plain import disc_weights, map_statistics, turned_copies
+from lensequiv.plain import (
+    disc_weights,
+    in_noise_units,
+    map_statistics,
+    turned_copies,
+)
 
 SMALL = {"stem_fields": 3, "stages": [[3, 3], [4]], "stem_kernel": 9}
 OPTIONS = {
@@ -15,6 +20,7 @@ OPTIONS = {
     "gelu": {"activation": "gelu"},
     "isotropic": {"isotropic": True},
     "disc": {"disc": True},
+    "own noise": {"own_noise": True},
     "wide pooling": {"pool_sigma": 1.2},
     "turns": {"disc": True, "turns": 3},
     "low frequency": {"max_frequency": 2, "samples": 8},
@@ -24,6 +30,7 @@ OPTIONS = {
         "isotropic": True,
         "disc": True,
         "pool_sigma": 1.0,
+        "own_noise": True,
     },
 }
 
@@ -195,6 +202,43 @@ def test_disc_weights():
     torch.testing.assert_close(weights, weights.rot90())
 
 
+@pytest.mark.parametrize("disc", [False, True])
+def test_own_noise_is_the_same_at_any_brightness(disc):
+    torch.manual_seed(0)
+    model = lensequiv.create_model("c8", **SMALL, own_noise=True, disc=disc)
+    sky = 0.01 * torch.randn(2, 1, 97, 97)
+    contrast = model.contrast(sky)
+    middle = contrast[:, :, 20:-20, 20:-20].std()
+    # The blur takes some of the noise along; the noise is asked of the whole image.
+    assert middle == pytest.approx(1, abs=0.03)
+    torch.testing.assert_close(model.contrast(sky / 9), contrast, rtol=0.02, atol=0.02)
+    # A galaxy's core is compressed, and moves the unit of the rest little.
+    sky[:, :, 40:57, 40:57] += 500 * 0.01 * rings(1, 17)
+    with_core = model.contrast(sky)
+    assert 10 < with_core[:, :, 40:57, 40:57].max() < 60
+    rest = with_core[:, :, 62:-20, 20:-20].std()
+    assert 0.7 < rest < middle
+
+
+def test_own_noise_has_a_gradient_where_nothing_stands_out():
+    model = lensequiv.create_model("c8", **SMALL, own_noise=True).eval()
+    x = torch.zeros(1, 1, 49, 49, requires_grad=True)
+    model(x).sum().backward()
+    assert torch.isfinite(x.grad).all()
+
+
+def test_in_noise_units():
+    noise = torch.randn(4, 1, 200, 200)
+    for scale in (0.01, 1.0, 50.0):
+        expected = 10 * torch.asinh(noise / 10)
+        found = in_noise_units(noise * scale)
+        torch.testing.assert_close(found, expected, rtol=0.03, atol=1e-4)
+    weights = torch.cat([torch.ones(200, 200), torch.zeros(200, 200)], 1)
+    half = torch.cat([noise, torch.zeros_like(noise)], 3)
+    found = in_noise_units(half, weights)[..., :200]
+    torch.testing.assert_close(found, in_noise_units(noise), rtol=1e-3, atol=1e-4)
+
+
 def test_weighted_statistics():
     x, weights = torch.randn(2, 3, 10), torch.rand(10)
     mean, deviation, largest = map_statistics(x, ("mean", "std", "max"), weights).split(
@@ -217,6 +261,9 @@ def test_weighted_statistics():
         ({"turns": 2}, "turns=2: expected 1 without disc=True"),
         ({"turns": 17, "disc": True}, "turns=17"),
         ({"pool_sigma": 0}, "pool_sigma=0"),
+        ({"disc": "no"}, "disc='no': expected True or False"),
+        ({"isotropic": 1}, "isotropic=1: expected True or False"),
+        ({"own_noise": None}, "own_noise=None: expected True or False"),
     ],
 )
 def test_wrong_options(options, message):

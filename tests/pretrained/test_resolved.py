@@ -34,6 +34,7 @@ OTHERS = {
     "max_frequency": 2,
     "samples": 8,
     "map_fields": 2,
+    "own_noise": True,
     "fields": (1,) * 6,
     "initialize": False,
     "keep": (81, 33),

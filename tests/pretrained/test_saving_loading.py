@@ -151,7 +151,7 @@ def test_wrong_tensors_are_named(saved, change, message):
         (lambda c: c.update(surprise=1), "unknown key 'surprise'"),
         (
             lambda c: c.update(format=99),
-            "format 99; this lensequiv reads formats 1 to 4",
+            "format 99; this lensequiv reads formats 1 to 5",
         ),
         (lambda c: c.update(model="c9000"), "unknown model 'c9000'"),
         (lambda c: c.update(options={"depth": 3}), "cannot build the model.*depth"),

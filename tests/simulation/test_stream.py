@@ -103,6 +103,35 @@ def test_recipes_take_turns(device):
     assert scales == pytest.approx([0.05, 0.04, 0.05, 0.04])
 
 
+@pytest.mark.parametrize("recipe", [SMALL, DETECTED], ids=lambda recipe: recipe.name)
+def test_exposures_show_the_same_lenses_with_other_noise(device, recipe):
+    thrice = stream(recipe, device=device, exposures=3)
+    first, second, third, other = (thrice.chunk(number) for number in (6, 7, 8, 9))
+    assert_same(first, stream(recipe, device=device).chunk(2))
+    for again in (second, third):
+        assert_same(again._replace(images=first.images), first)
+    images = torch.cat([lenses.images for lenses in (first, second, third, other)])
+    # A few lenses of `wide` have no noise to speak of.
+    assert len(images.flatten(1).unique(dim=0)) > 3.8 * 48
+    truth = stream(recipe, device=device, noise=False).chunk(2).images
+    if recipe is SMALL:  # the other one has gradients, which stay
+        errors = [(lenses.images - truth).flatten() for lenses in (first, second)]
+        assert torch.corrcoef(torch.stack(errors))[0, 1].abs() < 0.1
+    # A run that goes on in the middle of a lens's exposures sees what it would have.
+    for start in (7, 8):
+        running = thrice.chunks(start)
+        for number in range(start, 10):
+            assert_same(next(running), thrice.chunk(number))
+        running.close()
+
+
+def test_exposures_and_recipes_take_turns(device):
+    fine = replace(SMALL, name="fine", pixel_scale=0.04)
+    both = stream([SMALL, fine], device=device, exposures=2)
+    scales = [both.chunk(i).pixel_scale[0].item() for i in range(5)]
+    assert scales == pytest.approx([0.05, 0.05, 0.04, 0.04, 0.05])
+
+
 # Where lenses stand
 
 
@@ -267,6 +296,7 @@ def test_gradients_keep_their_slope(device):
         ({"chunk": 40}, "chunk=40: expected a multiple of 8 times 3 classes"),
         ({"chunk": 0}, "n=0"),
         ({"seed": -1}, "seed=-1"),
+        ({"exposures": 0}, "exposures=0: expected a positive integer"),
         (
             {"size": 25},
             "size=25 with shift=3 needs frames of 32 pixels; recipe 'small' has 30",

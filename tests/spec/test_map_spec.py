@@ -55,7 +55,8 @@ def test_formats_before_maps_have_none(plain_config):
     assert new["format"] == 3
     # A steerable network of those formats draws none, whatever the default is today.
     old = {**config, "options": {"stem_fields": 8}}
-    assert migrated(old)["options"] == {"stem_fields": 8, "map_fields": 0}
+    before = {"stem_fields": 8, "map_fields": 0, "own_noise": False}
+    assert migrated(old)["options"] == before
 
 
 def test_a_network_without_a_map_is_written_for_older_versions():
@@ -64,3 +65,15 @@ def test_a_network_without_a_map_is_written_for_older_versions():
     assert written["format"] == 2 and "map_fields" not in written["options"]
     untrained = lensequiv.create_model("c4", **small, map_fields=2).spec.to_config()
     assert untrained["format"] == 3 and untrained["options"]["map_fields"] == 2
+    assert "own_noise" not in untrained["options"]
+
+
+def test_an_option_of_a_later_format_is_written_in_it(plain_config):
+    small = {"stem_fields": 2, "stages": ((2,), (2,)), "own_noise": True}
+    written = lensequiv.create_model("c4", **small).spec.to_config()
+    assert written["format"] == 5
+    assert written["options"]["own_noise"] is True
+    assert written["options"]["map_fields"] == 0
+    # Older files stand for its absence, whatever they say.
+    older = {**plain_config, "format": 4, "options": written["options"]}
+    assert migrated(older)["options"]["own_noise"] is False

@@ -53,9 +53,9 @@ def test_format_1_is_migrated_and_newer_ones_are_refused(spec):
     with pytest.raises(ValueError, match="unknown key 'pixel_scale'"):
         migrated({**config, "format": 1})
     with pytest.raises(
-        ValueError, match="format 5; this lensequiv reads formats 1 to 4"
+        ValueError, match="format 6; this lensequiv reads formats 1 to 5"
     ):
-        migrated({**config, "format": 5})
+        migrated({**config, "format": 6})
 
 
 def test_attributes_read_and_set_the_record():
