@@ -40,6 +40,9 @@ LOW = ["--lr", "0.008", "--evaluations", "3", "--init"]
 AS_IS = ["--resampled", "0"]  # interpolation drowns what images without noise show
 LARGE = ["--batch-size", "256", "--lr", "0.016", "--ema", "0.998"]
 SEEDS = {J: "81", F: "82", MIXED: "83", II: "94", III: "95"}  # of no published weight
+SEEDS |= {"hst": "103"}
+EASES = (0.9, 0.75, 0.6, 0.45, 0.3, 0.15)  # see curriculum.py
+OWN = NEW | {"own_noise": True}  # for images with the light of the lens
 
 
 def _run(
@@ -56,6 +59,21 @@ def _run(
     }
 
 
+def _curriculum(recipe: str, start: str, share: float) -> list[dict[str, Any]]:
+    """Runs that begin with easy lenses, each from the one before; the last has its name.
+
+    Half of the share is for the recipe itself.
+    """
+    runs = []
+    for ease in (*EASES, 0):
+        name = f"d8-{recipe}-{ease:g}" if ease else f"d8-{recipe}"
+        part = share / 2 / len(EASES) if ease else share / 2
+        again = ["--ease", f"{ease:g}", "--exposures", "2"]
+        runs.append(_run(name, part, recipe, *LOW, start, *again, options=OWN))
+        start = f"{{out}}/{name}/best"
+    return runs
+
+
 # Name of the result, share of the time, and arguments of `train.py`; what is worth most
 # comes first. What starts from another run of the list names its folder with `{out}`.
 CAMPAIGN: list[dict[str, Any]] = [
@@ -69,7 +87,8 @@ CAMPAIGN: list[dict[str, Any]] = [
     ),
     _run("so2-modelJ", 4.0, J, *LOW, "so2-modelJ", options={"disc": True, "turns": 2}),
     _run("c8-modelJ", 3.0, J, *LOW, "c8-modelJ@2", options=NEW),
-    _run("c8-wide", 6.0, MIXED, *LOW, "c8-modelJ@2", options=NEW),
+    *_curriculum("hst", "d8-modelJ@2", 8.0),
+    _run("c8-wide", 6.0, MIXED, *LOW, "c8-modelJ@2", options=OWN),
     _run("resnet18-modelF", 3.0, F, "--lr", "0.005", options={}),
     *(
         _run(f"resnet18-{recipe}", 1.5, recipe, "--lr", "0.005", *AS_IS, options={})

@@ -33,6 +33,13 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add_resampled_option(p)
     p.add_argument(
+        "--ease",
+        type=number(0, 1),
+        default=0.0,
+        help="how much easier the simulated lenses are than their recipe, to begin "
+        "with: 0 to 1; see curriculum.py (default: 0)",
+    )
+    p.add_argument(
         "--exposures",
         type=whole(1),
         default=1,

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from checks import choose_size
+from curriculum import eased
 from fresh_lenses import FreshLenses
 from lenses import Lenses, StoredLenses
 from sets import LabelledSet, Sets, open_sets, simulated_set
@@ -19,6 +20,8 @@ from lensequiv.simulation import load_recipe
 # Options that say what the network looks at: no tensor depends on them, so that
 # weights may be trained on with others.
 SEEING = {"disc", "own_noise", "turns"}
+
+VALIDATION = 4512  # images that are simulated where no data set has any
 
 
 def training_images(
@@ -45,7 +48,10 @@ def training_images(
         )
     if data is None:
         return FreshLenses(
-            args.fresh, resampled=args.resampled, exposures=args.exposures, **share
+            [eased(load_recipe(name), args.ease) for name in args.fresh],
+            resampled=args.resampled,
+            exposures=args.exposures,
+            **share,
         )
     return StoredLenses(data, limit=args.images, **share)
 
@@ -121,7 +127,7 @@ def opened_sets(args: argparse.Namespace, device: torch.device) -> Sets:
     if args.init:
         wanted = same_classes(args.init, wanted)
     if args.data is None:
-        val = simulated_set(args.fresh[0], 4512, 2, device)
+        val = simulated_set(args.fresh[0], VALIDATION, 2, device)
         return Sets(None, val, None, val.classes)
     return open_sets(
         args.data,
