@@ -60,9 +60,9 @@ def _run(
 
 
 def _curriculum(recipe: str, start: str, share: float) -> list[dict[str, Any]]:
-    """Runs that begin with easy lenses, each from the one before; the last has its name.
+    """Runs that begin with easy lenses, each from the one before; see `curriculum.py`.
 
-    Half of the share is for the recipe itself.
+    The last is on the recipe itself: it has half of the share, and the plain name.
     """
     runs = []
     for ease in (*EASES, 0):

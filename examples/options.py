@@ -100,4 +100,6 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.argv = list(sys.argv[1:] if argv is None else argv)
     if args.data is None and not args.fresh:
         p.error("--data is needed, but for --fresh")
+    if not args.fresh and (args.ease or args.exposures > 1):
+        p.error("--ease and --exposures are of simulated lenses: expected --fresh")
     return args

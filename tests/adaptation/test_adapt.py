@@ -115,7 +115,7 @@ def test_what_is_no_better_comes_back_unchanged(tiny):
 @pytest.mark.slow
 def test_a_damaged_network_is_mended(tmp_path):
     """Another instrument that shifts what a layer sees, on images we have labels of."""
-    model = lensequiv.from_pretrained("c4-modelF")
+    model = lensequiv.from_pretrained("c4-modelF@1")
     norm = norms_of(model)[2]
     norm.running_mean += 3 * norm.running_var.sqrt()
     before = {name: value.clone() for name, value in model.tensors().items()}
@@ -134,7 +134,7 @@ def test_a_damaged_network_is_mended(tmp_path):
     for name, value in model.tensors().items():
         assert torch.equal(before[name], value), name
     record = adapted.weights_info["adapted"]
-    assert record["images"] == 210 and record["from"] == "c4-modelF"
+    assert record["images"] == 210 and record["from"] == "c4-modelF@1"
     assert record["scores"][record["chosen"]] == max(record["scores"].values())
     assert "metrics" not in adapted.weights_info and adapted.origin is None
     assert adapted.temperature == model.temperature
@@ -143,7 +143,7 @@ def test_a_damaged_network_is_mended(tmp_path):
     again = lensequiv.from_pretrained(adapted.save_pretrained(tmp_path / "w"))
     assert again.weights_info["adapted"] == record
     card = (tmp_path / "w" / "README.md").read_text()
-    assert "Adapted from `c4-modelF` to 210 unlabelled images: stat" in card
+    assert "Adapted from `c4-modelF@1` to 210 unlabelled images: stat" in card
     assert "No label has checked it" in card and "Recorded by the user" not in card
 
 
@@ -182,7 +182,7 @@ def test_parts_decide_whether_to_adapt(share):
 
 @pytest.mark.slow
 def test_what_no_label_has_checked_says_so(tmp_path):
-    model = lensequiv.from_pretrained("c4-modelF")
+    model = lensequiv.from_pretrained("c4-modelF@1")
     norm = norms_of(model)[2]
     norm.running_var *= 3  # a change that leaves most answers right
     lenses = simulate("modelF", 180, seed=932)

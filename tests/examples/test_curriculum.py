@@ -66,3 +66,10 @@ def test_training_takes_it():
     ]
     plain = training_images(arguments(args), One())
     assert plain.describe()["recipes"] == ["euclid@1", "hst@1"]
+
+
+@pytest.mark.parametrize("option", [("--ease", "0.5"), ("--exposures", "2")])
+def test_stored_images_have_no_ease(option, capsys):
+    with pytest.raises(SystemExit):
+        arguments(["d8", "--data", "there", "--out", "unused", *option])
+    assert "are of simulated lenses: expected --fresh" in capsys.readouterr().err
