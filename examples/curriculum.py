@@ -1,6 +1,6 @@
 """Recipes made easier, to begin a training with.
 
-A network that is shown the recipe `euclid` from the start learns nothing in hundreds of
+A network that is shown the recipe `euclid` from the start learns nothing in tens of
 thousands of lenses: sources of any shape, rings of any size and multipoles hide what
 tells the classes apart. One that learnt to see substructure in simple scenes keeps it
 while they grow, step by step, into those of the recipe.
