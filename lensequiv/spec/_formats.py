@@ -25,10 +25,10 @@ it: in 5 if an option of `LATER_OPTIONS` needs that, in 4 if it has a head that 
 quantities, in 3 if it has one that maps substructure, else in 2. 1 held the options
 that were given, not all, and no pixel scale.
 """
-WITH_QUANTITIES, WITH_MAP, WITHOUT_MAP = 4, 3, 2
+WITH_OWN_NOISE, WITH_QUANTITIES, WITH_MAP, WITHOUT_MAP = 5, 4, 3, 2
 LATER_OPTIONS: dict[str, tuple[int, Any]] = {
     "map_fields": (WITH_MAP, 0),
-    "own_noise": (FORMAT, False),
+    "own_noise": (WITH_OWN_NOISE, False),
 }
 """Options of steerable networks that older formats lack: since which format, and what
 they stand for in older ones."""
