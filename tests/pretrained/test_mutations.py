@@ -293,7 +293,7 @@ CONFIG_CHANGES = [
             ["no", "sphere", "vort", "more"],
         )
     ],
-    *[setting("format", v) for v in (5, 1, 0, -1, 2.0, "2")],
+    *[setting("format", v) for v in (6, 1, 0, -1, 2.0, "2")],
     *[setting("input_size", v) for v in (128, 130, 1, 129.0, "129", 10**6)],
     *[
         setting("info", "image_statistics", v)
