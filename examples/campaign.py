@@ -39,8 +39,8 @@ II, III = "deeplensesim2", "deeplensesim3"
 LOW = ["--lr", "0.008", "--evaluations", "3", "--init"]
 AS_IS = ["--resampled", "0"]  # interpolation drowns what images without noise show
 LARGE = ["--batch-size", "256", "--lr", "0.016", "--ema", "0.998"]
-SEEDS = {J: "81", F: "82", MIXED: "83", II: "94", III: "95"}  # of no published weight
-SEEDS |= {"hst": "103"}
+# Of no published weight.
+SEEDS = {J: "81", F: "82", MIXED: "83", II: "94", III: "95", "hst": "103"}
 EASES = (0.9, 0.75, 0.6, 0.45, 0.3, 0.15)  # see curriculum.py
 OWN = NEW | {"own_noise": True}  # for images with the light of the lens
 

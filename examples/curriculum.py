@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from lensequiv.simulation import (
+    Camera,
     Clumps,
     Galaxies,
     LensLight,
@@ -107,7 +108,7 @@ def _light(light: Any, left: float) -> Any:
 
 def _noise(noise: Any, ease: float) -> Any:
     """Of a camera that exposes longer; any other noise as it is."""
-    if getattr(noise, "magnitude", None) is None:
+    if not isinstance(noise, Camera):
         return noise
     left = 1 - ease
     return replace(

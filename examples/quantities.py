@@ -28,7 +28,7 @@ from finish import calibrate_if_possible, images_to_calibrate
 from head_options import add_training_options, parsed
 from option_types import number, whole
 from quantity_training import Held, Training, spec_of
-from sets import Sets, simulated_set
+from sets import VALIDATION, Sets, simulated_set
 
 import lensequiv
 from lensequiv.domain import statistics_ranges
@@ -110,7 +110,7 @@ def finish(training: Training) -> None:
         "validation": training.history,
     }
     if args.whole:
-        val = simulated_set(args.fresh[0], 4512, args.seed + 2, args.device)
+        val = simulated_set(args.fresh[0], VALIDATION, args.seed + 2, args.device)
         sets = Sets(None, val, None, val.classes)
         images, labels = images_to_calibrate(model, sets, {"recipes": args.fresh})
         calibrate_if_possible(model, images, labels)

@@ -16,6 +16,7 @@ from lensequiv.data import ClassFolder, HDF5Images, open_dataset
 from lensequiv.simulation import LensStream, load_recipe
 from lensequiv.transforms import resample
 
+VALIDATION = 4512  # images that are simulated where no data set has any
 _SHIFT = 6  # pixels, of the lenses of a `SimulatedSet`
 
 

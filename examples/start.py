@@ -11,7 +11,7 @@ from checks import choose_size
 from curriculum import eased
 from fresh_lenses import FreshLenses
 from lenses import Lenses, StoredLenses
-from sets import LabelledSet, Sets, open_sets, simulated_set
+from sets import VALIDATION, LabelledSet, Sets, open_sets, simulated_set
 
 import lensequiv
 from lensequiv.models import LensNetwork
@@ -20,8 +20,6 @@ from lensequiv.simulation import load_recipe
 # Options that say what the network looks at: no tensor depends on them, so that
 # weights may be trained on with others.
 SEEING = {"disc", "own_noise", "turns"}
-
-VALIDATION = 4512  # images that are simulated where no data set has any
 
 
 def training_images(

@@ -76,7 +76,6 @@ class Job:
         lenses: In a group, of each class.
         noise: Whether to add noise.
         device: Where to make the images.
-        exposures: How often each lens is observed.
     """
 
     recipe: Recipe
@@ -89,7 +88,6 @@ class Job:
     lenses: int
     noise: bool
     device: torch.device
-    exposures: int = 1
 
 
 @dataclass(frozen=True)
@@ -188,25 +186,17 @@ class Rendered:
 
     Attributes:
         job: What they are for.
-        images: (N, side, side) expected counts: cropped, unless the noise may depend on
-            all the light of a frame.
+        lenses: Their images are (N, side, side) expected counts: cropped, unless the
+            noise may depend on all the light of a frame.
         crop: (2, N): first column and row of what is cropped afterwards; None where
             the images are cropped.
         numbers: What each lens has one of, (N,) each.
-        labels: See `LensChunk`.
-        masses: See `LensChunk`.
-        pixel_scale: See `LensChunk`.
-        quantities: See `LensChunk`.
     """
 
     job: Job
-    images: Tensor
+    lenses: LensChunk
     crop: Tensor | None
     numbers: dict[str, Tensor]
-    labels: Tensor
-    masses: Tensor
-    pixel_scale: Tensor
-    quantities: Tensor
 
 
 def render(prepared: Prepared) -> Rendered:
@@ -238,15 +228,18 @@ def render(prepared: Prepared) -> Rendered:
                 else _crop(rendered, left[piece], top[piece], job.size)
             )
         first = here.stop
-    return Rendered(
-        job=job,
+    chunk = LensChunk(
         images=images,
-        crop=torch.stack([left[order], top[order]]) + edge if whole else None,
-        numbers=dict(zip(prepared.names, numbers[:, order], strict=True)),
         labels=order // (total // len(recipe.classes)),
         masses=masses,
         pixel_scale=scale[order].float(),
         quantities=quantities[order].float(),
+    )
+    return Rendered(
+        job=job,
+        lenses=chunk,
+        crop=torch.stack([left[order], top[order]]) + edge if whole else None,
+        numbers=dict(zip(prepared.names, numbers[:, order], strict=True)),
     )
 
 
@@ -254,23 +247,16 @@ def expose(rendered: Rendered, exposure: int = 0) -> LensChunk:
     """Observes rendered lenses once, without waiting for the device.
 
     Args:
-        rendered: The lenses. Their images stay as they are only if the job has several
-            exposures: one alone is made in their place.
+        rendered: The lenses, which stay as they are.
         exposure: Which exposure; each has noise of its own.
     """
-    job, images = rendered.job, rendered.images
+    job, images = rendered.job, rendered.lenses.images
     if job.noise:
         images = _observed(rendered, exposure)
     if rendered.crop is not None:
         left, top = rendered.crop
         images = _crop(images, left, top, job.size)
-    return LensChunk(
-        images=images[:, None],
-        labels=rendered.labels,
-        masses=rendered.masses,
-        pixel_scale=rendered.pixel_scale,
-        quantities=rendered.quantities,
-    )
+    return rendered.lenses._replace(images=images[:, None])
 
 
 def _unpacked(prepared: Prepared) -> tuple[Tensor, Tensor, list[dict[str, Tensor]]]:
@@ -327,8 +313,7 @@ def _crop(images: Tensor, left: Tensor, top: Tensor, size: int) -> Tensor:
 
 def _observed(rendered: Rendered, exposure: int) -> Tensor:
     """Images with noise, from one random stream a group and exposure."""
-    job = rendered.job
-    images = rendered.images.clone() if job.exposures > 1 else rendered.images
+    job, images = rendered.job, rendered.lenses.images.clone()
     count = len(images) // len(job.groups)
     for i, group in enumerate(job.groups):
         at = slice(i * count, (i + 1) * count)

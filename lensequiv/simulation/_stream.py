@@ -189,7 +189,6 @@ class LensStream:
             lenses=self.chunk_size // GROUPS // len(self.classes),
             noise=self.noise,
             device=self.device,
-            exposures=self.exposures,
         )
 
     def _frame(self, recipe: Recipe) -> int:

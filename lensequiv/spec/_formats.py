@@ -91,7 +91,7 @@ def migrated(config: Mapping[str, Any]) -> dict[str, Any]:
     known = {*REQUIRED, *OPTIONAL, "sha256", "config_sha256"}
     if config["format"] == 1:
         known.discard("pixel_scale")
-    if config["format"] <= WITHOUT_MAP:
+    if config["format"] < WITH_MAP:
         known.discard("map")
     if config["format"] < WITH_QUANTITIES:
         known.discard("quantities")
