@@ -56,8 +56,9 @@ class FreshLenses(Lenses):
     `lensequiv.simulation.LensStream`. `open` has to be called first.
 
     Args:
-        recipes: Recipes with the same classes, which take turns; or their names or
-            files.
+        recipes: Recipes with the same classes, or their names or files. A step shows
+            lenses of all of them, mixed: batch norms would else have other statistics
+            while training than afterwards.
         batch_size: Images a step for this process.
         seed: Of the lenses.
         rank: Of this process.
@@ -67,9 +68,12 @@ class FreshLenses(Lenses):
             images need no margin.
         shift: Largest shift along either axis in pixels.
         exposures: How often each lens is observed; see `LensStream`.
+        matched: Whether a step shows each of its lenses with every class's
+            substructure; see `LensStream`.
 
     Raises:
-        ValueError: Another number of processes, or recipes with other classes.
+        ValueError: Another number of processes, recipes with other classes, or steps
+            that would part the images of a lens.
     """
 
     def __init__(
@@ -83,8 +87,10 @@ class FreshLenses(Lenses):
         resampled: float = RESAMPLED,
         shift: int = 6,
         exposures: int = 1,
+        matched: bool = False,
     ) -> None:
         self.resampled, self.shift, self.exposures = resampled, shift, exposures
+        self.matched = matched
         self.recipes = [load_recipe(name) for name in recipes]
         first = self.recipes[0]
         if math.gcd(8, batch_size * world) % world:
@@ -96,6 +102,12 @@ class FreshLenses(Lenses):
             raise ValueError(
                 f"--fresh {','.join(recipe.name for recipe in self.recipes)}: expected "
                 "recipes with the same classes"
+            )
+        together = 8 * len(first.classes)
+        if matched and batch_size * world % together:
+            raise ValueError(
+                f"--batch-size {batch_size * world} with --matched: expected a "
+                f"multiple of {together}, 8 times the number of classes"
             )
         self.classes, self.channels = first.classes, 1
         self.side = min(recipe.pixels for recipe in self.recipes)
@@ -122,7 +134,10 @@ class FreshLenses(Lenses):
         unit = math.lcm(self.batch_size * self.world, 8 * len(self.classes))
         many = CHUNK[device.type == "cpu"]
         chunk = unit * max(1, many // unit)
-        self.each = chunk // self.world // self.batch_size  # batches in a chunk
+        several = len(self.recipes) > 1
+        self.together = len(self.recipes) * self.exposures if several else 1
+        # Batches in the chunks that are mixed.
+        self.each = self.together * chunk // self.world // self.batch_size
         self.prepare, self.pose = prepare, RandomPose(size)
         side = size if self.resampled == 0 else size + 2 * EDGE
         self.stream = LensStream(
@@ -133,6 +148,7 @@ class FreshLenses(Lenses):
             shift=self.shift,
             device=device,
             exposures=self.exposures,
+            matched=self.matched,
         )
 
     def _ready(self, lenses: LensChunk, key: tuple[int, ...]) -> Batch:
@@ -158,19 +174,48 @@ class FreshLenses(Lenses):
         images = self.prepare(images)
         return Batch(images, lenses.labels, masses, True, lenses.quantities)
 
+    def _mixed(self, chunks: list[Batch], index: int) -> Batch:
+        """One batch of them all, mixed within each part that processes may share."""
+        if len(chunks) == 1:
+            return chunks[0]
+        groups = 8 // self.world
+        unit = len(self.classes) if self.matched else 1
+        rows = len(chunks) * len(chunks[0].labels) // groups
+        mine = range(self.rank * groups, (self.rank + 1) * groups)
+        streams = [np.random.default_rng([self.seed, index, g, 7]) for g in mine]
+        sets = [rng.permutation(rows // unit) for rng in streams]
+        order = np.stack(sets)[..., None] * unit + np.arange(unit)
+        order = order.reshape(groups, rows) + rows * np.arange(groups)[:, None]
+
+        def mixed(parts: list[Tensor]) -> Tensor:
+            by_group = torch.cat([part.unflatten(0, (groups, -1)) for part in parts], 1)
+            flat = by_group.flatten(0, 1)
+            return flat[torch.from_numpy(order.ravel()).to(flat.device)]
+
+        images, labels, masses, quantities = (
+            mixed([getattr(chunk, name) for chunk in chunks])
+            for name in ("images", "labels", "masses", "quantities")
+        )
+        return Batch(images, labels, masses, True, quantities)
+
     def _chunk(self, index: int, again: bool) -> Batch:
-        """A chunk; those of the steps are prepared ahead."""
+        """What is mixed; that of the steps is prepared ahead."""
         last = self._kept.get(again)
         if last is not None and last[0] == index:
             return last[1]
         share = {"part": self.rank, "parts": self.world}
-        if again:
-            lenses = self.stream.chunk(index, **share)
-        else:
-            if last is None or index != last[0] + 1:
-                self._following = self.stream.chunks(index, workers=4, **share)
-            lenses = next(self._following)
-        self._kept[again] = (index, self._ready(lenses, (self.seed, index)))
+        first = index * self.together
+        numbers = range(first, first + self.together)
+        if not again and (last is None or index != last[0] + 1):
+            self._following = self.stream.chunks(first, workers=4, **share)
+        chunks = [
+            self._ready(
+                self.stream.chunk(number, **share) if again else next(self._following),
+                (self.seed, number),
+            )
+            for number in numbers
+        ]
+        self._kept[again] = (index, self._mixed(chunks, index))
         return self._kept[again][1]
 
     def batch(self, step: int, again: int = 0) -> Batch:
@@ -202,6 +247,7 @@ class FreshLenses(Lenses):
             **({"recipes": names} if len(names) > 1 else {}),
             "images": self.seen * self.world,
             **({"exposures": self.exposures} if self.exposures > 1 else {}),
+            **({"matched": True} if self.matched else {}),
             "seed": self.seed,
             "fresh": True,
             "simulated_with": {

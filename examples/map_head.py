@@ -77,7 +77,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--fresh",
         metavar="RECIPE",
         type=lambda names: names.split(","),
-        help="of the lenses, names or files; several, with commas, take turns "
+        help="of the lenses, names or files; several, with commas, are mixed "
         "(default: those of Model J)",
     )
     p.add_argument("--batch-size", type=whole(8), default=64)

@@ -50,7 +50,7 @@ class Training(HeadTraining):
 
     Args:
         args: The command line.
-        recipes: Of the lenses, which take turns.
+        recipes: Of the lenses, which each step mixes.
 
     Raises:
         ValueError: Without `--whole` the classes are others than the weight's, or the

@@ -29,7 +29,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--fresh",
         metavar="RECIPE",
         type=lambda names: names.split(","),
-        help="simulate the training images; several recipes, with commas, take turns",
+        help="simulate the training images; several recipes, with commas, are mixed",
     )
     add_resampled_option(p)
     p.add_argument(
@@ -45,6 +45,14 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=1,
         help="observe each simulated lens so often, with other noise each time, where "
         "simulating takes longer than training (default: 1)",
+    )
+    p.add_argument(
+        "--matched",
+        type=number(0),
+        default=0.0,
+        metavar="WEIGHT",
+        help="show each simulated lens with every class's substructure, and weigh the "
+        "loss that compares them; see matched.py (default: 0, lenses of their own)",
     )
     p.add_argument("--images", type=whole(1), help="use so many stored training images")
     p.add_argument("--init", help="weight or folder whose body and head to start from")
@@ -100,6 +108,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.argv = list(sys.argv[1:] if argv is None else argv)
     if args.data is None and not args.fresh:
         p.error("--data is needed, but for --fresh")
-    if not args.fresh and (args.ease or args.exposures > 1):
-        p.error("--ease and --exposures are of simulated lenses: expected --fresh")
+    if not args.fresh and (args.ease or args.exposures > 1 or args.matched):
+        p.error(
+            "--ease, --exposures and --matched are of simulated lenses: "
+            "expected --fresh"
+        )
     return args

@@ -55,7 +55,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="RECIPE",
         required=True,
         type=lambda names: names.split(","),
-        help="of the lenses; several recipes, with commas, take turns",
+        help="of the lenses; several recipes, with commas, are mixed",
     )
     p.add_argument(
         "--quantities",

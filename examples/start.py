@@ -49,6 +49,7 @@ def training_images(
             [eased(load_recipe(name), args.ease) for name in args.fresh],
             resampled=args.resampled,
             exposures=args.exposures,
+            matched=args.matched > 0,
             **share,
         )
     return StoredLenses(data, limit=args.images, **share)

@@ -41,6 +41,7 @@ from fresh_lenses import FreshLenses
 from lenses import Batch
 from loop import SAVE_EVERY, check_finite, places, read_checkpoint, save_atomically
 from mass_map import MappingModel, map_loss, posed_masses
+from matched import matched_loss
 from option_types import precision_on
 from options import arguments
 from schedule import set_rate
@@ -195,15 +196,19 @@ class Training:
         """One step; returns the loss of this process's images."""
         x, labels, masses, *_ = self.augmented(step)
         if self.mapping is None:
-            loss = total = F.cross_entropy(self.wrapped(x).float(), labels)
+            logits = self.wrapped(x).float()
+            loss = total = F.cross_entropy(logits, labels)
         else:
             logits, drawn = self.wrapped(x)
-            loss = F.cross_entropy(logits.float(), labels)
+            logits = logits.float()
+            loss = F.cross_entropy(logits, labels)
             assert masses is not None
             masses, x = self.mapping.copies(masses, x)
             maps = self.mapping.target(masses)
             mapping_loss = map_loss(drawn, maps, x, self.mapping.stride, self.mean)
             total = loss + self.args.map_weight * mapping_loss
+        if self.args.matched:
+            total = total + self.args.matched * matched_loss(logits, labels)
         self.optimizer.zero_grad()
         self.accelerator.backward(total)
         self.accelerator.clip_grad_norm_(self.parameters, 1.0)

@@ -37,6 +37,8 @@ GROUPS = 8
 MASSES = 128
 # What rendering and noise do without.
 _UNUSED = ("mass", "z_lens", "z_source", "substructure_mass")
+# How the names begin of what each class has of its own, whatever the lens.
+_OWN = ("mass", "theta_e")
 
 
 class LensChunk(NamedTuple):
@@ -74,6 +76,7 @@ class Job:
         number: Of the chunk.
         groups: Which of its groups.
         lenses: In a group, of each class.
+        matched: Whether the classes have the same lenses.
         noise: Whether to add noise.
         device: Where to make the images.
     """
@@ -86,6 +89,7 @@ class Job:
     number: int
     groups: range
     lenses: int
+    matched: bool
     noise: bool
     device: torch.device
 
@@ -124,15 +128,20 @@ def prepare(job: Job) -> Prepared:
     truths: list[list[NDArray[np.float64]]] = [[] for _ in classes]
     n = job.lenses
     for i, group in enumerate(job.groups):
-        # The 3 keeps these streams apart from those of `simulate`.
-        rng = np.random.default_rng([job.seed, job.number, group, 3])
-        mixed = rng.permutation(n * len(classes)).reshape(-1, n) + i * n * len(classes)
+        # The last number keeps these streams apart from those of `simulate`.
+        key = [job.seed, job.number, group, 6 if job.matched else 3]
+        rng = np.random.default_rng(key)
+        mixed = _mixed(rng, len(classes), n, job.matched) + i * n * len(classes)
         for label in classes:
+            if job.matched:
+                rng = np.random.default_rng([*key, 0])
             flipped, angle = rng.random(n) < 0.5, rng.uniform(0, 360, n)
             shift = rng.integers(-job.shift, job.shift + 1, (2, n))
             p = draw(job.recipe, label, rng, n, interpolated=True)
             truths[label].append(quantities_of(job.recipe, label, p))
             p = rotate(mirror(p, flipped), angle)
+            if job.matched and label:
+                p |= {k: v for k, v in drawn[0][-1].items() if not k.startswith(_OWN)}
             drawn[label].append({k: v for k, v in p.items() if k not in _UNUSED})
             places[label].append(np.stack([mixed[label], *shift]))
     lenses, integers, used, quantities = [], [], [], []
@@ -167,6 +176,16 @@ def prepare(job: Job) -> Prepared:
         lists=lists,
         used=tuple(used),
     )
+
+
+def _mixed(
+    rng: np.random.Generator, classes: int, lenses: int, matched: bool
+) -> NDArray[np.int64]:
+    """Places of the lenses in a group, (classes, lenses): those of a set together."""
+    if not matched:
+        return rng.permutation(lenses * classes).reshape(classes, lenses)
+    within = rng.permuted(np.tile(np.arange(classes), (lenses, 1)), axis=1)
+    return within.T + classes * np.arange(lenses)
 
 
 def _pinned(

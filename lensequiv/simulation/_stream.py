@@ -9,7 +9,7 @@ from operator import index
 
 import torch
 
-from lensequiv._checks import check_count
+from lensequiv._checks import check_count, check_flag
 from lensequiv._threads import map_in_threads
 from lensequiv.simulation._blocks import keep_memory
 from lensequiv.simulation._checks import rendering_device
@@ -57,6 +57,9 @@ class LensStream:
         exposures: How often each lens is observed, each time with other noise: so many
             chunks in a row show the same lenses. Where rendering is the work, images
             cost that much less, and are worth less than those of new lenses.
+        matched: Whether each lens is made once with the substructure of every class,
+            so that its images differ in nothing but that and the noise. They follow
+            one another in a chunk, in random order.
 
     Attributes:
         recipes: The recipes.
@@ -79,6 +82,7 @@ class LensStream:
         device: torch.device | str = "cpu",
         noise: bool = True,
         exposures: int = 1,
+        matched: bool = False,
     ) -> None:
         check_extra()
         keep_memory()
@@ -93,6 +97,7 @@ class LensStream:
         if self.shift < 0:
             raise ValueError(f"shift={shift}: expected 0 or more pixels")
         self.exposures = check_count("exposures", exposures)
+        self.matched = check_flag("matched", matched)
         for recipe in self.recipes:
             self._check_recipe(recipe)
         self.chunk_size, self.seed = checked_request(chunk, seed, at_least=1)
@@ -187,6 +192,7 @@ class LensStream:
             number=number,
             groups=groups,
             lenses=self.chunk_size // GROUPS // len(self.classes),
+            matched=self.matched,
             noise=self.noise,
             device=self.device,
         )

@@ -68,7 +68,9 @@ def test_training_takes_it():
     assert plain.describe()["recipes"] == ["euclid@1", "hst@1"]
 
 
-@pytest.mark.parametrize("option", [("--ease", "0.5"), ("--exposures", "2")])
+@pytest.mark.parametrize(
+    "option", [("--ease", "0.5"), ("--exposures", "2"), ("--matched", "1")]
+)
 def test_stored_images_have_no_ease(option, capsys):
     with pytest.raises(SystemExit):
         arguments(["d8", "--data", "there", "--out", "unused", *option])

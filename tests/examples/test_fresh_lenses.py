@@ -27,8 +27,8 @@ def fresh(monkeypatch):
 
 
 def test_fresh_lenses_are_those_of_the_stream_preprocessed(fresh):
-    source = fresh("modelF", "modelJ", seed=9, resampled=0)
-    stream = LensStream(("modelF", "modelJ"), size=49, chunk=24, seed=9)
+    source = fresh("modelJ", seed=9, resampled=0)
+    stream = LensStream("modelJ", size=49, chunk=24, seed=9)
     for step, chunk, place in ((1, 0, 1), (5, 1, 2)):
         batch, wanted = source.batch(step), stream.chunk(chunk)
         rows = torch.arange(24).view(8, 3)[:, place]
@@ -40,8 +40,37 @@ def test_fresh_lenses_are_those_of_the_stream_preprocessed(fresh):
         # Squared Einstein radii in pixels of 0.05 arcsec.
         theta2 = wanted.masses[rows, :, 2] / 0.05**2
         torch.testing.assert_close(batch.masses[..., 2], theta2)
-    assert source.describe()["recipes"] == ["modelF@1", "modelJ@2"]
+    assert source.describe()["recipe"] == "modelJ@2"
     assert source.describe()["images"] == 48
+
+
+@pytest.mark.parametrize("exposures", [1, 2])
+@pytest.mark.parametrize(("matched", "batch_size"), [(False, 8), (True, 24)])
+def test_a_step_shows_lenses_of_all_recipes(fresh, exposures, matched, batch_size):
+    names = ("modelF", "modelJ")
+    options = {"seed": 9, "exposures": exposures, "matched": matched}
+    source = fresh(*names, resampled=0, batch_size=batch_size, **options)
+    stream = LensStream(names, size=49, chunk=24, **options)
+    for together in range(2):  # as many chunks as there are recipes times exposures
+        first = 2 * exposures * together
+        chunks = [stream.chunk(first + i) for i in range(2 * exposures)]
+        wanted = CropAndScale(49)(torch.cat([chunk.images for chunk in chunks]))
+        recipe = torch.arange(2).repeat_interleave(24 * exposures)
+        steps = range(len(wanted) // batch_size)
+        batches = [source.batch(together * len(steps) + step) for step in steps]
+        images = torch.cat([batch.images for batch in batches])
+        apart = torch.cdist(images.flatten(1), wanted.flatten(1))
+        closest = apart.argmin(1)
+        assert closest.unique().numel() == len(wanted)  # each of them once
+        assert apart.amin(1).max() < 0.1
+        labels = torch.cat([batch.labels for batch in batches])
+        assert torch.equal(labels, torch.cat([c.labels for c in chunks])[closest])
+        counts = recipe[closest].view(-1, batch_size).float().mean(1)
+        assert counts.mean() == 0.5 and len(counts.unique()) > 1
+        if matched:
+            order = labels.view(-1, 3).sort(1).values
+            assert torch.equal(order, torch.arange(3).expand(len(order), 3))
+    assert source.describe()["recipes"] == ["modelF@1", "modelJ@2"]
 
 
 def test_lenses_may_be_observed_more_than_once(fresh):
@@ -54,6 +83,22 @@ def test_lenses_may_be_observed_more_than_once(fresh):
     assert (noise > 0.01).all()
     assert source.describe()["exposures"] == 2
     assert "exposures" not in fresh("modelF", seed=9).describe()
+
+
+@pytest.mark.parametrize("batch_size", [24, 48])
+def test_a_step_has_all_images_of_its_matched_lenses(fresh, batch_size):
+    source = fresh("modelJ", seed=9, batch_size=batch_size, matched=True)
+    for step in range(3):
+        labels = source.batch(step).labels.view(-1, 3)
+        wanted = torch.arange(3).expand(len(labels), 3)
+        assert torch.equal(labels.sort(1).values, wanted)
+    assert source.describe()["matched"] is True
+    assert "matched" not in fresh("modelJ", seed=9).describe()
+
+
+def test_steps_that_would_part_matched_lenses(fresh):
+    with pytest.raises(ValueError, match="--batch-size 32 with --matched: expected"):
+        fresh("modelJ", seed=9, batch_size=32, matched=True)
 
 
 def test_small_frames_get_room_for_shifts_and_turns(fresh):
@@ -86,10 +131,11 @@ def test_half_of_the_fresh_lenses_are_turned_with_their_masses(fresh, monkeypatc
     assert noise[moved].mean() < 0.9 and np.allclose(noise[~moved], 1, atol=1e-3)
 
 
-def test_fresh_lenses_after_a_restart_are_the_same(fresh):
-    source = fresh(seed=1)
+@pytest.mark.parametrize("recipes", [["modelF"], ["modelF", "modelJ"]])
+def test_fresh_lenses_after_a_restart_are_the_same(fresh, recipes):
+    source = fresh(*recipes, seed=1)
     batches = [source.batch(step) for step in range(12)]
-    later = fresh(seed=1)
+    later = fresh(*recipes, seed=1)
     for step in (8, 11):
         for mine, other in zip(batches[step][:3], later.batch(step)[:3], strict=True):
             assert torch.equal(mine, other)
@@ -97,9 +143,12 @@ def test_fresh_lenses_after_a_restart_are_the_same(fresh):
     assert len({float(x.sum()) for x in [*again, batches[11].images]}) == 4
 
 
-def test_processes_share_the_fresh_lenses_of_one(fresh):
-    one = fresh(seed=1)
-    two = [fresh(seed=1, batch_size=4, rank=rank, world=2) for rank in range(2)]
+@pytest.mark.parametrize("recipes", [["modelF"], ["modelF", "modelJ"]])
+def test_processes_share_the_fresh_lenses_of_one(fresh, recipes):
+    one = fresh(*recipes, seed=1)
+    two = [
+        fresh(*recipes, seed=1, batch_size=4, rank=rank, world=2) for rank in range(2)
+    ]
     for step in (0, 2, 4):
         parts = [source.batch(step) for source in two]
         for whole, *halves in zip(

@@ -132,6 +132,53 @@ def test_exposures_and_recipes_take_turns(device):
     assert scales == pytest.approx([0.05, 0.05, 0.04, 0.04, 0.05])
 
 
+def no_substructure(recipe):
+    """The recipe with three classes that do not differ."""
+    classes = dict.fromkeys(recipe.classes, NoSubstructure())
+    return replace(recipe, substructure=classes)
+
+
+def small(name):
+    return replace(RECIPES[name], pixels=30, psf_size=5)
+
+
+@pytest.mark.parametrize("name", ["modelJ", "deeplensesim1", "wide", "hst"])
+def test_images_of_matched_lenses_differ_by_their_substructure_alone(device, name):
+    recipe = small(name)
+    equal = stream(
+        no_substructure(recipe), device=device, matched=True, noise=False
+    ).chunk(3)
+    sets = equal.images.unflatten(0, (-1, 3))
+    contrast = sets[:, 0].std((1, 2, 3))
+    spread = (sets - sets[:, :1]).abs().amax((1, 2, 3, 4))
+    assert (spread < 1e-4 * contrast).all()
+    other = (sets[:-1, 0] - sets[1:, 0]).abs().amax((1, 2, 3))
+    assert (other > 0.1 * contrast[1:]).all()
+    found = stream(recipe, device=device, matched=True, noise=False).chunk(3)
+    labels = found.labels.view(-1, 3)
+    assert torch.equal(labels.sort(1).values, torch.arange(3).expand(16, 3).to(labels))
+    assert len(labels.unique(dim=0)) > 3  # in another order in each lens
+    smooth = found.images.unflatten(0, (-1, 3))[labels == 0]
+    if not recipe.shared_mass:
+        torch.testing.assert_close(smooth, sets[:, 0], rtol=1e-4, atol=1e-4)
+    vortices = found.images.unflatten(0, (-1, 3))[labels == 2]
+    seen = (vortices - smooth).abs().amax((1, 2, 3)) > spread + 1e-6 * contrast
+    assert seen.sum() > 12  # a crop of 15 pixels misses the arcs of some
+    noisy = stream(recipe, device=device, matched=True).chunk(3)
+    assert torch.equal(noisy.labels, found.labels)
+    assert len(noisy.images.flatten(1).unique(dim=0)) == 48
+
+
+def test_parts_of_matched_lenses_make_the_whole(device):
+    matched = stream(device=device, matched=True)
+    parts = [matched.chunk(1, part=part, parts=4) for part in range(4)]
+    whole = matched.chunk(1)
+    assert torch.equal(torch.cat([part.labels for part in parts]), whole.labels)
+    torch.testing.assert_close(
+        torch.cat([part.masses for part in parts]), whole.masses, rtol=1e-6, atol=1e-6
+    )
+
+
 # Where lenses stand
 
 
@@ -297,6 +344,7 @@ def test_gradients_keep_their_slope(device):
         ({"chunk": 0}, "n=0"),
         ({"seed": -1}, "seed=-1"),
         ({"exposures": 0}, "exposures=0: expected a positive integer"),
+        ({"matched": 1}, "matched=1: expected True or False"),
         (
             {"size": 25},
             "size=25 with shift=3 needs frames of 32 pixels; recipe 'small' has 30",
