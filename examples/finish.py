@@ -7,7 +7,8 @@
     python examples/finish.py runs/axion1 --from weights --data data/deeplensesim1
 
 The second line adds the scores of the classes to what `quantities.py` wrote, whose
-intervals are calibrated already.
+intervals are calibrated already. What was trained on recipes of yours needs them again:
+`--fresh mine.json,modelJ`.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ import contextlib
 import json
 import platform
 import shlex
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from sets import Sets, open_sets, simulated_set
+from sets import Sets, SimulatedSet, open_sets
 from torch import Tensor
+from unlike import can_be_scaled, without_lens, without_source
 
 import lensequiv
 from lensequiv.domain import statistics_ranges
@@ -32,60 +35,97 @@ from lensequiv.equivariance import equivariance_error
 from lensequiv.evaluation import evaluate
 from lensequiv.inference import calibrate
 from lensequiv.models import LensNetwork
+from lensequiv.simulation import Recipe, load_recipe
 
 SEED = 3  # of lenses simulated for the calibration alone
 
 
-def calibrate_if_possible(model: LensNetwork, images: Tensor, labels: Tensor) -> None:
+def calibrate_if_possible(
+    model: LensNetwork, images: Tensor, labels: Tensor, unlike: Tensor | None = None
+) -> None:
     """`calibrate` with validation images; too few are no reason to lose a run."""
     # What a weight that training started from brought along is not this model's.
     model.temperature, model.domain = 1.0, None
     try:
-        calibrate(model, images, labels)
+        calibrate(model, images, labels, unlike=unlike)
     except ValueError as error:
         print(f"not calibrated: {error}")
 
 
 def images_to_calibrate(
-    model: LensNetwork, sets: Sets, trained_on: dict[str, Any]
+    model: LensNetwork, sets: Sets, recipes: Sequence[str | Recipe]
 ) -> tuple[Tensor, Tensor]:
     """Validation images, and as many of each other recipe that was trained on.
 
     What the weights know is more than the validation set's recipe: what they were
     taught besides must not be called unlike it.
 
+    Args:
+        model: What is calibrated.
+        sets: Of the run.
+        recipes: That it was trained on, that of the validation set first.
+
     Returns:
         (N, C, H, W) images and (N,) labels.
     """
     images, labels = sets.val.load_arrays(), sets.val.labels
-    others = trained_on.get("recipes", [])[1:]
+    others = _different(recipes)[1:]
     if not others:
         return images, labels
-
-    def centre(images: Tensor) -> Tensor:
-        """What the network will see of images of any size."""
-        top, left = model.preprocess.offset(*images.shape[-2:])
-        side = model.input_size
-        return images[..., top : top + side, left : left + side].float()
-
-    parts, truth = [centre(images)], [labels]
+    parts, truth = [_centre(model, images)], [labels]
     unit = 8 * len(model.classes)
-    for i, name in enumerate(others):
+    for i, recipe in enumerate(others):
         count = unit * max(1, len(labels) // unit)
-        made = simulated_set(name, count, SEED + i, torch.device("cpu"))
-        parts.append(centre(made.load_arrays()))
+        made = SimulatedSet(recipe, count, SEED + i, torch.device("cpu"))
+        parts.append(_centre(model, made.load_arrays()))
         truth.append(made.labels)
     return torch.cat(parts), torch.cat(truth)
 
 
+def images_unlike(
+    model: LensNetwork, recipes: Sequence[str | Recipe], count: int
+) -> Tensor:
+    """(N, C, H, W) of what is no lens, see `unlike.py`: `count` in all, or some fewer.
+
+    Those that cannot be scaled, and that `predict` would refuse, are left out.
+    """
+    chosen = _different(recipes)
+    unit = 8 * len(model.classes)
+    each = unit * max(1, round(count / len(chosen) / 2 / unit))
+    parts = []
+    for i, recipe in enumerate(chosen):
+        for without in (without_source, without_lens):
+            made = SimulatedSet(without(recipe), each, SEED + i, torch.device("cpu"))
+            images = _centre(model, made.load_arrays())
+            parts += [x[None] for x in images if can_be_scaled(model.preprocess, x)]
+    return torch.cat(parts)
+
+
+def _different(recipes: Sequence[str | Recipe]) -> list[Recipe]:
+    """The recipes without those that are there again."""
+    return list({r.name: r for r in map(load_recipe, recipes)}.values())
+
+
+def _centre(model: LensNetwork, images: Tensor) -> Tensor:
+    """What the network will see of images of any size."""
+    top, left = model.preprocess.offset(*images.shape[-2:])
+    side = model.input_size
+    return images[..., top : top + side, left : left + side].float()
+
+
 def write_weights(
-    run: Path, sets: Sets, told: dict[str, Any] | None = None, start: str = "best"
+    run: Path,
+    sets: Sets,
+    recipes: Sequence[str | Recipe],
+    told: dict[str, Any] | None = None,
+    start: str = "best",
 ) -> None:
     """Calibrates `RUN/best`, scores it on the test set once, writes `RUN/weights`.
 
     Args:
         run: Folder of a run of `train.py`.
         sets: Validation and test images.
+        recipes: That it was trained on, none if they are not known.
         told: Length and validation scores of the whole run; as they were when the
             best weights were written if None.
         start: Folder of the run to take in place of `best`.
@@ -93,8 +133,11 @@ def write_weights(
     model = lensequiv.from_pretrained(run / start)
     info: dict[str, Any] = dict(model.weights_info)
     trained_on = info["trained_on"]["train"]
-    images, labels = images_to_calibrate(model, sets, trained_on)
-    calibrate_if_possible(model, images, labels)
+    images, labels = images_to_calibrate(model, sets, recipes)
+    unlike = None
+    if recipes and trained_on.get("unlike"):
+        unlike = images_unlike(model, recipes, len(labels))
+    calibrate_if_possible(model, images, labels, unlike)
     info["trained_on"] = {**info["trained_on"], **sets.describe()}
     info["training"] = {**info["training"], **(told or {})}
     info["image_statistics"] = statistics_ranges(model.preprocess(images))
@@ -188,6 +231,14 @@ def earlier_run(init: str | None) -> dict[str, Any] | None:
     return {**info["training"], "trained_on": info.get("trained_on", {})}
 
 
+def recorded_recipes(info: Mapping[str, Any]) -> list[str]:
+    """Names of the recipes that a card says a network was trained on."""
+    trained_on = info["trained_on"]
+    one = [trained_on["recipe"]] if "recipe" in trained_on else []
+    names: list[str] = trained_on["train"].get("recipes", one)
+    return names
+
+
 def main() -> None:
     """Finishes a run whose weights were not tested where it was made."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -196,12 +247,24 @@ def main() -> None:
     parser.add_argument(
         "--from", dest="start", default="best", help="folder of the run to take"
     )
+    parser.add_argument(
+        "--fresh",
+        metavar="RECIPE",
+        type=lambda names: names.split(","),
+        help="the recipes of the run, where some are files of yours",
+    )
     args = parser.parse_args()
     if not (args.run / args.start / "config.json").is_file():
         parser.error(f"{args.run} holds no {args.start}/; expected a run of train.py")
-    classes = lensequiv.from_pretrained(args.run / args.start).classes
-    sets = open_sets(args.data, classes=classes, simulated=True)
-    write_weights(args.run, sets, start=args.start)
+    model = lensequiv.from_pretrained(args.run / args.start)
+    sets = open_sets(args.data, classes=model.classes, simulated=True)
+    recipes = args.fresh or recorded_recipes(model.weights_info)
+    for name in recipes:
+        try:
+            load_recipe(name)
+        except (OSError, ValueError) as error:
+            parser.error(f"{error}; --fresh tells the recipes that the run was given")
+    write_weights(args.run, sets, recipes, start=args.start)
 
 
 if __name__ == "__main__":

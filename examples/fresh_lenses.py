@@ -13,6 +13,7 @@ from lenses import Batch, Lenses
 from mass_map import posed_masses
 from numpy.typing import NDArray
 from torch import Tensor
+from unlike import NO_LENS, can_be_scaled, without_lens, without_source
 
 import lensequiv
 from lensequiv.simulation import (
@@ -70,6 +71,8 @@ class FreshLenses(Lenses):
         exposures: How often each lens is observed; see `LensStream`.
         matched: Whether a step shows each of its lenses with every class's
             substructure; see `LensStream`.
+        unlike: Share of the images that are no lenses, see `unlike.py`, as nearly as
+            whole batches allow; their label is `NO_LENS`.
 
     Raises:
         ValueError: Another number of processes, recipes with other classes, or steps
@@ -88,9 +91,10 @@ class FreshLenses(Lenses):
         shift: int = 6,
         exposures: int = 1,
         matched: bool = False,
+        unlike: float = 0.0,
     ) -> None:
         self.resampled, self.shift, self.exposures = resampled, shift, exposures
-        self.matched = matched
+        self.matched, self.unlike = matched, unlike
         self.recipes = [load_recipe(name) for name in recipes]
         first = self.recipes[0]
         if math.gcd(8, batch_size * world) % world:
@@ -118,6 +122,7 @@ class FreshLenses(Lenses):
         self.rank, self.world = rank, world
         self.seen = 0
         self._following: Iterator[LensChunk] = iter(())
+        self._others: Iterator[LensChunk] = iter(())
         self._kept: dict[bool, tuple[int, Batch]] = {}
 
     def open(
@@ -136,20 +141,29 @@ class FreshLenses(Lenses):
         chunk = unit * max(1, many // unit)
         several = len(self.recipes) > 1
         self.together = len(self.recipes) * self.exposures if several else 1
-        # Batches in the chunks that are mixed.
-        self.each = self.together * chunk // self.world // self.batch_size
         self.prepare, self.pose = prepare, RandomPose(size)
         side = size if self.resampled == 0 else size + 2 * EDGE
+        recipes = [_with_room(recipe, side + 2 * self.shift) for recipe in self.recipes]
+        options: dict[str, Any] = {"size": side, "shift": self.shift, "device": device}
         self.stream = LensStream(
-            [_with_room(recipe, side + 2 * self.shift) for recipe in self.recipes],
+            recipes,
             seed=self.seed,
-            size=side,
             chunk=chunk,
-            shift=self.shift,
-            device=device,
             exposures=self.exposures,
             matched=self.matched,
+            **options,
         )
+        self.others: LensStream | None = None
+        rows = self.together * chunk
+        if self.unlike:
+            different = {recipe.name: recipe for recipe in recipes}.values()
+            none = [f(r) for r in different for f in (without_source, without_lens)]
+            wanted = rows * self.unlike / (1 - self.unlike) / len(none)
+            part = unit * max(1, round(wanted / unit))
+            self.others = LensStream(none, seed=self.seed, chunk=part, **options)
+            rows += part * len(none)
+        # Batches in the chunks that are mixed.
+        self.each = rows // self.world // self.batch_size
 
     def _ready(self, lenses: LensChunk, key: tuple[int, ...]) -> Batch:
         """Preprocessed images, and the masses in units of their pixels.
@@ -174,13 +188,36 @@ class FreshLenses(Lenses):
         images = self.prepare(images)
         return Batch(images, lenses.labels, masses, True, lenses.quantities)
 
+    def _unlike(self, lenses: LensChunk, key: tuple[int, ...]) -> Batch:
+        """As `_ready`, of what is no lens; what cannot be scaled is left out."""
+        images = enumerate(lenses.images)
+        usable = [i for i, image in images if can_be_scaled(self.prepare, image)]
+        if not usable:
+            raise ValueError(
+                f"--unlike: recipe {self.recipes[0].name!r} without lens or without "
+                "source leaves nothing to scale; expected one with noise"
+            )
+        # Others, which are there twice then, take the place of the rest.
+        good = set(usable)
+        chosen = [
+            i if i in good else usable[i % len(usable)]
+            for i in range(len(lenses.labels))
+        ]
+        there = LensChunk(*(value[chosen] for value in lenses))
+        batch = self._ready(there, key)
+        assert batch.masses is not None
+        return batch._replace(
+            labels=torch.full_like(batch.labels, NO_LENS),
+            masses=torch.zeros_like(batch.masses),
+        )
+
     def _mixed(self, chunks: list[Batch], index: int) -> Batch:
         """One batch of them all, mixed within each part that processes may share."""
         if len(chunks) == 1:
             return chunks[0]
         groups = 8 // self.world
         unit = len(self.classes) if self.matched else 1
-        rows = len(chunks) * len(chunks[0].labels) // groups
+        rows = sum(len(chunk.labels) for chunk in chunks) // groups
         mine = range(self.rank * groups, (self.rank + 1) * groups)
         streams = [np.random.default_rng([self.seed, index, g, 7]) for g in mine]
         sets = [rng.permutation(rows // unit) for rng in streams]
@@ -206,7 +243,8 @@ class FreshLenses(Lenses):
         share = {"part": self.rank, "parts": self.world}
         first = index * self.together
         numbers = range(first, first + self.together)
-        if not again and (last is None or index != last[0] + 1):
+        restart = not again and (last is None or index != last[0] + 1)
+        if restart:
             self._following = self.stream.chunks(first, workers=4, **share)
         chunks = [
             self._ready(
@@ -215,6 +253,18 @@ class FreshLenses(Lenses):
             )
             for number in numbers
         ]
+        if self.others is not None:
+            kinds = len(self.others.recipes)
+            numbers = range(index * kinds, (index + 1) * kinds)
+            if restart:
+                self._others = self.others.chunks(index * kinds, **share)
+            chunks += [
+                self._unlike(
+                    self.others.chunk(number, **share) if again else next(self._others),
+                    (self.seed, number, 1),
+                )
+                for number in numbers
+            ]
         self._kept[again] = (index, self._mixed(chunks, index))
         return self._kept[again][1]
 
@@ -248,6 +298,7 @@ class FreshLenses(Lenses):
             "images": self.seen * self.world,
             **({"exposures": self.exposures} if self.exposures > 1 else {}),
             **({"matched": True} if self.matched else {}),
+            **({"unlike": self.unlike} if self.unlike else {}),
             "seed": self.seed,
             "fresh": True,
             "simulated_with": {

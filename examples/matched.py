@@ -9,6 +9,8 @@ of matched case-control studies (Breslow & Day 1980, chapter 7), for pairs of im
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,7 +21,8 @@ def matched_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
     Args:
         logits: (N, classes), those of one lens next to each other.
-        labels: (N,) int64; each lens has every class once.
+        labels: (N,) int64; each lens has every class once. Negative for what is no
+            lens, which does not count.
 
     Returns:
         Mean over all pairs of -log of the probability that the network gives to their
@@ -34,4 +37,6 @@ def matched_loss(logits: Tensor, labels: Tensor) -> Tensor:
     own = sets.diagonal(dim1=1, dim2=2)
     gain = own[:, :, None] + own[:, None, :] - sets - sets.mT
     first, second = torch.triu_indices(classes, classes, 1, device=logits.device)
-    return F.softplus(-gain[:, first, second]).mean() / torch.log(logits.new_tensor(2))
+    loss = F.softplus(-gain[:, first, second]).mean(1) / math.log(2)
+    lens = (labels.view(-1, classes)[:, 0] >= 0).to(loss)
+    return (loss * lens).sum() / lens.sum().clamp_min(1)

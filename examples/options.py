@@ -54,6 +54,14 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="show each simulated lens with every class's substructure, and weigh the "
         "loss that compares them; see matched.py (default: 0, lenses of their own)",
     )
+    p.add_argument(
+        "--unlike",
+        type=number(0, 0.9),
+        default=0.0,
+        metavar="SHARE",
+        help="of images without lens or without source, which the network learns to "
+        "tell from lenses; see unlike.py (default: 0)",
+    )
     p.add_argument("--images", type=whole(1), help="use so many stored training images")
     p.add_argument("--init", help="weight or folder whose body and head to start from")
     p.add_argument("--steps", type=whole(2), default=12000)
@@ -108,9 +116,10 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.argv = list(sys.argv[1:] if argv is None else argv)
     if args.data is None and not args.fresh:
         p.error("--data is needed, but for --fresh")
-    if not args.fresh and (args.ease or args.exposures > 1 or args.matched):
+    of_lenses = (args.ease, args.exposures > 1, args.matched, args.unlike)
+    if not args.fresh and any(of_lenses):
         p.error(
-            "--ease, --exposures and --matched are of simulated lenses: "
+            "--ease, --exposures, --matched and --unlike are of simulated lenses: "
             "expected --fresh"
         )
     return args

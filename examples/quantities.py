@@ -112,7 +112,7 @@ def finish(training: Training) -> None:
     if args.whole:
         val = simulated_set(args.fresh[0], VALIDATION, args.seed + 2, args.device)
         sets = Sets(None, val, None, val.classes)
-        images, labels = images_to_calibrate(model, sets, {"recipes": args.fresh})
+        images, labels = images_to_calibrate(model, sets, args.fresh)
         calibrate_if_possible(model, images, labels)
         info["image_statistics"] = statistics_ranges(model.preprocess(images))
         info["cost"] = {"parameters": sum(p.numel() for p in model.parameters())}

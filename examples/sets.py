@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lensequiv.data import ClassFolder, HDF5Images, open_dataset
-from lensequiv.simulation import LensStream, load_recipe
+from lensequiv.simulation import LensStream, Recipe, load_recipe
 from lensequiv.transforms import resample
 
 VALIDATION = 4512  # images that are simulated where no data set has any
@@ -24,7 +24,7 @@ class SimulatedSet:
     """Lenses of a recipe in any pose, as training has them, simulated when wanted.
 
     Args:
-        recipe: Name or file of a recipe.
+        recipe: A recipe, its name or its file.
         images: Their number, over all classes: a multiple of 8 times those.
         seed: Of the simulation.
         device: Where to simulate.
@@ -36,7 +36,7 @@ class SimulatedSet:
     """
 
     def __init__(
-        self, recipe: str, images: int, seed: int, device: torch.device
+        self, recipe: str | Recipe, images: int, seed: int, device: torch.device
     ) -> None:
         chosen = load_recipe(recipe)
         side = chosen.pixels - 2 * _SHIFT

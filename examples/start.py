@@ -50,6 +50,7 @@ def training_images(
             resampled=args.resampled,
             exposures=args.exposures,
             matched=args.matched > 0,
+            unlike=args.unlike,
             **share,
         )
     return StoredLenses(data, limit=args.images, **share)

@@ -49,6 +49,7 @@ from start import first_weights, opened_sets, training_images
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm.auto import tqdm
+from unlike import NO_LENS, unlike_loss
 from validate import renew_batch_norm, validate
 
 from lensequiv.inference import resolve_device
@@ -197,11 +198,11 @@ class Training:
         x, labels, masses, *_ = self.augmented(step)
         if self.mapping is None:
             logits = self.wrapped(x).float()
-            loss = total = F.cross_entropy(logits, labels)
+            loss = total = F.cross_entropy(logits, labels, ignore_index=NO_LENS)
         else:
             logits, drawn = self.wrapped(x)
             logits = logits.float()
-            loss = F.cross_entropy(logits, labels)
+            loss = F.cross_entropy(logits, labels, ignore_index=NO_LENS)
             assert masses is not None
             masses, x = self.mapping.copies(masses, x)
             maps = self.mapping.target(masses)
@@ -209,6 +210,8 @@ class Training:
             total = loss + self.args.map_weight * mapping_loss
         if self.args.matched:
             total = total + self.args.matched * matched_loss(logits, labels)
+        if self.args.unlike:
+            total = total + unlike_loss(logits, labels)
         self.optimizer.zero_grad()
         self.accelerator.backward(total)
         self.accelerator.clip_grad_norm_(self.parameters, 1.0)
@@ -304,7 +307,9 @@ def main() -> None:
     training.resume()
     training.run()
     if accelerator.is_main_process and not args.no_test:
-        write_weights(args.out, training.sets, training.told())
+        lenses = training.lenses
+        recipes = lenses.recipes if isinstance(lenses, FreshLenses) else []
+        write_weights(args.out, training.sets, recipes, training.told())
     accelerator.end_training()
 
 

@@ -17,6 +17,8 @@ __all__ = ["fit_domain", "fit_gaussians", "fit_temperature"]
 # from deciding by rounding errors.
 _SHRINKAGE = 1e-4
 _FOLDS = 5
+# Standard deviations by which the means move away from what is unlike.
+_BEYOND = 3.0
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
@@ -63,6 +65,35 @@ def fit_gaussians(x: Tensor, labels: Tensor, classes: int) -> Gaussians:
     )
 
 
+def _stretched(gaussians: Gaussians, like: Tensor, unlike: Tensor) -> Gaussians:
+    """Gaussians whose distance counts above all how much an embedding is like others.
+
+    In whitened coordinates Fisher's discriminant is the direction that tells the two
+    apart. It is stretched until it counts as much as all others together, and the
+    means are moved so far against it that of embeddings like the training ones none
+    lies beyond: only what lies towards the others becomes more distant.
+
+    Args:
+        gaussians: Fitted to `like`.
+        like: (N, D) float64, embeddings like the training ones.
+        unlike: (M, D) float64, the others.
+    """
+    whitening = gaussians.whitening.double()
+    inside, outside = ((x - gaussians.center) @ whitening for x in (like, unlike))
+    size = len(gaussians.center)
+    spread = torch.eye(size, dtype=torch.float64) + torch.cov(outside.T)
+    direction = torch.linalg.solve(spread, outside.mean(0) - inside.mean(0))
+    direction = direction / direction.norm()
+    stretch = torch.eye(size, dtype=torch.float64) + (
+        (math.sqrt(size) - 1) * torch.outer(direction, direction)
+    )
+    means = gaussians.means.double() @ stretch
+    means -= _BEYOND * math.sqrt(size) * direction
+    return replace(
+        gaussians, whitening=(whitening @ stretch).float(), means=means.float()
+    )
+
+
 def fit_domain(
     pixels: Tensor,
     embeddings: Tensor,
@@ -70,6 +101,7 @@ def fit_domain(
     classes: int,
     *,
     false_alarms: float = 0.01,
+    unlike: Tensor | None = None,
 ) -> Domain:
     """Fits Gaussians, and their reach on images they were not fitted on.
 
@@ -82,12 +114,15 @@ def fit_domain(
         labels: (N,) int64.
         classes: How many there are.
         false_alarms: Share of such images that is to be flagged.
+        unlike: (M, D) embeddings of what is to be flagged, if there are examples: the
+            direction in which they differ then counts as much as all others together.
 
     Returns:
         The domain.
 
     Raises:
-        ValueError: Too few images for the features, the classes or `false_alarms`.
+        ValueError: Too few images for the features, the classes or `false_alarms`, or
+            embeddings in `unlike` of another size.
     """
     if not 0 < false_alarms < 1:
         raise ValueError(f"false_alarms={false_alarms}: expected between 0 and 1")
@@ -104,6 +139,14 @@ def fit_domain(
             f"{counts.tolist()} images of the classes; expected {classes} classes with "
             f"at least {_FOLDS} images each"
         )
+    if unlike is not None:
+        size = embeddings.shape[1]
+        if unlike.ndim != 2 or unlike.shape[1] != size or len(unlike) < 2:
+            raise ValueError(
+                f"unlike is of shape {tuple(unlike.shape)}; expected at least 2 "
+                f"embeddings of {size} features"
+            )
+        unlike = unlike.detach().cpu().double()
     parts = {"pixels": pixels, "embedding": embeddings}
     values = {k: v.detach().cpu().double() for k, v in parts.items()}
     labels = labels.cpu()
@@ -113,11 +156,18 @@ def fit_domain(
     order = order[labels[order].argsort(stable=True)]
     fold = torch.empty(n, dtype=torch.int64)
     fold[order] = torch.arange(n) % _FOLDS
+
+    def fit(name: str, x: Tensor, labels: Tensor) -> Gaussians:
+        fitted = fit_gaussians(x, labels, classes)
+        if unlike is None or name != "embedding":
+            return fitted
+        return _stretched(fitted, x, unlike)
+
     distances = {k: torch.empty(n, dtype=torch.float64) for k in values}
     for i in range(_FOLDS):
         rest, held_out = fold != i, fold == i
         for name, x in values.items():
-            part = fit_gaussians(x[rest], labels[rest], classes)
+            part = fit(name, x[rest], labels[rest])
             distances[name][held_out] = part.distance(x[held_out])
     share = 1 - false_alarms
     reach = {name: d.quantile(share) for name, d in distances.items()}
@@ -125,9 +175,7 @@ def fit_domain(
     both = torch.stack([distances[name] / reach[name] for name in values])
     factor = both.amax(0).quantile(share)
     fitted = {
-        name: replace(
-            fit_gaussians(x, labels, classes), reach=float(reach[name] * factor)
-        )
+        name: replace(fit(name, x, labels), reach=float(reach[name] * factor))
         for name, x in values.items()
     }
     return Domain(fitted["pixels"], fitted["embedding"], false_alarms)

@@ -26,6 +26,7 @@ def calibrate(
     labels: Tensor | NDArray[Any],
     *,
     false_alarms: float = 0.01,
+    unlike: Tensor | NDArray[Any] | None = None,
     batch_size: int = 64,
     progress: bool = False,
     device: str | torch.device | None = None,
@@ -40,6 +41,10 @@ def calibrate(
             or an array.
         labels: (N,) integers, index into `model.classes`; a tensor or an array.
         false_alarms: Share of images like these that is to be flagged.
+        unlike: (M, C, H, W) images of what is to be flagged, such as galaxies that are
+            no lenses, if there are any: see `fit_domain`. It helps as far as the
+            network tells them apart, best if it was trained to (`lensequiv train
+            --unlike`).
         batch_size: Images that go through the network at once.
         progress: Whether to show a progress bar.
         device: Where to compute, on a copy of the model; see `lensequiv.predict`.
@@ -56,28 +61,36 @@ def calibrate(
     network, training = model, model.training
     if device is not None and (place := resolve_device(device)) != home:
         network = copy.deepcopy(model).to(place)
-    pixels, embeddings, logits = [], [], []
-    try:
-        network.eval()
+
+    def seen(images: Tensor, what: str) -> list[Tensor]:
+        """Pixel features, embeddings and logits of images, on the processor."""
+        rows = []
         batches = images.split(batch_size)
-        for batch in tqdm(batches, desc="calibrating", disable=not progress):
+        for batch in tqdm(batches, desc=what, disable=not progress):
             if scales_itself(model, place):
                 batch = batch.to(place)
             x = model.preprocess(batch.float())
-            pixels.append(image_features(x).cpu())
             answer, embedding = network.logits_and_embedding(x.to(place))
-            embeddings.append(embedding.float().cpu())
-            logits.append(answer.float().cpu())
+            rows.append([image_features(x).cpu(), embedding.cpu(), answer.cpu()])
+        return [torch.cat(column).float() for column in zip(*rows, strict=True)]
+
+    try:
+        network.eval()
+        pixels, embeddings, logits = seen(images, "calibrating")
+        others = None
+        if unlike is not None:
+            _, others, _ = seen(_as_images(unlike), "what is unlike")
     finally:
         network.train(training)
     model.domain = fit_domain(
-        torch.cat(pixels),
-        torch.cat(embeddings),
+        pixels,
+        embeddings,
         labels,
         model.num_classes,
         false_alarms=false_alarms,
+        unlike=others,
     )
-    model.temperature = fit_temperature(torch.cat(logits), labels)
+    model.temperature = fit_temperature(logits, labels)
 
 
 def _checked(model: Classifier, images: Any, labels: Any) -> tuple[Tensor, Tensor]:
@@ -106,3 +119,17 @@ def _checked(model: Classifier, images: Any, labels: Any) -> tuple[Tensor, Tenso
             f"index into {', '.join(model.classes)}"
         )
     return images, labels.long()
+
+
+def _as_images(unlike: Any) -> Tensor:
+    """As a tensor.
+
+    Raises:
+        ValueError: They are no images.
+    """
+    images = torch.as_tensor(unlike)
+    if images.ndim != 4 or not len(images):
+        raise ValueError(
+            f"unlike of shape {tuple(images.shape)}; expected (M, C, H, W) images"
+        )
+    return images

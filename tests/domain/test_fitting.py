@@ -76,3 +76,42 @@ def test_unfit_sets_are_refused(n, false_alarms, labels, message):
             3,
             false_alarms=false_alarms,
         )
+
+
+def test_examples_of_what_is_unlike_set_the_direction_that_counts():
+    """What differs in one of many directions is noticed, and only towards that side."""
+    n, size = 3000, 30
+    generator = torch.Generator().manual_seed(5)
+
+    def drawn(count, shift=0.0):
+        x = torch.randn(count, size, generator=generator)
+        x[:, 3] += shift
+        return x
+
+    labels = torch.arange(n) % 3
+    pixels, like, unlike = drawn(n), drawn(n), drawn(500, 4.0)
+    plain = fit_domain(pixels, like, labels, 3)
+    told = fit_domain(pixels, like, labels, 3, unlike=unlike)
+
+    def flagged(domain, x):
+        return float((domain.distances(drawn(len(x)), x)[:, 1] > 1).float().mean())
+
+    assert flagged(plain, drawn(1000, 4.0)) < 0.5
+    assert flagged(told, drawn(1000, 4.0)) > 0.8
+    assert flagged(told, drawn(2000)) < 0.03
+    assert flagged(told, drawn(1000, -2.0)) < 0.03
+    torch.testing.assert_close(plain.pixels.whitening, told.pixels.whitening)
+    config, tensors = told.to_config(), told.tensors()
+    assert flagged(type(told).from_config(config, tensors), drawn(500, 4.0)) > 0.8
+
+
+@pytest.mark.parametrize("shape", [(5, 19), (1, 20), (20,)])
+def test_unlike_embeddings_of_another_kind(shape):
+    with pytest.raises(ValueError, match=r"unlike is of shape .* of 20 features"):
+        fit_domain(
+            torch.randn(300, 16),
+            torch.randn(300, 20),
+            torch.arange(300) % 3,
+            3,
+            unlike=torch.randn(shape),
+        )

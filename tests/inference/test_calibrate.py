@@ -20,13 +20,13 @@ from lensequiv.weights import _format
 TINY = {"stem_fields": 2, "stages": ((2,), (2,))}
 
 
-def rings(n):
+def rings(n, width=3.5):
     """Rings of several radii with noise, and which of three radii."""
     steps = torch.arange(129) - 64.0
     radius = (steps[:, None] ** 2 + steps[None, :] ** 2).sqrt()
     labels = torch.arange(n) % 3
     wanted = 20 + 8 * labels.view(-1, 1, 1, 1) + torch.rand(n, 1, 1, 1)
-    images = torch.exp(-0.5 * ((radius - wanted) / 3.5) ** 2)
+    images = torch.exp(-0.5 * ((radius - wanted) / width) ** 2)
     return images + 0.05 * torch.randn(n, 1, 129, 129), labels
 
 
@@ -325,3 +325,28 @@ def test_labels_that_do_not_fit(tiny, change, error, message):
     with pytest.raises(error, match=message):
         calibrate(tiny, *change(*rings(6)))
     assert (tiny.temperature, tiny.domain) == before
+
+
+def test_images_that_are_unlike_are_farther_with_examples(tiny):
+    torch.manual_seed(4)
+    images, labels = rings(200)
+    fresh, _ = rings(60)
+    others, _ = rings(60, width=4.5)
+    found = {}
+    for name, unlike in (("without", None), ("with", rings(100, width=4.5)[0])):
+        calibrate(tiny, images, labels, false_alarms=0.05, unlike=unlike)
+        with torch.no_grad():
+            rows = [tiny.preprocess(x) for x in (fresh, others)]
+            seen = [tiny.logits_and_embedding(x)[1] for x in rows]
+        near, far = (tiny.domain.embedding.distance(x) for x in seen)
+        found[name] = float((far[:, None] > near).float().mean())  # ROC AUC
+    assert 1 - found["with"] < 0.5 * (1 - found["without"])
+
+
+@pytest.mark.parametrize("shape", [(0, 1, 129, 129), (4, 129, 129)])
+def test_unlike_images_of_another_shape(tiny, shape):
+    images, labels = rings(60)
+    before = tiny.domain
+    with pytest.raises(ValueError, match=r"unlike of shape .*expected \(M, C, H, W\)"):
+        calibrate(tiny, images, labels, false_alarms=0.1, unlike=torch.zeros(shape))
+    assert tiny.domain is before
