@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from option_types import number
 from sets import Sets, SimulatedSet, open_sets
 from torch import Tensor
 from unlike import can_be_scaled, without_lens, without_source
@@ -41,13 +42,13 @@ SEED = 3  # of lenses simulated for the calibration alone
 
 
 def calibrate_if_possible(
-    model: LensNetwork, images: Tensor, labels: Tensor, unlike: Tensor | None = None
+    model: LensNetwork, images: Tensor, labels: Tensor, **options: Any
 ) -> None:
     """`calibrate` with validation images; too few are no reason to lose a run."""
     # What a weight that training started from brought along is not this model's.
     model.temperature, model.domain = 1.0, None
     try:
-        calibrate(model, images, labels, unlike=unlike)
+        calibrate(model, images, labels, **options)
     except ValueError as error:
         print(f"not calibrated: {error}")
 
@@ -119,6 +120,7 @@ def write_weights(
     recipes: Sequence[str | Recipe],
     told: dict[str, Any] | None = None,
     start: str = "best",
+    false_alarms: float = 0.01,
 ) -> None:
     """Calibrates `RUN/best`, scores it on the test set once, writes `RUN/weights`.
 
@@ -129,15 +131,16 @@ def write_weights(
         told: Length and validation scores of the whole run; as they were when the
             best weights were written if None.
         start: Folder of the run to take in place of `best`.
+        false_alarms: Share of images like the training ones that is to be flagged.
     """
     model = lensequiv.from_pretrained(run / start)
     info: dict[str, Any] = dict(model.weights_info)
     trained_on = info["trained_on"]["train"]
     images, labels = images_to_calibrate(model, sets, recipes)
-    unlike = None
+    options: dict[str, Any] = {"false_alarms": false_alarms}
     if recipes and trained_on.get("unlike"):
-        unlike = images_unlike(model, recipes, len(labels))
-    calibrate_if_possible(model, images, labels, unlike)
+        options["unlike"] = images_unlike(model, recipes, len(labels))
+    calibrate_if_possible(model, images, labels, **options)
     info["trained_on"] = {**info["trained_on"], **sets.describe()}
     info["training"] = {**info["training"], **(told or {})}
     info["image_statistics"] = statistics_ranges(model.preprocess(images))
@@ -253,6 +256,12 @@ def main() -> None:
         type=lambda names: names.split(","),
         help="the recipes of the run, where some are files of yours",
     )
+    parser.add_argument(
+        "--false-alarms",
+        type=number(1e-6, 0.5),
+        default=0.01,
+        help="share of validation images that is to be flagged (default: 0.01)",
+    )
     args = parser.parse_args()
     if not (args.run / args.start / "config.json").is_file():
         parser.error(f"{args.run} holds no {args.start}/; expected a run of train.py")
@@ -264,7 +273,8 @@ def main() -> None:
             load_recipe(name)
         except (OSError, ValueError) as error:
             parser.error(f"{error}; --fresh tells the recipes that the run was given")
-    write_weights(args.run, sets, recipes, start=args.start)
+    rate = args.false_alarms
+    write_weights(args.run, sets, recipes, start=args.start, false_alarms=rate)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ __all__ = ["fit_domain", "fit_gaussians", "fit_temperature"]
 # from deciding by rounding errors.
 _SHRINKAGE = 1e-4
 _FOLDS = 5
-# Standard deviations by which the means move away from what is unlike.
-_BEYOND = 3.0
+# Share of the images that lie farther from what is unlike than the means are moved.
+_BEYOND = 0.001
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
@@ -70,7 +70,7 @@ def _stretched(gaussians: Gaussians, like: Tensor, unlike: Tensor) -> Gaussians:
 
     In whitened coordinates Fisher's discriminant is the direction that tells the two
     apart. It is stretched until it counts as much as all others together, and the
-    means are moved so far against it that of embeddings like the training ones none
+    means are moved against it to where hardly any embedding like the training ones
     lies beyond: only what lies towards the others becomes more distant.
 
     Args:
@@ -87,10 +87,12 @@ def _stretched(gaussians: Gaussians, like: Tensor, unlike: Tensor) -> Gaussians:
     stretch = torch.eye(size, dtype=torch.float64) + (
         (math.sqrt(size) - 1) * torch.outer(direction, direction)
     )
-    means = gaussians.means.double() @ stretch
-    means -= _BEYOND * math.sqrt(size) * direction
+    means, farthest = gaussians.means.double(), (inside @ direction).quantile(_BEYOND)
+    means += (farthest - means @ direction)[:, None] * direction
     return replace(
-        gaussians, whitening=(whitening @ stretch).float(), means=means.float()
+        gaussians,
+        whitening=(whitening @ stretch).float(),
+        means=(means @ stretch).float(),
     )
 
 
