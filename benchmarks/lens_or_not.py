@@ -21,7 +21,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from real_lens_images import real_images
 from torch import Tensor
 from unlike_images import constant, galaxies, gradient, noise, star
@@ -35,7 +34,7 @@ from lensequiv.simulation import Recipe, get_recipe, simulate
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
-from unlike import can_be_scaled, without_lens, without_source
+from unlike import which_can_be_scaled, without_lens, without_source
 
 SEED = 302_800
 LENSES = (
@@ -67,8 +66,9 @@ def summary(found: list[ImagePrediction], threshold: float) -> dict[str, Any]:
 
 def answers(model: LensNetwork, images: Tensor, scale: float) -> list[ImagePrediction]:
     """Of the images that can be classified at all; others raise an exception."""
-    usable = [x for x in images.float() if can_be_scaled(model.preprocess, x)]
-    return list(model.predict(torch.stack(usable), pixel_scale=scale, resample=True))
+    images = images.float()
+    usable = images[which_can_be_scaled(model.preprocess, images)]
+    return list(model.predict(usable, pixel_scale=scale, resample=True))
 
 
 def measure(name: str, count: int, real: Path | None) -> dict[str, dict[str, Any]]:

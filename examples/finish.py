@@ -28,7 +28,7 @@ from accelerate import Accelerator
 from option_types import number
 from sets import Sets, SimulatedSet, open_sets
 from torch import Tensor
-from unlike import can_be_scaled, without_lens, without_source
+from unlike import which_can_be_scaled, without_lens, without_source
 
 import lensequiv
 from lensequiv.domain import statistics_ranges
@@ -98,7 +98,7 @@ def images_unlike(
         for without in (without_source, without_lens):
             made = SimulatedSet(without(recipe), each, SEED + i, torch.device("cpu"))
             images = _centre(model, made.load_arrays())
-            parts += [x[None] for x in images if can_be_scaled(model.preprocess, x)]
+            parts.append(images[which_can_be_scaled(model.preprocess, images)])
     return torch.cat(parts)
 
 
@@ -235,9 +235,12 @@ def earlier_run(init: str | None) -> dict[str, Any] | None:
 
 
 def recorded_recipes(info: Mapping[str, Any]) -> list[str]:
-    """Names of the recipes that a card says a network was trained on."""
+    """Names of the recipes that a card says a network was trained on, if they matter.
+
+    One alone is that of the validation images, but for what is no lens.
+    """
     trained_on = info["trained_on"]
-    one = [trained_on["recipe"]] if "recipe" in trained_on else []
+    one = [trained_on["recipe"]] if trained_on["train"].get("unlike") else []
     names: list[str] = trained_on["train"].get("recipes", one)
     return names
 

@@ -13,7 +13,7 @@ from lenses import Batch, Lenses
 from mass_map import posed_masses
 from numpy.typing import NDArray
 from torch import Tensor
-from unlike import NO_LENS, can_be_scaled, without_lens, without_source
+from unlike import NO_LENS, which_can_be_scaled, without_lens, without_source
 
 import lensequiv
 from lensequiv.simulation import (
@@ -188,23 +188,30 @@ class FreshLenses(Lenses):
         images = self.prepare(images)
         return Batch(images, lenses.labels, masses, True, lenses.quantities)
 
-    def _unlike(self, lenses: LensChunk, key: tuple[int, ...]) -> Batch:
-        """As `_ready`, of what is no lens; what cannot be scaled is left out."""
-        images = enumerate(lenses.images)
-        usable = [i for i, image in images if can_be_scaled(self.prepare, image)]
+    def _unlike(self, lenses: LensChunk, number: int) -> Batch:
+        """As `_ready`, of what is no lens; what cannot be scaled is left out.
+
+        Args:
+            lenses: From the stream.
+            number: Of the chunk.
+
+        Raises:
+            ValueError: Nothing of it can be scaled.
+        """
+        assert self.others is not None
+        usable = which_can_be_scaled(self.prepare, lenses.images)
         if not usable:
+            name = self.others.recipes[number % len(self.others.recipes)].name
             raise ValueError(
-                f"--unlike: recipe {self.recipes[0].name!r} without lens or without "
-                "source leaves nothing to scale; expected one with noise"
+                f"--unlike: {name!r} leaves nothing to scale; expected recipes with "
+                "noise"
             )
         # Others, which are there twice then, take the place of the rest.
+        rows = range(len(lenses.labels))
         good = set(usable)
-        chosen = [
-            i if i in good else usable[i % len(usable)]
-            for i in range(len(lenses.labels))
-        ]
+        chosen = [i if i in good else usable[i % len(usable)] for i in rows]
         there = LensChunk(*(value[chosen] for value in lenses))
-        batch = self._ready(there, key)
+        batch = self._ready(there, (self.seed, number, 1))
         assert batch.masses is not None
         return batch._replace(
             labels=torch.full_like(batch.labels, NO_LENS),
@@ -261,7 +268,7 @@ class FreshLenses(Lenses):
             chunks += [
                 self._unlike(
                     self.others.chunk(number, **share) if again else next(self._others),
-                    (self.seed, number, 1),
+                    number,
                 )
                 for number in numbers
             ]

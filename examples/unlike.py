@@ -64,10 +64,18 @@ def without_lens(recipe: Recipe) -> Recipe:
     return replace(recipe, name=f"{recipe.name}-without-lens", **changes)
 
 
-def can_be_scaled(prepare: Callable[[Tensor], Tensor], image: Tensor) -> bool:
-    """Whether an image can be preprocessed: an empty one without noise cannot."""
+def which_can_be_scaled(
+    prepare: Callable[[Tensor], Tensor], images: Tensor
+) -> list[int]:
+    """Which images can be preprocessed: empty ones without noise cannot."""
+    if _scales(prepare, images):
+        return list(range(len(images)))
+    return [i for i, image in enumerate(images) if _scales(prepare, image)]
+
+
+def _scales(prepare: Callable[[Tensor], Tensor], images: Tensor) -> bool:
     try:
-        prepare(image)
+        prepare(images)
     except ValueError:
         return False
     return True

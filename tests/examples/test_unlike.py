@@ -11,7 +11,13 @@ from finish import images_to_calibrate, images_unlike, recorded_recipes
 from options import arguments
 from sets import Sets, SimulatedSet
 from train import Training, accelerator_of
-from unlike import NO_LENS, can_be_scaled, unlike_loss, without_lens, without_source
+from unlike import (
+    NO_LENS,
+    unlike_loss,
+    which_can_be_scaled,
+    without_lens,
+    without_source,
+)
 
 import lensequiv
 from lensequiv.simulation import RECIPES, get_recipe, load_recipe, simulate
@@ -117,7 +123,7 @@ def test_processes_share_what_is_no_lens(fresh):
 
 @pytest.mark.slow
 def test_nothing_to_scale(fresh):
-    with pytest.raises(ValueError, match="--unlike: recipe 'deeplensesim2' without"):
+    with pytest.raises(ValueError, match="--unlike: 'deeplensesim2-without-source'"):
         fresh("deeplensesim2", seed=4, unlike=0.3).batch(0)
 
 
@@ -156,7 +162,10 @@ def test_calibration_knows_all_recipes_of_a_run(tmp_path):
     assert alone is val.load_arrays()
     unlike = images_unlike(model, recipes, 96)
     assert unlike.shape == (96, 1, 49, 49)
-    assert all(can_be_scaled(model.preprocess, image) for image in unlike)
+    assert which_can_be_scaled(model.preprocess, unlike) == list(range(96))
+    unlike[3] = 7.0
+    others = [i for i in range(96) if i != 3]
+    assert which_can_be_scaled(model.preprocess, unlike) == others
 
 
 def test_finishing_asks_for_recipes_that_it_does_not_know(
@@ -164,7 +173,9 @@ def test_finishing_asks_for_recipes_that_it_does_not_know(
 ):
     info = {"trained_on": {"recipe": "mine", "train": {"recipes": ["mine", "modelJ"]}}}
     assert recorded_recipes(info) == ["mine", "modelJ"]
-    assert recorded_recipes({"trained_on": {"recipe": "mine", "train": {}}}) == ["mine"]
+    for train, wanted in (({}, []), ({"unlike": 0.2}, ["mine"])):
+        told = {"trained_on": {"recipe": "mine", "train": train}}
+        assert recorded_recipes(told) == wanted
     assert recorded_recipes({"trained_on": {"train": {}}}) == []
     model = lensequiv.create_model("c4")
     model.save_pretrained(tmp_path / "best", info=info)

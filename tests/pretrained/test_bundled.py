@@ -24,7 +24,7 @@ GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
 def test_the_promised_weights_are_there():
     groups, recipes = ("c4", "c8", "d4", "d8"), ("modelF", "modelJ")
     others = {"c8-modelJ-turns", "d8-modelJ-turns", "so2-modelJ"}
-    others |= {f"d8-deeplensesim{number}" for number in (1, 2, 3)}
+    others |= {f"d8-deeplensesim{number}" for number in (1, 2, 3)} | {"d8-wide-small"}
     assert {f"{g}-{r}" for g in groups for r in recipes} | others == set(NAMES)
     assert lensequiv.list_pretrained("*modelJ") == [
         name for name in NAMES if name.endswith("modelJ")
@@ -75,14 +75,17 @@ def test_card_keeps_what_the_project_promises(name):
     assert sum(s["train"]["images"] for s in sets) >= 60_000
     assert data["test"]["images"] == (15_000 if noiseless else 7_500)
     seeds = [s["train"]["seed"] for s in sets]
-    seeds += [data["val"]["seed"], data["test"]["seed"]]
+    varied = recipe == "wide"  # whose validation and test images are of four recipes
+    seeds += [] if varied else [data["val"]["seed"], data["test"]["seed"]]
     assert len(set(seeds)) == len(seeds)
     scores = info["metrics"]
-    study = AUC_OF_2021.get(recipe, {}).get(group, 0.99)
+    # Where sources, light and noise are like real ones, substructure hardly shows.
+    study = 0.74 if varied else AUC_OF_2021.get(recipe, {}).get(group, 0.99)
     assert scores["test"]["auc_micro"] > study
     turned = scores["test_rotated"]["auc_micro"]
-    assert abs(turned - scores["test"]["auc_micro"]) <= (2e-2 if noiseless else 1e-3)
-    assert scores["test"]["calibration_error"] < 0.01
+    tolerance = 2e-2 if noiseless or varied else 1e-3
+    assert abs(turned - scores["test"]["auc_micro"]) <= tolerance
+    assert scores["test"]["calibration_error"] < (0.03 if varied else 0.01)
     assert scores["grid_invariance"] < 1e-4
 
 
