@@ -9,7 +9,7 @@ lens from `unlike_images.py`, at Model J's scale, and from `examples/unlike.py`:
 recipes `hst` and `euclid` without source or without lens. `--real` has the real lenses
 of this project's data, of which each counts once. Printed are the share that is flagged
 for whatever reason and the share whose score is above the threshold, in percent, and of
-lenses the share of right labels. Needs the extra `sim`.
+lenses the share of right labels and the micro-average ROC AUC. Needs the extra `sim`.
 """
 
 import argparse
@@ -21,7 +21,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from real_lens_images import real_images
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from unlike_images import constant, galaxies, gradient, noise, star
 
@@ -34,7 +37,7 @@ from lensequiv.simulation import Recipe, get_recipe, simulate
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
-from unlike import which_can_be_scaled, without_lens, without_source
+from unlike import without_lens, without_source
 
 SEED = 302_800
 LENSES = (
@@ -65,10 +68,8 @@ def summary(found: list[ImagePrediction], threshold: float) -> dict[str, Any]:
 
 
 def answers(model: LensNetwork, images: Tensor, scale: float) -> list[ImagePrediction]:
-    """Of the images that can be classified at all; others raise an exception."""
-    images = images.float()
-    usable = images[which_can_be_scaled(model.preprocess, images)]
-    return list(model.predict(usable, pixel_scale=scale, resample=True))
+    """What `predict` says of them."""
+    return list(model.predict(images.float(), pixel_scale=scale, resample=True))
 
 
 def measure(name: str, count: int, real: Path | None) -> dict[str, dict[str, Any]]:
@@ -82,7 +83,10 @@ def measure(name: str, count: int, real: Path | None) -> dict[str, dict[str, Any
         found = answers(model, made.images, scale)
         truth = [made.classes[label] for label in made.labels]
         right = [one.label == label for one, label in zip(found, truth, strict=True)]
-        rows[f"lenses: {recipe}"] = {**summary(found, threshold), "right": share(right)}
+        p = torch.stack([one.probabilities for one in found]).numpy()
+        auc = roc_auc_score(np.eye(p.shape[1])[made.labels].ravel(), p.ravel())
+        more = {"right": share(right), "AUC": float(auc)}
+        rows[f"lenses: {recipe}"] = summary(found, threshold) | more
         print(name, f"lenses: {recipe}", rows[f"lenses: {recipe}"], flush=True)
     if real is not None:
         seen = [lens for lens in real_images(real) if lens.first]
@@ -124,7 +128,11 @@ def main() -> None:
         cells = []
         for table in tables.values():
             row = table[kind]
-            right = f"; right {row['right']:.0f}" if "right" in row else ""
+            right = (
+                f"; right {row['right']:.0f}, AUC {row['AUC']:.3f}"
+                if "right" in row
+                else ""
+            )
             cells.append(f"{row['flagged']:.0f} ({row['by score']:.0f}){right}")
         print(f"| {kind} | " + " | ".join(cells) + " |")
     if args.json:
