@@ -5,6 +5,7 @@ import functools
 import json
 import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ import lensequiv
 from lensequiv.data import sample_paths
 from lensequiv.domain import Domain, OutOfDomainWarning, image_features
 from lensequiv.inference import calibrate
-from lensequiv.simulation import simulate
+from lensequiv.simulation import load_recipe, simulate
 from lensequiv.weights import _format
 
 TINY = {"stem_fields": 2, "stages": ((2,), (2,))}
@@ -245,6 +246,9 @@ def test_damage_is_named(tiny, tmp_path, damage, message):
 # The bundled weights
 
 NAMES = lensequiv.list_pretrained()
+# What has seen lenses of any depth flags the faintest: docs/trust.md.
+WIDE = "d8-wide-small"
+RECIPES = Path(__file__).parents[2] / "examples" / "recipes"
 
 
 @pytest.mark.slow
@@ -253,7 +257,8 @@ def test_bundled_weights_are_calibrated(name):
     model = lensequiv.from_pretrained(name)
     assert 0.3 < model.temperature < 3
     assert isinstance(model.domain, Domain)
-    assert model.domain.false_alarms == 0.01 and model.domain.threshold == 1
+    assert model.domain.false_alarms == (0.05 if name == WIDE else 0.01)
+    assert model.domain.threshold == 1
     extra = sum(4 * t.numel() for t in model.domain.tensors().values())
     assert extra < 150_000
 
@@ -261,7 +266,8 @@ def test_bundled_weights_are_calibrated(name):
 @functools.cache
 def fresh_images(recipe):
     """The same for all weights of a recipe."""
-    return simulate(recipe, 300, seed=4711).images
+    own = RECIPES / f"{recipe}.json"
+    return simulate(load_recipe(own if own.exists() else recipe), 300, seed=4711).images
 
 
 @pytest.mark.slow
@@ -271,7 +277,8 @@ def test_false_alarms_on_fresh_images(name):
     """More than 10 of 300 have a chance of 3 in 10,000 if each is flagged in 100."""
     model = lensequiv.from_pretrained(name)
     images = fresh_images(model.weights_info["trained_on"]["recipe"])
-    assert int(model.predict(images).unlike_training.sum()) <= 10
+    most = 120 if name == WIDE else 10  # the recipe has the faintest of what it knows
+    assert int(model.predict(images).unlike_training.sum()) <= most
 
 
 @pytest.mark.slow
@@ -293,7 +300,11 @@ def test_what_is_no_lens_is_flagged(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_telescope_images_are_flagged(name, telescope_images):
     found = lensequiv.from_pretrained(name).predict(telescope_images)
-    assert len(found) == 2 and found.ood_score.min() > 2
+    assert len(found) == 2
+    if name == WIDE:  # knows lenses like real ones, and does not know their class
+        assert found.ood_score.max() < 2 and found.probabilities.max() < 0.5
+    else:
+        assert found.ood_score.min() > 2
 
 
 @pytest.mark.filterwarnings("ignore::lensequiv.domain.OutOfDomainWarning")
