@@ -84,13 +84,14 @@ def test_every_run_leaves_a_loadable_weight(run, tmp_path, capsys):
 @pytest.mark.parametrize("run", campaign.CAMPAIGN, ids=lambda run: run["name"])
 def test_every_run_of_the_list_can_begin(run, tmp_path, monkeypatch):
     monkeypatch.setattr("start.VALIDATION", 48)
-    given = ["--steps", 2, "--batch-size", 8, "--no-test", "--out", tmp_path / "run"]
+    monkeypatch.setattr("fresh_lenses.CHUNK", (24, 24))
+    given = ["--steps", 2, "--batch-size", 24, "--no-test", "--out", tmp_path / "run"]
     # What begins with the result of another run has the options of its weights.
     begun = ["d8-modelJ@2" if "{out}" in text else text for text in run["arguments"]]
     args = options.arguments([*begun, *map(str, given)])
     training = train.Training(args, train.accelerator_of(args))
     side = training.model.input_size
-    assert training.augmented(0, 1).images.shape == (8, 1, side, side)
+    assert training.augmented(0, 1).images.shape == (24, 1, side, side)
 
 
 @pytest.mark.slow
