@@ -28,7 +28,7 @@ from accelerate import Accelerator
 from option_types import number
 from sets import Sets, SimulatedSet, open_sets
 from torch import Tensor
-from unlike import which_can_be_scaled, without_lens, without_source
+from unlike import different, which_can_be_scaled, without_either
 
 import lensequiv
 from lensequiv.domain import statistics_ranges
@@ -70,7 +70,7 @@ def images_to_calibrate(
         (N, C, H, W) images and (N,) labels.
     """
     images, labels = sets.val.load_arrays(), sets.val.labels
-    others = _different(recipes)[1:]
+    others = different(map(load_recipe, recipes))[1:]
     if not others:
         return images, labels
     parts, truth = [_centre(model, images)], [labels]
@@ -90,21 +90,15 @@ def images_unlike(
 
     Those that cannot be scaled, and that `predict` would refuse, are left out.
     """
-    chosen = _different(recipes)
+    chosen = without_either(map(load_recipe, recipes))
     unit = 8 * len(model.classes)
-    each = unit * max(1, round(count / len(chosen) / 2 / unit))
+    each = unit * max(1, round(count / len(chosen) / unit))
     parts = []
-    for i, recipe in enumerate(chosen):
-        for without in (without_source, without_lens):
-            made = SimulatedSet(without(recipe), each, SEED + i, torch.device("cpu"))
-            images = _centre(model, made.load_arrays())
-            parts.append(images[which_can_be_scaled(model.preprocess, images)])
+    for i, recipe in enumerate(chosen):  # two of each, which share a seed
+        made = SimulatedSet(recipe, each, SEED + i // 2, torch.device("cpu"))
+        images = _centre(model, made.load_arrays())
+        parts.append(images[which_can_be_scaled(model.preprocess, images)])
     return torch.cat(parts)
-
-
-def _different(recipes: Sequence[str | Recipe]) -> list[Recipe]:
-    """The recipes without those that are there again."""
-    return list({r.name: r for r in map(load_recipe, recipes)}.values())
 
 
 def _centre(model: LensNetwork, images: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from lenses import Batch, Lenses
 from mass_map import posed_masses
 from numpy.typing import NDArray
 from torch import Tensor
-from unlike import NO_LENS, which_can_be_scaled, without_lens, without_source
+from unlike import NO_LENS, which_can_be_scaled, without_either
 
 import lensequiv
 from lensequiv.simulation import (
@@ -156,8 +156,7 @@ class FreshLenses(Lenses):
         self.others: LensStream | None = None
         rows = self.together * chunk
         if self.unlike:
-            different = {recipe.name: recipe for recipe in recipes}.values()
-            none = [f(r) for r in different for f in (without_source, without_lens)]
+            none = without_either(recipes)
             wanted = rows * self.unlike / (1 - self.unlike) / len(none)
             part = unit * max(1, round(wanted / unit))
             self.others = LensStream(none, seed=self.seed, chunk=part, **options)

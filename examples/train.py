@@ -196,14 +196,12 @@ class Training:
     def step(self, step: int, progress: float) -> Tensor:
         """One step; returns the loss of this process's images."""
         x, labels, masses, *_ = self.augmented(step)
-        if self.mapping is None:
-            logits = self.wrapped(x).float()
-            loss = total = F.cross_entropy(logits, labels, ignore_index=NO_LENS)
-        else:
-            logits, drawn = self.wrapped(x)
-            logits = logits.float()
-            loss = F.cross_entropy(logits, labels, ignore_index=NO_LENS)
-            assert masses is not None
+        seen = self.wrapped(x)
+        logits, drawn = (seen, None) if self.mapping is None else seen
+        logits = logits.float()
+        loss = total = F.cross_entropy(logits, labels, ignore_index=NO_LENS)
+        if self.mapping is not None:
+            assert masses is not None and drawn is not None
             masses, x = self.mapping.copies(masses, x)
             maps = self.mapping.target(masses)
             mapping_loss = map_loss(drawn, maps, x, self.mapping.stride, self.mean)

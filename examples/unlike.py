@@ -10,7 +10,7 @@ lenses a large sum of exponentiated logits and all else a small one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -62,6 +62,20 @@ def without_lens(recipe: Recipe) -> Recipe:
             },
         }
     return replace(recipe, name=f"{recipe.name}-without-lens", **changes)
+
+
+def without_either(recipes: Iterable[Recipe]) -> list[Recipe]:
+    """Of each different recipe, by name, one without source and one without lens."""
+    return [
+        without(recipe)
+        for recipe in different(recipes)
+        for without in (without_source, without_lens)
+    ]
+
+
+def different(recipes: Iterable[Recipe]) -> list[Recipe]:
+    """The recipes without those whose name is there before."""
+    return list({recipe.name: recipe for recipe in recipes}.values())
 
 
 def which_can_be_scaled(

@@ -57,6 +57,7 @@ def calibrate(
     from tqdm.auto import tqdm
 
     images, labels = _checked(model, images, labels)
+    others = None if unlike is None else _as_images(unlike)
     place = home = next(model.parameters()).device
     network, training = model, model.training
     if device is not None and (place := resolve_device(device)) != home:
@@ -77,9 +78,8 @@ def calibrate(
     try:
         network.eval()
         pixels, embeddings, logits = seen(images, "calibrating")
-        others = None
-        if unlike is not None:
-            _, others, _ = seen(_as_images(unlike), "what is unlike")
+        if others is not None:
+            _, others, _ = seen(others, "what is unlike")
     finally:
         network.train(training)
     model.domain = fit_domain(
